@@ -1,0 +1,1 @@
+"""Reading frames by presentation time: one seam, several decoders, one isolated process."""

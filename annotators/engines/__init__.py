@@ -1,0 +1,1 @@
+"""How a model is reached: an engine knows no task."""

@@ -1,0 +1,1 @@
+"""Prompts: one .md file per prompt; its hash enters the fingerprint."""

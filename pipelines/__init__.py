@@ -1,0 +1,1 @@
+"""What we make: one file per recipe; the machinery that runs them is underscored."""

@@ -1,0 +1,1 @@
+"""Rendered scenes with exact truth, in the same schema as evidence."""

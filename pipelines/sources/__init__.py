@@ -1,0 +1,1 @@
+"""Where keys come from: listings of media and finished datasets."""

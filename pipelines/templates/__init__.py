@@ -1,0 +1,1 @@
+"""Phrasings as data: one .toml per recipe; its hash enters the fingerprint."""

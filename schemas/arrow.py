@@ -1,0 +1,150 @@
+"""Arrow schemas derived from frozen dataclasses, so that a row has one definition.
+
+    str int float bool bytes   string int64 float64 bool binary
+    StrEnum                    string
+    X | None                   nullable X; anything else is declared not null
+    tuple[X, ...]              list<X>
+    dataclass                  struct
+
+>>> @dataclasses.dataclass(frozen=True)
+... class Point:
+...     x_px: float
+...     name: str | None
+>>> schema_of(Point)
+x_px: double not null
+name: string
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from reelmill.schemas.errors import SchemaBroken
+
+Row = TypeVar("Row")
+
+_SCALARS: dict[type, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+}
+
+
+def _optional(hint: Any) -> tuple[Any, bool]:
+    """Split `X | None` into (X, True); anything else is (hint, False)."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = [a for a in typing.get_args(hint) if a is not type(None)]
+        if len(inner) != 1 or len(typing.get_args(hint)) != 2:
+            raise SchemaBroken(f"type {hint}", seen="a union of several types", do="use X | None")
+        return inner[0], True
+    return hint, False
+
+
+@cache
+def type_of(hint: Any) -> pa.DataType:
+    """Arrow type of one Python annotation (nullability belongs to the field that holds it)."""
+    hint, _ = _optional(hint)
+    if dataclasses.is_dataclass(hint):
+        return pa.struct(_fields(hint))
+    if typing.get_origin(hint) is tuple:
+        item, ellipsis = typing.get_args(hint)
+        if ellipsis is not Ellipsis:
+            raise SchemaBroken(f"type {hint}", seen="a tuple of fixed length", do="use tuple[X, ...] or a dataclass")
+        inner, nullable = _optional(item)
+        return pa.list_(pa.field("item", type_of(inner), nullable=nullable))
+    if isinstance(hint, type) and issubclass(hint, enum.StrEnum):
+        return pa.string()
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    raise SchemaBroken(f"type {hint}", seen="no Arrow form", do="use a type named in schemas/arrow.py")
+
+
+def _fields(cls: Any) -> list[pa.Field]:
+    hints = typing.get_type_hints(cls)
+    return [_field(f.name, hints[f.name]) for f in dataclasses.fields(cls)]
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    inner, nullable = _optional(hint)
+    return pa.field(name, type_of(inner), nullable=nullable)
+
+
+@cache
+def schema_of(cls: Any) -> pa.Schema:
+    """Arrow schema of a dataclass: one field per dataclass field, in order."""
+    return pa.schema(_fields(cls))
+
+
+def plain(value: Any) -> Any:
+    """A dataclass (at any depth) as dicts and lists, the form that Arrow and JSON take."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [plain(v) for v in value]
+    if isinstance(value, enum.StrEnum):
+        return str(value)
+    return value
+
+
+def typed(hint: Any, value: Any) -> Any:
+    """The inverse of `plain`: rebuild `hint` from dicts and lists.
+
+    Raises SchemaBroken on a missing field or a null where none is declared.
+    """
+    hint, nullable = _optional(hint)
+    if value is None:
+        if not nullable:
+            raise SchemaBroken(f"a value of type {hint}", seen="null", do="declare it `| None` or fill it")
+        return None
+    if dataclasses.is_dataclass(hint):
+        return _typed_row(hint, value)
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        return tuple(typed(item, v) for v in value)
+    if isinstance(hint, type) and issubclass(hint, enum.StrEnum):
+        return hint(value)
+    return value
+
+
+def _typed_row(cls: Any, value: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(cls)
+    missing = [n for n in hints if n not in value]
+    if missing:
+        raise SchemaBroken(f"{cls.__name__} row", seen=f"no field {missing}", do="rebuild the dataset or migrate it")
+    return cls(**{n: typed(h, value[n]) for n, h in hints.items()})
+
+
+def to_table(cls: Any, rows: Iterable[Any]) -> pa.Table:
+    """Rows of one dataclass as an Arrow table of exactly its derived schema.
+
+    Raises SchemaBroken where a value does not fit; pyarrow would otherwise infer another type.
+    """
+    return cast_rows([plain(r) for r in rows], schema_of(cls))
+
+
+def cast_rows(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Dict rows as a table of `schema`. Raises SchemaBroken on a wrong type or a forbidden null."""
+    try:
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+        table.validate(full=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise SchemaBroken("rows", seen=str(error).splitlines()[0], do=f"give {schema.names}") from error
+    for field in schema:
+        if not field.nullable and table[field.name].null_count:
+            raise SchemaBroken(f"column {field.name}", seen="null in a column declared not null", do="fill it")
+    return table
+
+
+def from_table(cls: type[Row], table: pa.Table) -> list[Row]:
+    """Rows of a table as dataclass instances. Raises SchemaBroken on a missing field."""
+    return [typed(cls, row) for row in table.to_pylist()]

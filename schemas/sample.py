@@ -1,0 +1,49 @@
+"""The canonical training sample: media, dialogue, evidence, licence and verdict. Exporters convert from this form."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from reelmill.schemas.media import FrameRef, MediaRef
+from reelmill.schemas.provenance import Provenance
+from reelmill.schemas.tube import Box
+from reelmill.schemas.verdict import Verdict
+
+
+class Role(enum.StrEnum):
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance. `<time>` in `text` stands for one interval: the next (start, end) pair of `src_s` in a question or
+    of `tgt_s` in an answer, seconds of the clip (the src/tgt form of E.T. Instruct). `boxes` are in shown pixels."""
+
+    role: Role
+    text: str
+    src_s: tuple[float, ...]
+    tgt_s: tuple[float, ...]
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training sample of a view.
+
+    `evidence` names the event or text ids that the answer rests on; `label_confidence` is the weakest of them.
+    """
+
+    key: str
+    parent_key: str
+    family: str
+    task: str
+    media: MediaRef
+    frames: tuple[FrameRef, ...]
+    turns: tuple[Turn, ...]
+    evidence: tuple[str, ...]
+    label_confidence: float
+    method: str
+    provenance: tuple[Provenance, ...]
+    verdict: Verdict

@@ -1,0 +1,1 @@
+"""Where rows come to rest: ledger, shards, tables, catalog, card and gallery."""
