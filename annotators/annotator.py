@@ -40,10 +40,11 @@ _FATAL = (ImportError, MemoryError, NameError, SyntaxError)
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one worker of a step holds while it works. Never identity."""
+    """What one worker of a step holds while it works, and how many rows it may lose when killed. Never identity."""
 
     cpus: float = 1.0
     gpus: float = 0.0
+    rows_per_commit: int = 16
 
 
 @runtime_checkable
@@ -84,7 +85,9 @@ def each_row(step: Annotator, batch: pa.Table, answer: Callable[[dict[str, Any]]
     return arrow.cast_rows(rows, result_schema(step.gives))
 
 
-def _outcome(step: Annotator, row: dict[str, Any], answer: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+def _outcome(
+    step: Annotator, row: dict[str, Any], answer: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
     out: dict[str, Any] = dict.fromkeys(c.name for c in step.gives)
     out |= {"key": row["key"], "verdict": None, "fault": None}
     try:

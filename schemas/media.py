@@ -61,14 +61,14 @@ class DecodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class ShownFrame:
-    """One stored JPEG: frame number in decode order of the clip, PTS in clip time, bytes by offset in the media part."""
+    """One stored JPEG: frame number in presentation order of the clip, PTS in clip time, bytes at `offset` of the media
+    part that lies beside the row's own part (so a part can be rewritten without touching what refers to its frames)."""
 
     frame: int
     at_s: float
     width_px: int
     height_px: int
     sha256: str
-    blob: str
     offset: int
     size: int
 

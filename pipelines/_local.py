@@ -1,0 +1,57 @@
+"""The local back end: workers are threads of this process; heavy decoding happens in their own child processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from reelmill.pipelines._plan import Plan
+from reelmill.pipelines._recipe import Place
+from reelmill.pipelines._work import Done, Worker
+from reelmill.sinks.lease import Lease
+
+
+def run_groups(plan: Plan, place: Place, lease: Lease, groups: Sequence[list[str]], workers: int) -> Iterator[Done]:
+    """Work on groups of keys, `workers` at a time; yields as groups are committed.
+
+    The first error of the system (not of a row) ends the run: groups in flight are let finish, the rest is not begun.
+    """
+    load = plan.recipe.source.open(place, plan.recipe)
+    mine, made, lock = threading.local(), list[Worker](), threading.Lock()
+
+    def work(keys: list[str]) -> Done:
+        if not hasattr(mine, "worker"):
+            mine.worker = Worker(plan, place, lease, load)
+            with lock:
+                made.append(mine.worker)
+        done: Done = mine.worker.do(keys)
+        return done
+
+    try:
+        with ThreadPoolExecutor(max_workers=max(1, min(workers, len(groups)))) as pool:
+            yield from _bounded(pool, work, groups, workers * 2)
+    finally:
+        for worker in made:
+            worker.close()
+
+
+def _bounded(
+    pool: ThreadPoolExecutor, work: Callable[[list[str]], Done], groups: Sequence[list[str]], ahead: int
+) -> Iterator[Done]:
+    waiting = iter(groups)
+    flying: set[Future[Done]] = set()
+    try:
+        while True:
+            for keys in waiting:
+                flying.add(pool.submit(work, keys))
+                if len(flying) >= ahead:
+                    break
+            if not flying:
+                return
+            finished, flying = wait(flying, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    finally:
+        for future in flying:
+            future.cancel()

@@ -1,0 +1,98 @@
+"""One worker: loads a group of keys, runs the guarded chain of steps over it, and commits what came out.
+
+Both back ends do exactly this; they differ in how many workers there are and who starts them again.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from reelmill.pipelines._guard import run_step, with_outcome
+from reelmill.pipelines._plan import Plan
+from reelmill.pipelines._recipe import Load, Place
+from reelmill.schemas.errors import GuardBroken
+from reelmill.schemas.verdict import State
+from reelmill.sinks.lease import Lease
+from reelmill.sinks.parts import part_files
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one group of keys, by count."""
+
+    accepted: int
+    rejected: int
+    faults: int
+    children: int
+    accepted_children: int
+    seconds: dict[str, float]
+
+
+class Worker:
+    """Steps that are set up once and used for many groups. Not shared between threads; `load` may be."""
+
+    def __init__(self, plan: Plan, place: Place, lease: Lease, load: Load | None = None) -> None:
+        self.plan, self.lease = plan, lease
+        self.ledger = place.dataset(plan.recipe).ledger
+        self.load = load or plan.recipe.source.open(place, plan.recipe)
+        self.steps = tuple(copy.copy(step) for step in plan.recipe.steps)
+        for step in self.steps:
+            step.setup()
+
+    def close(self) -> None:
+        """End what steps hold (decode children, for example)."""
+        for step in self.steps:
+            if hasattr(step, "close"):
+                step.close()
+
+    def do(self, keys: Sequence[str]) -> Done:
+        """Work on a group of keys and commit it. Rows with a fault are not committed: they stay pending."""
+        seconds: dict[str, float] = {}
+        table = self._timed("load", seconds, lambda: self._loaded(keys))
+        for step, edge in zip(self.steps, self.plan.edges, strict=True):
+            table = self._timed(edge.step, seconds, lambda s=step, t=table: run_step(s, t))
+            table = table.select(["key", *edge.alive, "verdict", "fault"])
+        return self._commit(table.to_pylist(), seconds)
+
+    def _loaded(self, keys: Sequence[str]) -> pa.Table:
+        table = self.load(keys)
+        if table["key"].to_pylist() != list(keys):
+            raise GuardBroken(
+                f"the source of {self.plan.recipe.name} was asked for {len(keys)} keys",
+                seen=f"{table.num_rows} rows",
+                do="return each key once, in order",
+            )
+        return with_outcome(table)
+
+    def _commit(self, rows: list[dict[str, Any]], seconds: dict[str, float]) -> Done:
+        recipe = self.plan.recipe
+        faults = {r["key"]: r["fault"] for r in rows if r["fault"] is not None}
+        good = [r for r in rows if r["fault"] is None]
+        if faults:
+            self.ledger.record_faults(self.lease, faults)
+        outcomes, files = part_files(good, recipe.keeps, recipe.explode)
+        if outcomes:
+            self.ledger.commit(self.lease, outcomes, files, seconds)
+        states = Counter(o.state for o in outcomes)
+        return Done(
+            accepted=states[State.ACCEPTED],
+            rejected=states[State.REJECTED],
+            faults=len(faults),
+            children=sum(o.children for o in outcomes),
+            accepted_children=sum(o.accepted_children for o in outcomes),
+            seconds=seconds,
+        )
+
+    @staticmethod
+    def _timed(name: str, seconds: dict[str, float], work: Any) -> pa.Table:
+        started = time.perf_counter()
+        out = work()
+        seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - started, 6)
+        return out

@@ -1,0 +1,14 @@
+"""Evidence: who enters, leaves, moves and stops, read off tubes and checked against an independent localiser."""
+
+from __future__ import annotations
+
+from reelmill.annotators.events import EVENTS, ReadEvents
+from reelmill.pipelines import clips, tubes
+from reelmill.pipelines._recipe import Recipe
+from reelmill.pipelines.sources.rows import Rows
+
+
+def recipe() -> Recipe:
+    """One row per video clip, exploded into events; rejected ones are kept with every proposal."""
+    source = Rows(clips.recipe(), joined=(tubes.recipe(),), only="video")
+    return Recipe(name="events", version="1", source=source, steps=(ReadEvents(),), explode=EVENTS)

@@ -1,0 +1,55 @@
+"""Named points at every write, rename, commit, lease and pack step, so that faults can be put exactly there.
+
+Unset, a point costs one look-up. `REELMILL_FAULT=commit.written:kill` kills the process with SIGKILL when the point is
+reached, `commit.written:kill:3` the third time, `part.write:full` raises a full disk, `part.write:denied` a refused
+permission. The chaos tests walk through `POINTS`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections import Counter
+
+POINTS = (
+    "object.write",
+    "object.synced",
+    "object.renamed",
+    "lease.taken",
+    "seal.written",
+    "snapshot.written",
+    "part.written",
+    "commit.before",
+    "commit.written",
+    "record.written",
+    "shard.write",
+    "shard.renamed",
+    "table.written",
+    "catalog.written",
+    "manifest.written",
+)
+_seen: Counter[str] = Counter()
+
+
+def reach(point: str) -> None:
+    """Mark that `point` is reached; do there what `REELMILL_FAULT` asks for, if anything."""
+    wanted = os.environ.get("REELMILL_FAULT", "")
+    if not wanted:
+        return
+    name, action, nth = (wanted.split(":") + ["1"])[:3]
+    if name != point:
+        return
+    _seen[point] += 1
+    if _seen[point] == int(nth):
+        _act(action, point)
+
+
+def _act(action: str, point: str) -> None:
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "full":
+        raise OSError(errno.ENOSPC, f"No space left on device (asked for at {point})")
+    if action == "denied":
+        raise OSError(errno.EACCES, f"Permission denied (asked for at {point})")
+    raise ValueError(f"REELMILL_FAULT: action {action!r} at {point}; want kill, full or denied")

@@ -1,0 +1,72 @@
+"""The snapshot: which inputs a dataset is made from. New inputs append, vanished ones are tombstoned and stay listed.
+
+One entry per listed input (for media: per URI, so that two equal files, which share a key, are both accounted for).
+
+>>> before = merge((), [Entry.derived("a"), Entry.derived("b")])
+>>> [(e.key, e.live) for e in merge(before, [Entry.derived("b"), Entry.derived("c")])]
+[('a', False), ('b', True), ('c', True)]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`uri` is empty for an input that is a row of another dataset; `problem` says why an input cannot be read at all."""
+
+    key: str
+    uri: str
+    digest: str | None
+    size: int
+    licence: str
+    metadata: str
+    problem: str | None
+    live: bool
+
+    @classmethod
+    def derived(cls, key: str) -> Entry:
+        """An input that is a row of another dataset."""
+        return cls(key, "", None, 0, "", "", None, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a new listing changed, by inputs: for the one line that a run prints."""
+
+    added: int
+    vanished: int
+    returned: int
+    renamed: int
+
+    def __bool__(self) -> bool:
+        return any((self.added, self.vanished, self.returned, self.renamed))
+
+
+def merge(old: Sequence[Entry], listed: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The old snapshot with a new listing laid over it, sorted by (key, uri)."""
+    now = {(e.key, e.uri): e for e in listed}
+    gone = {(e.key, e.uri): dataclasses.replace(e, live=False) for e in old if (e.key, e.uri) not in now}
+    return tuple(sorted((now | gone).values(), key=lambda e: (e.key, e.uri)))
+
+
+def change(old: Sequence[Entry], new: Sequence[Entry]) -> Change:
+    """Compare two snapshots: a key that stays live under another URI was renamed, not removed and added."""
+    before, after = live_keys(old), live_keys(new)
+    known = {e.key for e in old}
+    uris_before = {(e.key, e.uri) for e in old if e.live}
+    moved = {e.key for e in new if e.live and e.key in before and (e.key, e.uri) not in uris_before}
+    return Change(
+        added=len(after - known),
+        vanished=len(before - after),
+        returned=len((after - before) & known),
+        renamed=len(moved),
+    )
+
+
+def live_keys(entries: Iterable[Entry]) -> set[str]:
+    """Keys with at least one live input."""
+    return {e.key for e in entries if e.live}
