@@ -6,8 +6,7 @@ again under the same name, so nothing doubles. Whoever calls this has initialise
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import pickle
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -30,8 +29,17 @@ class _Chain:
         self.worker = Worker(plan, place, lease)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        done = [json.dumps(dataclasses.asdict(self.worker.do(keys))) for keys in batch["keys"].to_pylist()]
-        return pa.table({"done": pa.array(done, pa.string())})
+        done = [self._one(keys) for keys in batch["keys"].to_pylist()]
+        return pa.table({"done": pa.array(done, pa.binary())})
+
+    def _one(self, keys: list[str]) -> bytes:
+        """What was done, or the error that ended it: Ray Data would hand on only the text of an exception."""
+        try:
+            return pickle.dumps(self.worker.do(keys))
+        except ReelmillError as error:
+            return pickle.dumps(error)
+        except Exception as error:
+            return pickle.dumps(Fault("a worker on the cluster failed", seen=f"{type(error).__name__}: {error}"))
 
 
 def cluster_width(plan: Plan) -> Width:
@@ -56,25 +64,20 @@ def run_groups(plan: Plan, place: Place, lease: Lease, groups: Sequence[list[str
     )
     try:
         for batch in stream.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for text in batch["done"].to_pylist():
-                yield Done(**json.loads(text))
+            for data in batch["done"].to_pylist():
+                yield _done(pickle.loads(data))  # noqa: S301 - written by our own actors a moment ago
     except RayError as error:
-        raise _ours(error) from error
+        last = str(error).strip().splitlines()[-1]
+        raise Fault("a worker on the cluster died", seen=last, do="see the cluster's logs, run again") from error
+
+
+def _done(told: Done | ReelmillError) -> Done:
+    if isinstance(told, ReelmillError):
+        raise told
+    return told
 
 
 def _quiet() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-
-
-def _ours(error: BaseException) -> ReelmillError:
-    """The error of ours inside one of Ray's, or a Fault with Ray's own words."""
-    seen: BaseException | None = error
-    while seen is not None:
-        cause = getattr(seen, "cause", None)
-        for inner in (seen, cause):
-            if isinstance(inner, ReelmillError):
-                return inner
-        seen = seen.__cause__
-    return Fault("a worker on the cluster", seen=str(error).strip().splitlines()[-1], do="see the cluster's logs")

@@ -192,9 +192,9 @@ def _run_one(plan: Plan, place: Place, backend: Backend, limits: Limits, watcher
         cached = len({e.key for e in entries}) - len(pending)
         watcher.started(dataset.label, cached + len(keys), cached)
         done = _work(plan, place, backend, lease, keys, limits, watcher) if keys else []
-        report = _report(place.dataset(plan.recipe), changed, cached, done, started)
+        report = report_of(place.dataset(plan.recipe), changed, cached, done, started)
         if keys or changed or not (dataset.folder / "record.json").exists():
-            _record(dataset, report, lease)
+            record(dataset, report, lease)
     watcher.finished(report)
     return report
 
@@ -221,7 +221,7 @@ def _work(
     return done
 
 
-def _report(dataset: Dataset, changed: Change, cached: int, done: list[Done], started: float) -> Report:
+def report_of(dataset: Dataset, changed: Change, cached: int, done: list[Done], started: float) -> Report:
     seconds: Counter[str] = Counter()
     for one in done:
         seconds.update(one.seconds)
@@ -238,10 +238,10 @@ def _report(dataset: Dataset, changed: Change, cached: int, done: list[Done], st
     )
 
 
-def _record(dataset: Dataset, report: Report, lease: Lease) -> None:
+def record(dataset: Dataset, report: Report, lease: Lease) -> None:
     """Facts of the run, outside the promised bytes: written last."""
     counts = dataclasses.asdict(report.counts) | {"reasons": {"/".join(k): v for k, v in report.counts.reasons.items()}}
-    record = {
+    facts = {
         "format": 1,
         "dataset": report.label,
         "identity": dataset.identity,
@@ -258,7 +258,7 @@ def _record(dataset: Dataset, report: Report, lease: Lease) -> None:
         "libraries": {name: _version(name) for name in LIBRARIES},
         "commit": _commit(),
     }
-    dataset.ledger.objects.put("record.json", canonical_json(record).encode())
+    dataset.ledger.objects.put("record.json", canonical_json(facts).encode())
     reach("record.written")
 
 

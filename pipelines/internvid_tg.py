@@ -1,6 +1,6 @@
 """Temporally grounded events: when does it happen, what happens then, everything in order, and what does not happen.
 
-After InternVid-TG (DisTime, Zeng et al. 2025): events, several localisers, one accepted interval, dialogue templates. Here
+After InternVid-TG (DisTime, Zeng et al. 2025): events, several localisers, one accepted interval, templates. Here
 every proposal is kept, acceptance needs agreement, and the first form's events are read by rules from motion.
 """
 

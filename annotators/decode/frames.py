@@ -56,8 +56,11 @@ class Troubles:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A raw decoded picture from a backend. `time_s` on the container's own clock; sizes as shown; `pixels(width, height)`
-    converts to RGB of exactly that shown size; `duration_s` > 0 is the frame's own, used where no later frame comes."""
+    """A raw decoded picture from a backend.
+
+    `time_s` is on the container's own clock; `duration_s` > 0 is its own, used where no later frame comes; sizes are as
+    shown; `pixels(width, height)` converts to RGB of exactly that shown size.
+    """
 
     time_s: float | None
     duration_s: float
@@ -69,8 +72,8 @@ class Picture:
 class Medium(Protocol):
     """An opened file. `origin_s` is the time of its first presented frame on the container's clock.
 
-    `pictures(from_s)`, asked for once, yields in presentation order from a key frame at or before `from_s` (None: from the
-    beginning).
+    `pictures(from_s)`, asked for once, yields in presentation order from a key frame at or before `from_s`; from the
+    beginning for None.
     """
 
     origin_s: float
@@ -103,13 +106,15 @@ class Frame:
     def rgb(self, short_side_px: int | None = None) -> Rgb:
         """RGB uint8 (H, W, 3) in the shown orientation, read-only, cached per size.
 
-        Converted directly to the size whose short side is `short_side_px`; never enlarged. Raises Fault once the decoder
-        has moved on.
+        Converted directly to the size whose short side is `short_side_px`; never enlarged. Raises Fault once the
+        decoder has moved on.
         """
         size = fitted(self.width_px, self.height_px, short_side_px)
         if size not in self._cache:
             if self._pixels is None:
-                raise Fault(f"frame {self.index}", seen="pixels asked for after the decoder moved on", do="copy in see()")
+                raise Fault(
+                    f"frame {self.index}", seen="pixels asked for after the decoder moved on", do="copy in see()"
+                )
             pixels = self._pixels(*size)
             pixels.flags.writeable = False  # several consumers see the same array
             self._cache[size] = pixels
@@ -131,7 +136,7 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One decode and what its consumers made of it, in their order. `duration_s` is decoded: last time plus its frame."""
+    """One decode and what its consumers made of it, in their order. `duration_s`: last time plus its frame."""
 
     status: DecodeStatus
     duration_s: float
@@ -187,7 +192,7 @@ def open_frames(
     """Frames of `span` (source seconds, half-open by PTS; None: all) in presentation order, times rising strictly.
 
     Raises Unusable where the file cannot be read as video: see `headers.read_header`; `resolution_changed` where the
-    shown size changes inside the span; `no_timestamps` where the container has none. What is only odd goes to `troubles`.
+    shown size changes inside the span; `no_timestamps` where there are none. What is only odd goes to `troubles`.
     """
     limits, troubles = limits or Limits(), troubles if troubles is not None else Troubles()
     with closing(open_medium(path, backend, limits, troubles)) as medium:
@@ -210,7 +215,7 @@ def _frames(medium: Medium, span: Span | None, limits: Limits, troubles: Trouble
 
 
 def _rising(pictures: Iterator[Picture], origin_s: float, troubles: Troubles) -> Iterator[tuple[float, Picture]]:
-    """Pictures with their source time; those without a time, or not later than the one before, are counted and left out."""
+    """Pictures with their source time. Those without one, or not later than the last, are counted and left out."""
     last_s, size = -1.0, (0, 0)
     for picture in pictures:
         if picture.time_s is None:
@@ -275,7 +280,9 @@ def watch(
             consumer.see(frame)
         count, end_s, size = frame.index + 1, frame.end_s, (frame.width_px, frame.height_px)
     if count == 0:
-        raise Unusable(_why_nothing(troubles), f"0 of {expected} frames decoded; {troubles.note or 'no error reported'}")
+        raise Unusable(
+            _why_nothing(troubles), f"0 of {expected} frames decoded; {troubles.note or 'no error reported'}"
+        )
     complete = expected is None or count >= expected
     status = DecodeStatus(complete, count, expected, troubles.note)
     return Watched(status, round(end_s, _TIME_DIGITS), count, *size, tuple(consumer.done() for consumer in consumers))

@@ -30,6 +30,7 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,ivf,mxf,nut,dv,rm,mjpeg,"
     "yuv4mpegpipe,h263,h261,obu,av1,vc1,wtv,gxf,mp3,wav,flac,aac,ac3,eac3,amr,aiff,caf,w64"
 )
+_ONLY = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 _NO_RATE_S = 0.04
 
 
@@ -40,6 +41,11 @@ class Turn:
     transposed: bool = False
     mirrored_x: bool = False
     mirrored_y: bool = False
+
+    @property
+    def mirrored(self) -> bool:
+        """True where left and right are exchanged, which no rotation undoes."""
+        return self.transposed ^ self.mirrored_x ^ self.mirrored_y
 
     def applied(self, pixels: Rgb) -> Rgb:
         turned = pixels.transpose(1, 0, 2) if self.transposed else pixels
@@ -88,7 +94,7 @@ def opened(path: str) -> Iterator[Any]:
     try:
         if local.stat().st_size == 0:
             raise Unusable("empty_file", "0 bytes")
-        container = av.open(f"file:{local}", container_options={"format_whitelist": FORMATS, "protocol_whitelist": "file"})
+        container = av.open(f"file:{local}", container_options=_ONLY)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise Unusable("unreadable", error.strerror or str(error)) from error
     except av.error.FFmpegError as error:

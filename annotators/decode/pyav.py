@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import av
-from av.video.reformatter import ColorRange, Interpolation
 
 from reelmill.annotators.decode.frames import Limits, Picture, Rgb, Troubles, shown_size
 from reelmill.annotators.decode.headers import Header, opened, read_header
+from reelmill.annotators.decode.scale import converted
 
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+CANNOT: dict[str, str] = {}
 # Some indexes point at a key frame later than asked for; go back further until one lies at or before it.
 _SEEK_BACK_S = (0.0, 4.0, 30.0)
 
@@ -104,15 +104,6 @@ class PyavMedium:
 
 
 def _rgb(frame: Any, width_px: int, height_px: int, header: Header) -> Rgb:
-    """Convert, scale and turn in one go; the conversion itself sees the coded orientation."""
+    """Convert and scale in the coded orientation, then turn."""
     width, height = (height_px, width_px) if header.turn.transposed else (width_px, height_px)
-    shrinks = width <= frame.width and height <= frame.height
-    scaled = frame.reformat(
-        width=width,
-        height=height,
-        format="rgb24",
-        interpolation=(Interpolation.AREA if shrinks else Interpolation.BILINEAR) | _EXACT,
-        dst_color_range=ColorRange.JPEG,
-        threads=1,
-    )
-    return header.turn.applied(scaled.to_ndarray())
+    return header.turn.applied(converted(frame, width, height))

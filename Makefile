@@ -1,0 +1,100 @@
+# Everything a person types here. `make` alone lists it. GNU make, bash, Python 3.11 or newer; the rest comes by `make setup`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup setup-demo demo test check docs bench chaos clean ffmpeg chromium typing
+
+ROOMS := schemas annotators sinks pipelines training jobs
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := constraints/cpu.txt
+# The first Python that is new enough; 3.11 first, since that is where the pins were tried.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+# PyPI's torch brings 2.8 GB of CUDA; where this index answers, its CPU build of the same version is taken instead.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+# One thread per numeric library: answers must not depend on the core count, and workers are many.
+QUIET_RUN := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 \
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+AS_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
+
+help: ## this list
+	@echo "Reelmill: raw videos and images in; verified training datasets out."
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | \
+		while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+setup: $(VENV)/.stamp-dev ffmpeg typing ## .venv with everything that tests need, ffmpeg, and the tree for type checkers
+setup-demo: $(VENV)/.stamp-demo ffmpeg ## the lighter .venv that `make demo` needs (no torch)
+
+demo: setup-demo ## raw clips to datasets, shards and a gallery in ./demo; MEDIA=folder for your own files
+	@$(QUIET_RUN) $(BIN)/reelmill demo $(if $(MEDIA),--media "$(MEDIA)") --store demo
+
+test: setup chromium ## the whole test suite (PYTEST_FLAGS="-k name" for a part)
+	@$(QUIET_RUN) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: setup ## ruff, format, mypy --strict, import contracts, style floor
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(ROOMS:%=-p reelmill.%)
+	@$(BIN)/mypy tests
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pytest -q tests/test_layout.py tests/test_style_floor.py
+
+docs: setup ## run what README.md shows and follow every link in the pages
+	@$(QUIET_RUN) $(BIN)/python -m pytest -q tests/test_docs.py tests/test_readme.py
+
+bench: setup ## measure this machine; results are dated files in benchmarks/
+	@for script in benchmarks/*.py; do \
+		[ -e "$$script" ] || { echo "no benchmarks/*.py here"; exit 1; }; \
+		echo "== $$script"; $(QUIET_RUN) $(BIN)/python "$$script"; done
+
+chaos: setup ## kill runs at every commit point and at random; the same bytes must come out
+	@$(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
+
+clean: ## remove what these commands made here: .venv, caches, builds (never ./demo)
+	rm -rf $(VENV) .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find $(ROOMS) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- how setup is done; the stamp is written last, so a killed setup is simply done again ---
+
+define install
+	@[ -n "$(PYTHON)" ] || { echo "setup: no Python >= 3.11 found (tried python3.11, python3.12, python3.13, python3);" \
+		"install one or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "setup: $(VENV) with $(PYTHON)"; \
+		$(PYTHON) -m venv --clear $(VENV) || { echo "setup: $(PYTHON) -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 2; }; }
+	@index="$$(curl -fsI --max-time 5 $(TORCH_CPU_INDEX)/torch/ >/dev/null 2>&1 && echo --extra-index-url $(TORCH_CPU_INDEX) || true)"; \
+		echo "setup: pip install -c $(CONSTRAINTS) $$index -e '.[$(1)]' (a minute or two, $(2))"; \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) $$index -c $(CONSTRAINTS) -e '.[$(1)]'
+	@touch $@
+endef
+
+$(VENV)/.stamp-dev: pyproject.toml $(CONSTRAINTS)
+	$(call install,dev,2.5 GB)
+	@touch $(VENV)/.stamp-demo
+
+$(VENV)/.stamp-demo: pyproject.toml $(CONSTRAINTS)
+	$(call install,demo,1.5 GB)
+
+typing:
+	@mkdir -p .typing/reelmill
+	@for room in $(ROOMS); do ln -sfn "../../$$room" ".typing/reelmill/$$room"; done
+
+ffmpeg:
+	@if command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null; then exit 0; fi; \
+	if $(AS_ROOT); then echo "setup: apt-get install ffmpeg"; \
+		apt-get -o DPkg::Lock::Timeout=200 update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=200 install -y -qq --no-install-recommends ffmpeg </dev/null >/dev/null; \
+	else echo "setup: ffmpeg and ffprobe are needed on PATH and are not there; install them" \
+		"(Debian: sudo apt-get install ffmpeg; macOS: brew install ffmpeg) and run this again" >&2; exit 2; fi
+
+chromium:
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; fi; \
+	if $(AS_ROOT); then echo "test: apt-get install chromium"; \
+		{ apt-get -o DPkg::Lock::Timeout=200 update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=200 install -y -qq --no-install-recommends chromium </dev/null >/dev/null; } || \
+		echo "test: chromium could not be installed; the gallery's browser test will skip and say so"; \
+	else echo "test: no chromium on PATH; the gallery's browser test will skip and say so"; fi

@@ -1,0 +1,249 @@
+"""The command line: flags say where and how much, never what.
+
+Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget.
+
+    reelmill run ocr_rich --media pictures/
+    reelmill look ocr_rich-pictures-1a2b3c
+    reelmill sql ocr_rich-pictures-1a2b3c "select task, count(*) from samples group by task"
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reelmill.schemas.errors import ReelmillError
+
+app = typer.Typer(
+    help=(__doc__ or "").split("\n\n", 1)[0],
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Dataset = Annotated[str, typer.Argument(help="A dataset: NAME (its newest version) or NAME@VERSION.")]
+StoreAt = Annotated[Path, typer.Option("--store", help="The folder that holds the datasets.", envvar="REELMILL_STORE")]
+Media = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--media", help="A folder, file, glob, table of URIs (csv, parquet, jsonl) or fsspec URI. Repeatable."
+    ),
+]
+Option = Annotated[
+    list[str] | None, typer.Option("--set", help="An option of the recipe, as name=value. See `explain`. Repeatable.")
+]
+EngineFor = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine", help="ABILITY=ENGINE, such as caption=openai:MODEL@URL or caption=replay:FILE. Repeatable."
+    ),
+]
+DEFAULT_STORE = Path("store")
+
+
+@app.command("list")
+def list_() -> None:
+    """The recipes that ship, one line each."""
+    from reelmill.jobs import recipes
+
+    found = recipes.recipe_files()
+    width = max(len(f.name) for f in found)
+    for one in found:
+        typer.echo(f"{one.name:<{width}}  {one.summary}")
+
+
+@app.command()
+def explain(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or package.module:function.")],
+    option: Option = None,
+    engine: EngineFor = None,
+) -> None:
+    """What a recipe does: the graph of datasets, and in each the chain of steps with the columns alive at each edge."""
+    from reelmill.jobs import explaining, running
+
+    typer.echo(explaining.text(running.recipe_of(recipe, option, engine)))
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or package.module:function.")],
+    media: Media = None,
+    store: StoreAt = DEFAULT_STORE,
+    name: Annotated[str, typer.Option(help="Name of the set of datasets; default from the media's location.")] = "",
+    option: Option = None,
+    engine: EngineFor = None,
+    on: Annotated[str, typer.Option(help="local, ray (own or the job's cluster), or a Ray address.")] = "local",
+    workers: Annotated[int, typer.Option(min=0, help="Workers on this machine; 0 means one per CPU.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Work on at most so many pending rows per dataset; 0: all.")] = 0,
+    dev: Annotated[bool, typer.Option("--dev", help="Build drifted datasets beside the finished ones.")] = False,
+    as_version: Annotated[str, typer.Option(help="Build drifted datasets as this new version.")] = "",
+    fault_budget: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of rows that may fail.")] = 0.01,
+    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for another run on a dataset.")] = 600.0,
+    pack: Annotated[bool, typer.Option(help="Pack shards, tables, card and gallery at the end.")] = True,
+    pack_media: Annotated[str, typer.Option(help="Media in the shards: frames, clip or ref.")] = "frames",
+) -> None:
+    """Make a recipe's dataset, and everything it is fed from; do only what is not done yet.
+
+    Killed, full or cut off? Run it again: it goes on, to the same bytes.
+    """
+    from reelmill.jobs import running
+
+    raise typer.Exit(
+        running.run(
+            running.recipe_of(recipe, option, engine),
+            media=tuple(media or ()),
+            where=running.Where(store, name, on, workers, limit, dev, as_version, fault_budget, wait),
+            pack_media=pack_media if pack else "",
+        )
+    )
+
+
+@app.command()
+def status(
+    dataset: Annotated[str, typer.Argument(help="A dataset; all of the store by default.")] = "",
+    store: StoreAt = DEFAULT_STORE,
+) -> None:
+    """What is accepted, rejected and pending, and why rows are pending."""
+    from reelmill.jobs import inspecting
+
+    inspecting.status(store, dataset)
+
+
+@app.command()
+def look(
+    dataset: Dataset,
+    store: StoreAt = DEFAULT_STORE,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Samples to show.")] = 3,
+) -> None:
+    """A few samples and the rejects by reason, in the terminal."""
+    from reelmill.jobs import inspecting
+
+    inspecting.look(store, dataset, number)
+
+
+@app.command()
+def sql(
+    dataset: Dataset,
+    query: Annotated[str, typer.Argument(help="A query; without one, the tables and their columns are listed.")] = "",
+    store: StoreAt = DEFAULT_STORE,
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Ask a dataset with DuckDB: samples, turns, rejects, sources, counts."""
+    from reelmill.jobs import inspecting
+
+    inspecting.sql(store, dataset, query, form)
+
+
+@app.command()
+def rejects(
+    dataset: Dataset,
+    store: StoreAt = DEFAULT_STORE,
+    where: Annotated[str, typer.Option(help="SQL condition on level, key, step, reason, detail.")] = "true",
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Rows to show.")] = 40,
+) -> None:
+    """What was rejected and why: by reason, then row by row."""
+    from reelmill.jobs import inspecting
+
+    inspecting.rejects(store, dataset, where, number)
+
+
+@app.command()
+def retry(
+    dataset: Dataset,
+    store: StoreAt = DEFAULT_STORE,
+    where: Annotated[str, typer.Option(help="SQL condition on level, key, step, reason, detail.")] = "level = 'row'",
+) -> None:
+    """Send rejected rows back to pending; the next `run` works on them again."""
+    from reelmill.jobs import inspecting
+
+    inspecting.retry(store, dataset, where)
+
+
+@app.command()
+def verify(
+    dataset: Dataset,
+    store: StoreAt = DEFAULT_STORE,
+    truth: Annotated[bool, typer.Option("--truth", help="Score the labels against the scenes' exact truth.")] = False,
+) -> None:
+    """Recount everything from the bytes up; with --truth, measure label error on rendered scenes."""
+    from reelmill.jobs import verifying
+
+    raise typer.Exit(verifying.verify(store, dataset, truth=truth))
+
+
+@app.command()
+def pack(
+    dataset: Dataset,
+    store: StoreAt = DEFAULT_STORE,
+    media: Annotated[str, typer.Option(help="Media in the shards: frames, clip or ref.")] = "frames",
+) -> None:
+    """Write shards, tables, index, catalog, card and gallery of what is accepted."""
+    from reelmill.jobs import packing
+
+    packing.pack_and_show(store, dataset, media)
+
+
+@app.command()
+def gc(store: StoreAt = DEFAULT_STORE) -> None:
+    """Remove what nothing refers to: parts of void commits, leftovers of killed writers."""
+    from reelmill.jobs import inspecting
+
+    inspecting.collect(store)
+
+
+@app.command()
+def scenes(
+    folder: Annotated[Path, typer.Argument(help="Where to write the videos and their truth.")],
+    count: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 8,
+    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    preset: Annotated[str, typer.Option(help="How hard: demo, easy or medium.")] = "demo",
+) -> None:
+    """Render scenes with exact truth, to measure labels against."""
+    from reelmill.jobs import rendering
+
+    rendering.render(folder, count, seed, preset)
+
+
+@app.command()
+def demo(
+    media: Annotated[Path | None, typer.Option(help="Your own folder of videos and pictures.")] = None,
+    store: StoreAt = Path("demo"),
+) -> None:
+    """The first result: scenes and pictures through both families, packed, measured and shown. No GPU, key or download."""
+    from reelmill.jobs import demonstrating
+
+    raise typer.Exit(demonstrating.demo(store, media))
+
+
+@app.command()
+def doctor(store: StoreAt = DEFAULT_STORE) -> None:
+    """What this machine can do: decoders, text engine, Ray, disk; what is missing and how to get it."""
+    from reelmill.jobs import examining
+
+    raise typer.Exit(examining.doctor(store))
+
+
+def main() -> None:
+    """Run the command line; every known error becomes one line and its exit code."""
+    try:
+        app()
+    except ReelmillError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to go on", err=True)
+        sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        typer.echo("error: this is our fault, not yours; what was committed is safe, run again to go on", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Live progress in the terminal: one line per dataset, and a bar with rate and time left for the one being made.
+
+Where the output is no terminal (a log, a job), the same facts come as plain lines, one when a dataset starts, one when it
+ends, and one every few seconds between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from reelmill.pipelines._run import Report
+from reelmill.pipelines._work import Done
+
+_LINE_EVERY_S = 5.0
+
+
+class Terminal:
+    """Shows a run. Use as a context manager around it."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.live = console.is_terminal
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self.live,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.seen: Counter[str] = Counter()
+        self.started_at = self.told_at = time.monotonic()
+        self.total = 0
+
+    def __enter__(self) -> Terminal:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def listing(self, label: str) -> Callable[[int, int], None]:
+        task = self.progress.add_task(f"{label} listing", total=None, rate="", counts="")
+
+        def told(done: int, total: int) -> None:
+            self.progress.update(task, completed=done, total=total, visible=done < total)
+
+        return told
+
+    def waiting(self, label: str, holder: dict[str, Any]) -> None:
+        self.console.print(f"{label}: waiting for process {holder['pid']}, which writes it since {holder['taken_at']}")
+
+    def started(self, label: str, total: int, cached: int) -> None:
+        self.seen, self.started_at, self.total = Counter(), time.monotonic(), total - cached
+        if total > cached:
+            counts = f"{cached} cached" if cached else ""
+            self.tasks[label] = self.progress.add_task(label, total=total, completed=cached, rate="", counts=counts)
+            if not self.live:
+                self.console.print(f"{label}: {total - cached} rows to do, {cached} cached", highlight=False)
+
+    def advanced(self, label: str, done: Done) -> None:
+        rows = done.accepted + done.rejected + done.faults
+        self.seen.update(rows=rows, accepted=done.accepted, rejected=done.rejected, faults=done.faults)
+        rate = f"{self.seen['rows'] / max(1e-9, time.monotonic() - self.started_at):.1f} rows/s"
+        counts = f"{self.seen['accepted']} kept, {self.seen['rejected']} rejected"
+        if self.seen["faults"]:
+            counts += f", {self.seen['faults']} failed"
+        self.progress.update(self.tasks[label], advance=rows, rate=rate, counts=counts)
+        if not self.live and time.monotonic() - self.told_at > _LINE_EVERY_S:
+            self.told_at = time.monotonic()
+            self.console.print(f"{label}: {self.seen['rows']} of {self.total} rows, {rate}, {counts}", highlight=False)
+
+    def finished(self, report: Report) -> None:
+        if report.label in self.tasks:
+            self.progress.update(self.tasks[report.label], visible=False)
+        self.console.print(line_of(report), highlight=False)
+
+
+def line_of(report: Report) -> str:
+    """One line on what a run did to a dataset."""
+    counts, change = report.counts, report.change
+    parts = [f"{report.label}: {counts.accepted} accepted, {counts.rejected} rejected, {counts.pending} pending"]
+    if counts.children:
+        parts.append(f"{counts.accepted_children} of {counts.children} children accepted")
+    parts.append(f"{report.worked} worked on now, {report.cached} done before")
+    changes = {"new": change.added, "vanished": change.vanished, "back": change.returned, "renamed": change.renamed}
+    parts += [f"{n} {name}" for name, n in changes.items() if n and not (name == "new" and n == counts.live)]
+    if report.faults:
+        parts.append(f"{report.faults} failed by faults")
+    return "; ".join(parts) + f" ({report.seconds:.1f} s)"

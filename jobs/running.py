@@ -1,0 +1,106 @@
+"""`run`: from the command line's words to a recipe, a place and a back end; then the pack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from reelmill.jobs import cluster, recipes
+from reelmill.jobs.place import place_of, with_versions
+from reelmill.jobs.progress import Terminal
+from reelmill.pipelines._recipe import Place, Recipe, in_order
+from reelmill.pipelines._run import Backend, Limits, Local, OnRay, Report
+from reelmill.pipelines._run import run as run_recipe
+from reelmill.pipelines.sources.files import Files
+from reelmill.schemas.errors import BadInput
+
+PARTLY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Everything about a run that is not what it makes."""
+
+    store: Path
+    name: str = ""
+    on: str = "local"
+    workers: int = 0
+    limit: int = 0
+    dev: bool = False
+    as_version: str = ""
+    fault_budget: float = 0.01
+    wait_s: float = 600.0
+
+
+def recipe_of(name: str, options: Sequence[str] | None, engines: Sequence[str] | None) -> Recipe:
+    """The recipe that a command line names. Raises NotFound or BadInput."""
+    said = _pairs(options or (), "--set", "name=value")
+    for ability, engine in _pairs(engines or (), "--engine", "ABILITY=ENGINE").items():
+        said[f"{ability}_engine"] = engine
+    made: Recipe = recipes.make(name, {k: _literal(v) for k, v in said.items()})
+    return made
+
+
+def _pairs(words: Sequence[str], flag: str, form: str) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise BadInput(f"{flag} wants {form}", seen=repr(word))
+        pairs[name] = value
+    return pairs
+
+
+def _literal(text: str) -> Any:
+    """Numbers, true, false and null as such; anything else as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def run(recipe: Recipe, media: tuple[str, ...], where: Where, pack_media: str) -> int:
+    """Run and pack; returns the exit code."""
+    _require_media(recipe, media)
+    if pack_media not in ("", "frames", "clip", "ref"):
+        raise BadInput(f"--pack-media {pack_media!r}", seen="an unknown form", do="use frames, clip or ref")
+    place = with_versions(place_of(where.store, media, where.name), recipe, dev=where.dev, as_version=where.as_version)
+    reports = work(recipe, place, where)
+    final = place.dataset(recipe)
+    if pack_media and _makes_samples(recipe) and reports[-1].counts.accepted_children:
+        from reelmill.jobs import packing
+
+        packing.pack_and_show(where.store, final.label, pack_media)
+    return _exit_code(reports)
+
+
+def work(recipe: Recipe, place: Place, where: Where) -> list[Report]:
+    """Bring the datasets up to date with live progress."""
+    limits = Limits(fault_share=where.fault_budget, max_rows=where.limit or None, wait_s=where.wait_s)
+    with Terminal(Console()) as terminal:
+        if where.on == "local":
+            backend: Backend = Local(where.workers) if where.workers else Local()
+            return run_recipe(recipe, place, backend, limits=limits, watcher=terminal)
+        with cluster.connected("" if where.on == "ray" else where.on, where.workers or None):
+            return run_recipe(recipe, place, OnRay(), limits=limits, watcher=terminal)
+
+
+def _require_media(recipe: Recipe, media: tuple[str, ...]) -> None:
+    wants = any(isinstance(one.source, Files) for one in in_order(recipe))
+    if wants and not media:
+        raise BadInput(
+            f"recipe {recipe.name} is made from media", seen="no --media", do="give a folder, file, glob or table"
+        )
+
+
+def _makes_samples(recipe: Recipe) -> bool:
+    return recipe.explode is not None and recipe.explode.name == "samples"
+
+
+def _exit_code(reports: list[Report]) -> int:
+    return PARTLY if any(r.counts.pending for r in reports) else 0

@@ -1,0 +1,145 @@
+"""The catalog: one DuckDB file with the small tables of a pack inside it, and a connection that opens any dataset.
+
+DuckDB files are not byte-stable, so a catalog is compared table by table through `logical_hash`. It is built once and
+never kept open: while a process holds such a file for writing, nobody else can even read it.
+
+>>> connection = duckdb.connect()
+>>> _ = connection.execute("create table t as select 1 as a")
+>>> logical_hash(connection, "t")[:8]
+'6afdee5c'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from reelmill.schemas.errors import NotFound
+from reelmill.schemas.keys import canonical_json
+from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.points import reach
+
+NAME = "catalog.duckdb"
+TABLES = {
+    "samples": "key",
+    "turns": "key, turn",
+    "index": "shard, offset",
+    "sources": "digest",
+    "rejects": "dataset, level, key",
+    "counts": "dataset, level, state",
+}
+"""Tables of a pack and the order of their rows in the catalog."""
+_FETCH = 10_000
+
+
+def build(root: Path, files: dict[str, list[str]], record: dict[str, Any]) -> dict[str, str]:
+    """Write the catalog of a pack from its Parquet files (kind -> names under `root`); returns each table's logical hash.
+
+    `record` (facts of the run) becomes the table `record` and is outside what is promised equal.
+    """
+    aside, final = root / f"{NAME}.part", root / NAME
+    aside.unlink(missing_ok=True)
+    connection = duckdb.connect(str(aside))
+    try:
+        for kind, order in TABLES.items():
+            paths = [str(root / name) for name in files[kind]]
+            relation = connection.read_parquet(paths, hive_partitioning=True)
+            relation.order(order).create(kind)
+        connection.from_arrow(_record_table(record)).create("record")
+        hashes = {kind: logical_hash(connection, kind) for kind in TABLES}
+        connection.execute("checkpoint")
+    finally:
+        connection.close()
+    aside.rename(final)
+    reach("catalog.written")
+    return hashes
+
+
+def _record_table(record: dict[str, Any]) -> pa.Table:
+    names = sorted(record)
+    values = [canonical_json(record[n]) for n in names]
+    return pa.table({"name": pa.array(names, pa.string()), "value_json": pa.array(values, pa.string())})
+
+
+def logical_hash(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+    """sha256 of a table's column names, types and rows in the order of all columns: equal tables have equal hashes.
+
+    Raises NotFound where the table is not there.
+    """
+    known = [row[0] for row in connection.execute("select table_name from information_schema.tables").fetchall()]
+    if table not in known:
+        raise NotFound(f"table {table!r}", seen=", ".join(sorted(known)), do="choose one of these")
+    relation = connection.table(table)
+    digest = hashlib.sha256(json.dumps([relation.columns, [str(t) for t in relation.types]]).encode())
+    rows = relation.order("all").execute()
+    while batch := rows.fetchmany(_FETCH):
+        for row in batch:
+            digest.update(json.dumps(row, default=str, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def hashes(path: Path) -> dict[str, str]:
+    """Logical hash of each promised table of a catalog file. Raises duckdb.Error on a file that is none."""
+    connection = duckdb.connect(str(path), read_only=True)
+    try:
+        return {kind: logical_hash(connection, kind) for kind in TABLES}
+    finally:
+        connection.close()
+
+
+def connect(store: Store, dataset: Dataset) -> duckdb.DuckDBPyConnection:
+    """A connection for questions about a dataset, packed or not.
+
+    `inputs`, `rows`, `children` and `dataset_rejects` show the ledger of this moment. Where the dataset is packed, the
+    tables of its catalog (samples, turns, index, sources, rejects, counts, record) are there too, read-only. `upstream_*`
+    are the children of the datasets that it rests on, one view each, when they are in `store`.
+    """
+    packed = dataset.folder / NAME
+    connection = duckdb.connect(str(packed), read_only=True) if packed.exists() else duckdb.connect()
+    live = {
+        "inputs": pa.Table.from_pylist([_entry(e) for e in dataset.entries()], schema=_INPUTS),
+        "rows": dataset.rows(),
+        "children": dataset.children(),
+        "dataset_rejects": dataset.rejects(),
+    }
+    for name, table in {**live, **_upstream(store, dataset)}.items():
+        connection.register(name, table)
+    return connection
+
+
+_INPUTS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("uri", pa.string()),
+        ("digest", pa.string()),
+        ("licence", pa.string()),
+        ("problem", pa.string()),
+        ("live", pa.bool_()),
+    ]
+)
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in _INPUTS.names}
+
+
+def _upstream(store: Store, dataset: Dataset) -> dict[str, pa.Table]:
+    from reelmill.sinks.view import lineage
+
+    children = dataset.children()
+    found = lineage(store, dataset, children)
+    return {f"upstream_{_word(d.identity.get('recipe', d.name))}": _content(d) for d in found}
+
+
+def _content(dataset: Dataset) -> pa.Table:
+    children = dataset.children()
+    return children if children.num_rows else dataset.rows()
+
+
+def _word(text: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in text)

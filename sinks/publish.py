@@ -1,0 +1,83 @@
+"""Publishing a pack at once: it is built as a generation of its own, and one link decides which generation is seen.
+
+    {dataset}/.pack/g-<id>/            a whole pack: shards, tables, .nv-meta, catalog, card, manifest
+    {dataset}/.pack/current            link to the generation that counts; replaced by one atomic rename
+    {dataset}/shards -> .pack/current/shards, and so on: the names that users see; they never change
+
+A kill at any point leaves the old generation or the new one, whole. What a killed pack left is removed by the next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reelmill.schemas.errors import Busy
+from reelmill.sinks.dataset import Dataset
+from reelmill.sinks.points import reach
+
+NAMES = ("shards", "tables", ".nv-meta", "catalog.duckdb", "README.md", "manifest.json")
+"""What a pack shows in the dataset's folder."""
+_FOLDER, _CURRENT, _GENERATION = ".pack", "current", "g-"
+
+
+def current(dataset: Dataset) -> Path | None:
+    """Folder of the generation that counts, None where nothing was packed."""
+    link = dataset.folder / _FOLDER / _CURRENT
+    return link.resolve() if link.exists() else None
+
+
+@contextmanager
+def building(dataset: Dataset) -> Iterator[Path]:
+    """An empty folder to build the next generation in; it is removed unless it was `swap`ped in.
+
+    Raises Busy where another process packs the same dataset now.
+    """
+    folder = dataset.folder / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"the pack of {dataset.label}", seen="another process packs it", do="wait for it") from error
+        clear(dataset)
+        generation = folder / f"{_GENERATION}{uuid.uuid4().hex}"
+        generation.mkdir()
+        try:
+            yield generation
+        finally:
+            clear(dataset)
+
+
+def swap(dataset: Dataset, generation: Path) -> None:
+    """Make `generation` the one that is seen."""
+    for name in NAMES:
+        _link(dataset.folder / name, f"{_FOLDER}/{_CURRENT}/{name}")
+    reach("pack.before")
+    _link(dataset.folder / _FOLDER / _CURRENT, generation.name)
+    reach("pack.swapped")
+
+
+def _link(place: Path, target: str) -> None:
+    """A relative link, made or replaced atomically."""
+    if place.is_symlink() and str(place.readlink()) == target:
+        return
+    aside = place.with_name(f".aside-{uuid.uuid4().hex}")
+    aside.symlink_to(target)
+    aside.replace(place)
+
+
+def stale(dataset: Dataset) -> list[Path]:
+    """Generations that are not the one that counts: leftovers of killed packs."""
+    kept = current(dataset)
+    return sorted(g for g in (dataset.folder / _FOLDER).glob(f"{_GENERATION}*") if kept is None or g.name != kept.name)
+
+
+def clear(dataset: Dataset) -> None:
+    """Remove stale generations. Call it only while nobody packs (inside `building`)."""
+    for generation in stale(dataset):
+        shutil.rmtree(generation)

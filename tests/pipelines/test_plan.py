@@ -1,0 +1,119 @@
+"""The plan: what does not fit together, or cannot run on this machine, is refused before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import toy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reelmill.annotators.annotator import Resources
+from reelmill.pipelines._plan import Plan
+from reelmill.schemas.column import Column
+from reelmill.schemas.errors import PlanRefused, SchemaBroken
+
+
+@dataclasses.dataclass(frozen=True)
+class Step(toy.Measure):
+    needs = (Column.of("word", str),)
+    gives = (Column.of("other", int),)
+
+
+def with_steps(*steps: object) -> object:
+    return dataclasses.replace(toy.recipe(), steps=steps, explode=None)
+
+
+def test_edges_name_the_columns_alive_after_each_step() -> None:
+    first, second = Plan.of(toy.recipe()).edges
+    assert (first.step, first.adds, first.alive) == ("measure", ("length",), ("length", "word"))
+    assert second.alive == ("length", "letters")
+
+
+def test_a_missing_column_is_refused_with_what_there_is() -> None:
+    with pytest.raises(PlanRefused, match=r"spell needs column length; seen: key, word"):
+        Plan.of(with_steps(toy.Spell()))
+
+
+def test_a_column_of_another_type_is_refused() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Wrong(Step):
+        needs = (Column.of("word", int),)
+
+    with pytest.raises(PlanRefused, match="int64; seen: string"):
+        Plan.of(with_steps(Wrong()))
+
+
+def test_a_column_given_twice_is_refused() -> None:
+    with pytest.raises(PlanRefused, match="gives length"):
+        Plan.of(with_steps(toy.Measure(), toy.Measure()))
+
+
+def test_a_reserved_name_is_refused() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Judge(Step):
+        gives = (Column.of("verdict", str),)
+
+    with pytest.raises(PlanRefused, match="gives verdict"):
+        Plan.of(with_steps(Judge()))
+
+
+def test_children_need_a_key_a_parent_and_a_verdict() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Bare:
+        letter: str
+
+    column = Column.of("bare", tuple[Bare, ...])
+
+    @dataclasses.dataclass(frozen=True)
+    class Gives(Step):
+        gives = (column,)
+
+    with pytest.raises(PlanRefused, match="lack"):
+        Plan.of(dataclasses.replace(toy.recipe(), steps=(Gives(),), explode=column))
+
+
+@given(st.floats(0.5, 64), st.floats(0.25, 4))
+def test_workers_never_hold_every_cpu(cpus: float, need: float) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Wide(Step):
+        resources = Resources(cpus=need)
+
+    width = Plan.of(with_steps(Wide())).width(cpus, 0)
+    assert width.workers >= 1
+    assert width.workers * width.cpus < cpus
+
+
+def test_a_gpu_step_without_a_gpu_is_refused() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Gpu(Step):
+        resources = Resources(gpus=1)
+
+    plan = Plan.of(with_steps(Gpu()))
+    with pytest.raises(PlanRefused, match="1 GPUs a worker; seen: 2 CPUs and 0 GPUs"):
+        plan.width(2, 0)
+    assert plan.width(8, 2).workers == 2
+
+
+def test_the_fingerprint_follows_fields_and_revisions_and_nothing_else() -> None:
+    one = toy.recipe()
+    assert one.fingerprint() == toy.recipe(version="2").fingerprint()
+    assert one.fingerprint_hash() != toy.recipe(extra=1).fingerprint_hash()
+    other = dataclasses.replace(one, steps=(toy.Measure(), toy.Spell(workers_seen="seven")))
+    assert one.fingerprint_hash() == other.fingerprint_hash()
+
+
+def test_a_field_without_one_spelling_is_refused() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Odd(Step):
+        function: object = print
+
+    with pytest.raises(SchemaBroken, match="odd"):
+        with_steps(Odd()).fingerprint()
+
+
+def test_groups_are_small_enough_for_every_worker() -> None:
+    plan = Plan.of(toy.recipe())
+    assert plan.group_size(1_000, 2) == 4
+    assert plan.group_size(3, 2) == 1
