@@ -14,14 +14,15 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from reelmill.annotators.decode.local import is_remote, local_path
 from reelmill.pipelines.sources.digests import Digests
-from reelmill.schemas.errors import BadInput, NotFound, UserError
+from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.schemas.keys import canonical_json
 
 __all__ = ["Listed", "list_media", "local_path"]
@@ -34,14 +35,19 @@ LICENCE_COLUMNS = ("licence", "license")
 _BLOCK = 1 << 20
 _SPDX = "SPDX-License-Identifier:"
 _SIDECAR = ".license"
+# A file may change again within one tick of its clock and keep its stamp: one as young as this is not remembered.
+_SETTLED_NS = 2_000_000_000
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One listed input. `uri` is an absolute path, or a URI where it is remote; `metadata` is a table's other columns as
-    one JSON object, empty without a table; `digest` is None where `problem` says why the bytes could not be read."""
+    """One listed input.
+
+    `uri` is an absolute path, or a URI where it is remote; `metadata` holds a table's other columns as one JSON object,
+    and is empty without a table; `digest` is None where `problem` says why the bytes could not be read.
+    """
 
     uri: str
     digest: str | None
@@ -54,21 +60,37 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A file named by somebody; not looked at yet."""
+    """An input that a place or table names; not looked at yet."""
 
     uri: str
     licence: str = ""
     metadata: str = ""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A named input after one look: `stamp` changes whenever its bytes do; empty where nothing tells."""
+
+    named: _Named
+    size: int = 0
+    modified_ns: int = 0
+    stamp: str = ""
+    problem: str | None = None
 
 
 def list_media(
-    where: str | Sequence[str], cache: Path | None = None, progress: Progress | None = None
+    where: str | Sequence[str],
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    left_out: list[str] | None = None,
 ) -> list[Listed]:
     """List and digest every input at `where`, sorted by URI, each URI once.
 
-    `where`: a folder (recursive, files whose name begins with a dot left out), a glob, a table (CSV, TSV, Parquet, JSONL
-    with a column uri, path, url or file_name), a file, or an fsspec URI of any of these; or several. `cache` is the file
-    that remembers digests. `progress(done_bytes, total_bytes)` is called while hashing.
+    `where`: a folder (recursive), a glob, a table (CSV, TSV, Parquet, JSONL with a column uri, path, url or file_name), a
+    file, or an fsspec URI of any of these; or several. `cache` is the file that remembers digests; `progress(done_bytes,
+    total_bytes)` is called while hashing; `left_out` receives what a folder holds and is not listed: names that begin
+    with a dot, licence sidecars, and what is neither file nor folder.
 
     Raises NotFound where nothing is there, BadInput for a place or table that cannot be understood.
     """
@@ -77,65 +99,110 @@ def list_media(
         raise BadInput("no media were named", do="give a folder, a glob, a table, a file or a URI")
     named: dict[str, _Named] = {}
     for place in places:
-        for one in _found(place):
+        for one in _found(place, left_out if left_out is not None else []):
             named.setdefault(one.uri, one)
-    return _digested([_looked_at(named[uri]) for uri in sorted(named)], cache, progress or _unseen)
+    with Digests(cache) as digests:
+        return _digested([_looked_at(named[uri]) for uri in sorted(named)], digests, progress or _unseen)
 
 
 def _unseen(done: int, total: int) -> None:
     """Progress that nobody looks at."""
 
 
-def _found(place: str) -> list[_Named]:
+# ---- places ----------------------------------------------------------------------------------------------------------
+
+
+def _found(place: str, left_out: list[str]) -> list[_Named]:
     if is_remote(place):
         return _remote(place)
-    path = Path(local_path(place, None)).expanduser()
+    path = Path(local_path(place, None)).expanduser().absolute()
     if path.is_dir():
-        return _filled(_folder(path), f"folder {str(path)!r}", "no file whose name does not begin with a dot")
+        return _filled(_folder(path, left_out), f"folder {str(path)!r}")
     if path.suffix.lower() in TABLES and path.is_file():
-        return _table(str(path.absolute()), path.read_bytes())
+        return _table(str(path), path.read_bytes())
     if path.exists() or path.is_symlink():
-        return [_Named(str(path.absolute()))]
+        return [_Named(str(path))]
     if glob.has_magic(str(path)):
-        matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - the pattern may be absolute
-        files = [_Named(str(Path(m).absolute())) for m in matches if Path(m).is_file()]
-        return _filled(files, f"glob {place!r}", "no file that matches it")
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - the pattern is absolute
+        return _filled([_Named(m) for m in matches if Path(m).is_file()], f"glob {place!r}")
     raise NotFound(f"media {place!r}", seen="no such file or folder", do="check the path")
 
 
-def _filled(found: list[_Named], what: str, seen: str) -> list[_Named]:
+def _filled(found: list[_Named], what: str) -> list[_Named]:
     if not found:
-        raise NotFound(f"media in {what}", seen=seen, do="check the place; files whose name begins with a dot are left out")
+        raise NotFound(f"media in {what}", seen="no file", do="check it; names that begin with a dot are left out")
     return found
 
 
-def _folder(top: Path) -> list[_Named]:
-    """Every regular file below a folder. Linked folders are followed once each, so that loops end."""
+def _folder(top: Path, left_out: list[str]) -> list[_Named]:
+    """Every file below a folder. A folder reached twice (by a link) is entered once, so that loops end."""
     found: list[_Named] = []
-    seen: set[tuple[int, int]] = set()
-    waiting = [top.absolute()]
+    entered: set[tuple[int, int]] = set()
+    waiting = [top]
     while waiting:
         folder = waiting.pop()
-        facts = folder.stat()
-        if (facts.st_dev, facts.st_ino) in seen:
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
-        for entry in _entries(folder):
-            if entry.name.startswith(".") or entry.name.endswith(_SIDECAR):
+        try:
+            facts = folder.stat()
+            if (facts.st_dev, facts.st_ino) in entered:
                 continue
-            if entry.is_dir():
-                waiting.append(Path(entry.path))
-            elif entry.is_file() or entry.is_symlink():
-                found.append(_Named(entry.path))
+            entered.add((facts.st_dev, facts.st_ino))
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            found.append(_Named(str(folder), problem=f"unreadable: {_reason(error)} (a folder)"))
+            continue
+        for path in entries:
+            _sort_out(path, found, waiting, left_out)
     return found
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _sort_out(path: Path, found: list[_Named], waiting: list[Path], left_out: list[str]) -> None:
+    if path.name.startswith(".") or path.name.endswith(_SIDECAR):
+        left_out.append(str(path))
+    elif path.is_dir():
+        waiting.append(path)
+    elif path.is_file() or path.is_symlink():
+        found.append(_Named(str(path)))
+    else:
+        left_out.append(str(path))
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def _remote(place: str) -> list[_Named]:
+    """A remote folder, file, table or glob, through fsspec."""
+    files, path = _files_of(place)
     try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda e: e.name)
-    except PermissionError as error:
-        raise BadInput(f"folder {str(folder)!r}", seen="permission denied", do="make it readable or leave it out") from error
+        if files.isdir(path):
+            paths = [p for p in files.find(path) if not _hidden(p.removeprefix(path))]
+        elif files.exists(path):
+            if Path(path).suffix.lower() in TABLES:
+                return _table(place, files.cat_file(path))
+            paths = [path]
+        else:
+            paths = [p for p in files.glob(path) if files.isfile(p)] if "*" in path else []
+    except (OSError, ValueError) as error:
+        raise BadInput(f"media {place!r}", seen=f"{type(error).__name__}: {error}", do="check the URI") from error
+    if not paths:
+        raise NotFound(f"media {place!r}", seen="nothing there", do="check the URI and your rights to it")
+    return [_Named(files.unstrip_protocol(p)) for p in paths]
+
+
+def _hidden(below: str) -> bool:
+    parts = below.strip("/").split("/")
+    return any(p.startswith(".") for p in parts) or below.endswith(_SIDECAR)
+
+
+def _files_of(uri: str) -> tuple[Any, str]:
+    """The fsspec file system of a URI and the path in it. Raises BadInput for a protocol that nobody serves here."""
+    import fsspec
+
+    try:
+        files, path = fsspec.core.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise BadInput(f"media {uri!r}", seen=str(error), do="pip install 'reelmill[s3]' for s3://") from error
+    return files, path
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -210,3 +277,104 @@ def _text_table(data: bytes, delimiter: str) -> Any:
     if odd is not None:
         raise ValueError(f"row {odd + 1} has {len(rows[odd])} fields, the header {len(header)}")
     return pa.table({name: pa.array([r[i] for r in rows], pa.string()) for i, name in enumerate(header)})
+
+
+# ---- one look at each, and its digest --------------------------------------------------------------------------------
+
+
+def _looked_at(named: _Named) -> _Seen:
+    if named.problem:
+        return _Seen(named, problem=named.problem)
+    try:
+        return _looked_at_remote(named) if is_remote(named.uri) else _looked_at_file(named)
+    except OSError as error:
+        return _Seen(named, problem=f"unreadable: {_reason(error)}")
+
+
+def _looked_at_file(named: _Named) -> _Seen:
+    facts = Path(named.uri).stat()
+    if not stat.S_ISREG(facts.st_mode):
+        return _Seen(named, problem="unreadable: not a regular file")
+    stamp = f"{facts.st_mtime_ns}-{facts.st_ctime_ns}-{facts.st_ino}"
+    return _Seen(named, facts.st_size, facts.st_mtime_ns, stamp)
+
+
+def _looked_at_remote(named: _Named) -> _Seen:
+    files, path = _files_of(named.uri)
+    facts = files.info(path)
+    mark = next(
+        (facts[k] for k in ("ETag", "etag", "mtime", "LastModified", "last_modified", "created") if facts.get(k)), ""
+    )
+    seconds = facts.get("mtime")
+    modified_ns = round(seconds * 1e9) if isinstance(seconds, (int, float)) else 0
+    return _Seen(named, int(facts.get("size") or 0), modified_ns, str(mark))
+
+
+def _digested(seen: list[_Seen], digests: Digests, progress: Progress) -> list[Listed]:
+    known = [digests.known(s.named.uri, s.size, s.stamp) for s in seen]
+    total = sum(s.size for s, digest in zip(seen, known, strict=True) if digest is None and s.problem is None)
+    counted = _Counted(progress, total)
+    return [_listed(s, digest, digests, counted) for s, digest in zip(seen, known, strict=True)]
+
+
+@dataclass(slots=True)
+class _Counted:
+    """Bytes hashed so far, told to whoever shows progress."""
+
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def add(self, size: int) -> None:
+        self.done += size
+        self.progress(self.done, self.total)
+
+
+def _listed(seen: _Seen, digest: str | None, digests: Digests, counted: _Counted) -> Listed:
+    problem = seen.problem
+    if problem is None and digest is None:
+        digest, problem = _hashed(seen, counted)
+        if digest is not None and time.time_ns() - seen.modified_ns > _SETTLED_NS:
+            digests.remember(seen.named.uri, seen.size, seen.stamp, digest)
+    licence = seen.named.licence or _sidecar_licence(seen.named.uri) or UNKNOWN_LICENCE
+    return Listed(seen.named.uri, digest, seen.size, seen.modified_ns, licence, seen.named.metadata, problem)
+
+
+def _hashed(seen: _Seen, counted: _Counted) -> tuple[str | None, str | None]:
+    """(sha256, None), or (None, problem) where the bytes cannot be read or change under the reader."""
+    hasher = hashlib.sha256()
+    try:
+        with _opened(seen.named.uri) as stream:
+            for block in _blocks(stream):
+                hasher.update(block)
+                counted.add(len(block))
+        if _looked_at(seen.named).stamp != seen.stamp:
+            return None, "unreadable: it changed while it was read"
+    except OSError as error:
+        return None, f"unreadable: {_reason(error)}"
+    return hasher.hexdigest(), None
+
+
+def _opened(uri: str) -> BinaryIO:
+    if not is_remote(uri):
+        return Path(uri).open("rb")
+    files, path = _files_of(uri)
+    stream: BinaryIO = files.open(path, "rb")
+    return stream
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    while block := stream.read(_BLOCK):
+        yield block
+
+
+def _sidecar_licence(uri: str) -> str:
+    """The SPDX identifier in `<file>.license` beside a local file (REUSE 3.3), else empty."""
+    if is_remote(uri):
+        return ""
+    try:
+        text = Path(uri + _SIDECAR).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    line = next((at for at in text.splitlines() if _SPDX in at), "")
+    return line.partition(_SPDX)[2].strip()
