@@ -30,7 +30,7 @@ Rgb = npt.NDArray[np.uint8]
 MAX_PICTURE_PX = 64_000_000
 
 # Only formats that Pillow decodes itself, from one file: no PostScript (a program), no WMF or PDF (drawings).
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "TGA", "ICO")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "TGA", "ICO")
 
 _ORIENTATION = 274
 # EXIF orientation -> (clockwise degrees, rows and columns swapped); 2, 4, 5 and 7 are mirrored as well.
@@ -96,9 +96,10 @@ def _opened(path: str, max_px: int) -> Iterator[Image.Image]:
         raise Unusable("unreadable", error.strerror or str(error)) from error
     with stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower than Pillow's
-        Image.init()  # all plug-ins, or `formats` names some that are not loaded yet
+        Image.init()
+        formats = [f for f in FORMATS if f in Image.OPEN]  # a Pillow built without AVIF has no such name
         with _judged(None):
-            image = Image.open(stream, formats=FORMATS)
+            image = Image.open(stream, formats=formats)
         with image:
             _check(image.width, image.height, max_px)
             yield image

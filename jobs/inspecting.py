@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -54,8 +55,27 @@ def rejects(store: Path, dataset: str, where: str, number: int) -> None:
     for row in grouped.fetchall():
         by_reason.add_row(*(str(v) for v in row))
     console.print(by_reason)
+    files = _files(opened(store), dataset)
     for row in found.slice(0, number).to_pylist():
-        console.print(f"{row['key']}  {row['step']}/{row['reason']}  {row['detail']}", highlight=False, markup=False)
+        where_from = files.get(row["key"]) or files.get(row["parent_key"] or "") or row["key"]
+        line = f"{where_from}  {row['step']}/{row['reason']}  {row['detail']}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _files(store: Store, dataset: str) -> dict[str, str]:
+    """Where each key of a set of datasets comes from: media by their entries, whatever is made of them by its children."""
+    slug = store.find(dataset).name.partition("-")[2]
+    files: dict[str, str] = {}
+    for one in store.datasets():
+        if one.name.partition("-")[2] == slug:
+            files |= {e.key: e.uri for e in one.entries() if e.uri}
+            files |= {c["key"]: c["media"]["uri"] for c in _children_with_media(one)}
+    return files
+
+
+def _children_with_media(dataset: Dataset) -> list[dict[str, Any]]:
+    children = dataset.children()
+    return children.select(["key", "media"]).to_pylist() if "media" in children.column_names else []
 
 
 def _selected(dataset: Dataset, where: str) -> pa.Table:

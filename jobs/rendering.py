@@ -5,11 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
+
+from reelmill.schemas.errors import NotFound
 
 
 def render(folder: Path, count: int, seed: int, preset: str) -> None:
-    """Render, or keep what is there already."""
+    """Render, or keep what is there already. Raises NotFound on an unknown preset."""
+    from reelmill.pipelines.scenes.presets import PRESETS
     from reelmill.pipelines.scenes.render import render_set
 
-    paths = render_set(folder, count, seed, preset)
-    Console().print(f"{len(paths)} files in {folder}, with their truth beside them", highlight=False)
+    if preset not in PRESETS:
+        raise NotFound(f"preset {preset!r}", seen=", ".join(PRESETS), do="choose one of these")
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("rendering", total=count)
+        paths = render_set(
+            folder,
+            count,
+            seed,
+            PRESETS[preset],
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    console.print(f"{len(paths)} files in {folder}, with their truth beside them", highlight=False, soft_wrap=True)

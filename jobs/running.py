@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from reelmill.jobs import cluster, recipes
-from reelmill.jobs.place import place_of, with_versions
+from reelmill.pipelines._place import place_of, with_versions
 from reelmill.jobs.progress import Terminal
 from reelmill.pipelines._recipe import Place, Recipe, in_order
 from reelmill.pipelines._run import Backend, Limits, Local, OnRay, Report

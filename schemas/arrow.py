@@ -21,7 +21,7 @@ import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -101,27 +101,46 @@ def typed(hint: Any, value: Any) -> Any:
 
     Raises SchemaBroken on a missing field or a null where none is declared.
     """
-    hint, nullable = _optional(hint)
-    if value is None:
+    return _reader(hint)(value)
+
+
+@cache
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    """How values of one annotation are rebuilt, worked out once: rows are many and annotations few."""
+    inner, nullable = _optional(hint)
+    read = _present(inner)
+
+    def reader(value: Any) -> Any:
+        if value is not None:
+            return read(value)
         if not nullable:
             raise SchemaBroken(f"a value of type {hint}", seen="null", do="declare it `| None` or fill it")
         return None
+
+    return reader
+
+
+def _present(hint: Any) -> Callable[[Any], Any]:
     if dataclasses.is_dataclass(hint):
-        return _typed_row(hint, value)
+        return _row_reader(hint)
     if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
-        return tuple(typed(item, v) for v in value)
+        item = _reader(typing.get_args(hint)[0])
+        return lambda value: tuple(item(v) for v in value)
     if isinstance(hint, type) and issubclass(hint, enum.StrEnum):
-        return hint(value)
-    return value
+        return hint
+    return lambda value: value
 
 
-def _typed_row(cls: Any, value: dict[str, Any]) -> Any:
-    hints = typing.get_type_hints(cls)
-    missing = [n for n in hints if n not in value]
-    if missing:
-        raise SchemaBroken(f"{cls.__name__} row", seen=f"no field {missing}", do="rebuild the dataset or migrate it")
-    return cls(**{n: typed(h, value[n]) for n, h in hints.items()})
+def _row_reader(cls: Any) -> Callable[[Any], Any]:
+    readers = {name: _reader(hint) for name, hint in typing.get_type_hints(cls).items()}
+
+    def read(value: dict[str, Any]) -> Any:
+        missing = [n for n in readers if n not in value]
+        if missing:
+            raise SchemaBroken(f"{cls.__name__} row", seen=f"no field {missing}", do="rebuild the dataset or migrate it")
+        return cls(**{n: reader(value[n]) for n, reader in readers.items()})
+
+    return read
 
 
 def to_table(cls: Any, rows: Iterable[Any]) -> pa.Table:

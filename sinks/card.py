@@ -23,6 +23,10 @@ from reelmill.sinks.tables import CountRow
 
 _ERRORS = "label_errors.json"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_HUB_LICENCES = {
+    *("cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "pddl"),
+    *("cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "odc-by", "lgpl-2.1"),
+}
 _ORIGIN = {
     MadeBy.RULES: "**rule-made labels**: read off the media and worded by rules; no person or model saw them",
     MadeBy.MODEL: "model-made labels: a model read the media; the words around its reading may be rules'",
@@ -115,8 +119,7 @@ def header(facts: Facts) -> dict[str, Any]:
     splits = [{"split": s, "path": f"shards/{facts.name}-{s}-*.tar"} for s in sorted(facts.tally.samples)]
     return {
         "pretty_name": facts.name,
-        "license": "other",
-        "license_name": ", ".join(sorted(facts.tally.licences)) or "none",
+        "license": sorted({_hub_licence(name) for name in facts.tally.licences}) or ["other"],
         "task_categories": _categories(facts.tally),
         "tags": ["webdataset", "reelmill", *sorted(facts.tally.families), *sorted(facts.tally.tasks)],
         "size_categories": [next((name for top, name in _SIZES if facts.tally.total < top), "n>1M")],
@@ -129,6 +132,11 @@ def header(facts: Facts) -> dict[str, Any]:
             ],
         },
     }
+
+
+def _hub_licence(name: str) -> str:
+    """The hub's identifier of a licence; those that it does not know are `other` and stand in the card's text."""
+    return name.lower() if name.lower() in _HUB_LICENCES else "other"
 
 
 def _categories(tally: Tally) -> list[str]:

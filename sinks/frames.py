@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import pyarrow as pa
 
@@ -17,6 +17,9 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import Corrupt
 from reelmill.schemas.media import FrameRef, ShownFrame
 from reelmill.sinks.dataset import PART, Dataset, Store
+
+_KEYS_KEPT = 4_096
+"""Clips whose frame lists are kept at hand: several samples rest on one clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class StoredFrames:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._known: dict[str, _Shown] = {}
-        self._last: tuple[tuple[str, str], dict[int, Found]] = (("", ""), {})
+        self._frames = lru_cache(_KEYS_KEPT)(self._frames_of)
 
     def find(self, ref: FrameRef) -> ShownFrame:
         """What is stored under a reference."""
@@ -78,7 +81,7 @@ class StoredFrames:
         return [FrameRef(dataset, key, f.shown.frame, f.shown.at_s, f.shown.sha256) for f in shown.of(key)]
 
     def _found(self, ref: FrameRef) -> Found:
-        frames = self._frames(ref)
+        frames = self._frames(ref.dataset, ref.key)
         found = frames.get(ref.frame)
         if found is None:
             seen = f"{len(frames)} frames under that key" if frames else "nothing stored under that key"
@@ -88,12 +91,9 @@ class StoredFrames:
             raise Corrupt(_named(ref), seen=seen, do="run the view again")
         return found
 
-    def _frames(self, ref: FrameRef) -> dict[int, Found]:
-        asked = (ref.dataset, ref.key)
-        if self._last[0] != asked:
-            shown = self._dataset(ref.dataset)
-            self._last = asked, {f.shown.frame: f for f in shown.of(ref.key)} if shown else {}
-        return self._last[1]
+    def _frames_of(self, label: str, key: str) -> dict[int, Found]:
+        shown = self._dataset(label)
+        return {f.shown.frame: f for f in shown.of(key)} if shown else {}
 
     def _dataset(self, label: str) -> _Shown | None:
         if label not in self._known:

@@ -26,7 +26,10 @@ from reelmill.schemas.errors import StoreUnusable
 from reelmill.sinks.points import reach
 
 ASIDE = ".aside-"
-_STORE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR)
+_STORE_TROUBLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),
+    *(errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+)
 
 
 class Objects(Protocol):

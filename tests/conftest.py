@@ -44,6 +44,10 @@ settings.load_profile("ci" if os.environ.get("CI") else "reelmill")
 _OWN_TMP = pytest.StashKey[Path]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="write tests/golden anew from what the code does today")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give the run a temp folder of its own; its name is short, since Ray's socket paths may not pass 107 bytes."""
     own = Path(tempfile.mkdtemp(prefix="rm-"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def local_path(uri: str, digest: str | None, cache_dir: Path | None = None) -> s
     Raises Unusable("unreadable") where it cannot be fetched, "content_changed" where its sha256 is not `digest`.
     """
     if uri.startswith("file://"):
-        return uri.removeprefix("file://")
+        return urllib.parse.unquote(uri.removeprefix("file://"), errors="surrogateescape")
     if not is_remote(uri):
         return uri
     folder = cache_dir or default_cache()

@@ -32,8 +32,12 @@ Progress = Callable[[int, int], None]
 
 _CRF = "20"
 _KEY_FRAMES = 50
-# x264 as a library: one thread, and colours marked as what the conversion wrote (BT.601, limited range).
-_X264 = "threads=1:lookahead-threads=1:sliced-threads=0:colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m"
+# One thread is not enough for equal bytes: with weighted prediction and macroblock trees on, the x264 inside PyAV 18.1 gave
+# up to four encodings of the same pictures within one process (docs/decisions/0005). Both off: none of 240 differed.
+_X264 = (
+    "threads=1:lookahead-threads=1:sliced-threads=0:weightp=0:mbtree=0"
+    ":colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m"
+)
 
 
 def render(scene: Scene, path: Path) -> SceneTruth:

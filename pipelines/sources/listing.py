@@ -15,6 +15,7 @@ import json
 import os
 import stat
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +88,10 @@ def list_media(
 ) -> list[Listed]:
     """List and digest every input at `where`, sorted by URI, each URI once.
 
-    `where`: a folder (recursive), a glob, a table (CSV, TSV, Parquet, JSONL with a column uri, path, url or file_name), a
-    file, or an fsspec URI of any of these; or several. `cache` is the file that remembers digests; `progress(done_bytes,
-    total_bytes)` is called while hashing; `left_out` receives what a folder holds and is not listed: names that begin
-    with a dot, licence sidecars, and what is neither file nor folder.
+    `where`: a folder (recursive), a glob, a table (CSV, TSV, Parquet, JSONL with a column uri, path, url or file_name),
+    a file, or an fsspec URI of any of these; or several. `cache` is the file that remembers digests;
+    `progress(done_bytes, total_bytes)` is called while hashing; `left_out` receives what a folder holds and is not
+    listed: names that begin with a dot, licence sidecars, and what is neither file nor folder.
 
     Raises NotFound where nothing is there, BadInput for a place or table that cannot be understood.
     """
@@ -121,10 +122,10 @@ def _found(place: str, left_out: list[str]) -> list[_Named]:
     if path.suffix.lower() in TABLES and path.is_file():
         return _table(str(path), path.read_bytes())
     if path.exists() or path.is_symlink():
-        return [_Named(str(path))]
+        return [_file(str(path))]
     if glob.has_magic(str(path)):
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - the pattern is absolute
-        return _filled([_Named(m) for m in matches if Path(m).is_file()], f"glob {place!r}")
+        return _filled([_file(m) for m in matches if Path(m).is_file()], f"glob {place!r}")
     raise NotFound(f"media {place!r}", seen="no such file or folder", do="check the path")
 
 
@@ -148,7 +149,7 @@ def _folder(top: Path, left_out: list[str]) -> list[_Named]:
             entered.add((facts.st_dev, facts.st_ino))
             entries = sorted(folder.iterdir())
         except OSError as error:
-            found.append(_Named(str(folder), problem=f"unreadable: {_reason(error)} (a folder)"))
+            found.append(_Named(_file(str(folder)).uri, problem=f"unreadable: {_reason(error)} (a folder)"))
             continue
         for path in entries:
             _sort_out(path, found, waiting, left_out)
@@ -161,9 +162,19 @@ def _sort_out(path: Path, found: list[_Named], waiting: list[Path], left_out: li
     elif path.is_dir():
         waiting.append(path)
     elif path.is_file() or path.is_symlink():
-        found.append(_Named(str(path)))
+        found.append(_file(str(path)))
     else:
         left_out.append(str(path))
+
+
+def _file(path: str) -> _Named:
+    """A local file; one whose name is not UTF-8 can be told of only by its URI, and read by no decoder."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        uri = "file://" + urllib.parse.quote(os.fsencode(path))
+        return _Named(uri, problem="bad_name: not valid UTF-8; rename the file")
+    return _Named(path)
 
 
 def _reason(error: OSError) -> str:
@@ -259,7 +270,7 @@ def _rows(uri: str, data: bytes) -> list[dict[str, Any]]:
 def _object(line: str) -> dict[str, Any]:
     value = json.loads(line)
     if not isinstance(value, dict):
-        raise ValueError(f"a line that is no JSON object: {line[:60]!r}")
+        raise ValueError(f"a line that is no JSON object: {line[:60]!r}")  # noqa: TRY004 - one kind for bad tables
     return value
 
 

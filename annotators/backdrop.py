@@ -1,0 +1,212 @@
+"""What stands still behind the moving things of a clip: a background picture, how noisy each pixel is, and whether the
+camera stands still at all.
+
+The background is a median over the whole clip. A thing that rests for half of the clip is in that median; `_repaired`
+takes it out again: where it left, the background has an edge that the frame has not.
+
+>>> frames = np.zeros((9, 48, 64, 3), np.uint8)
+>>> background(frames).colour.shape, camera(frames, np.arange(9) / 25).moves
+((48, 64, 3), False)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Picture = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+_SAMPLES = 41
+_REPAIRS = 2
+_GHOST_RATIO = 1.3
+_GHOST_VOTES = 3
+_CONTOUR_GREY = 6.0
+# The 40th percentile of |x| is 0.524 sigma for normal noise, and holds while things cover less than 60 % of the time.
+_QUIET_SHARE, _QUIET_SIGMAS = 0.4, 0.524
+THRESHOLD_GREY = (12.0, 40.0)
+_NOISE_SIGMAS = 4.5
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """`colour` uint8 [h, w, 3]; `threshold` uint8 [h, w]: a pixel that differs by more, in any channel, is not noise."""
+
+    colour: Picture
+    threshold: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """`moves` where whole-frame shifts were seen; `steps` were tested, `moved` of them shifted, by `shift_px` (median)."""
+
+    moves: bool
+    steps: int
+    moved: int
+    shift_px: float
+
+
+def background(frames: Picture) -> Background:
+    """Background and thresholds of uint8 [n, h, w, 3] frames, n >= 1, taken by a camera that stands still."""
+    sample = frames[np.unique(np.linspace(0, len(frames) - 1, min(_SAMPLES, len(frames))).round().astype(int))]
+    colour = _median(sample)
+    for _ in range(_REPAIRS):
+        colour, changed = _repaired(sample, colour)
+        if not changed:
+            break
+    return Background(colour, _threshold(sample, colour))
+
+
+def difference(frame: Picture, other: Picture) -> Picture:
+    """uint8 [h, w]: the largest change of any channel."""
+    import cv2
+
+    apart = cv2.absdiff(frame, other)
+    most: Picture = cv2.max(cv2.max(apart[..., 0], apart[..., 1]), apart[..., 2])
+    return most
+
+
+def _median(sample: Picture) -> Picture:
+    middle = len(sample) // 2
+    return np.ascontiguousarray(np.partition(sample, middle, axis=0)[middle])
+
+
+def _threshold(sample: Picture, colour: Picture) -> Picture:
+    import cv2
+
+    apart = np.stack([difference(frame, colour) for frame in sample])
+    place = int(_QUIET_SHARE * (len(apart) - 1))
+    quiet = np.partition(apart, place, axis=0)[place].astype(np.float32)
+    noise = cv2.blur(cv2.dilate(quiet, np.ones((3, 3), np.uint8)), (5, 5)) / _QUIET_SIGMAS
+    limit: Picture = np.clip(_NOISE_SIGMAS * noise, *THRESHOLD_GREY).astype(np.uint8)
+    return limit
+
+
+def _repaired(sample: Picture, colour: Picture) -> tuple[Picture, bool]:
+    """The background without ghosts, and whether there were any. Every sampled frame votes with its blobs."""
+    edges = _edges(colour)
+    ghost = np.zeros((len(sample), *colour.shape[:2]), bool)
+    thing = np.zeros(colour.shape[:2], np.int16)
+    for number, frame in enumerate(sample):
+        for blob, is_ghost in _judged(frame, colour, edges):
+            if is_ghost:
+                ghost[number] |= blob
+            else:
+                thing += blob
+    votes = ghost.sum(axis=0)
+    wrong = (votes >= _GHOST_VOTES) & (votes > thing)
+    if not wrong.any():
+        return colour, False
+    repaired = colour.copy()
+    repaired[wrong] = _voted_colour(sample[:, wrong], ghost[:, wrong])
+    return repaired, True
+
+
+def _voted_colour(pixels: Picture, voted: Mask) -> Picture:
+    """Median uint8 [p, 3] of pixels [n, p, 3] over the frames that voted [n, p], at least one each."""
+    ranked = np.sort(np.where(voted[..., None], pixels.astype(np.int16), 999), axis=0)
+    middle = (voted.sum(axis=0) - 1) // 2
+    return np.asarray(np.take_along_axis(ranked, middle[None, :, None], axis=0)[0], np.uint8)
+
+
+def _judged(frame: Picture, colour: Picture, edges: Picture) -> list[tuple[Mask, bool]]:
+    """Blobs that differ from the background, each with: does its outline stand in the background and not in the frame?"""
+    import cv2
+
+    differs = (difference(frame, colour) > 2 * THRESHOLD_GREY[0]).astype(np.uint8)
+    differs = cv2.morphologyEx(differs, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(differs, connectivity=8)
+    if count < 2:
+        return []
+    here, judged = _edges(frame), []
+    for label in range(1, min(count, 40)):
+        if stats[label, cv2.CC_STAT_AREA] < 30:
+            continue
+        blob = labels == label
+        inner, outline = _outline(blob, stats[label])
+        ours, theirs = float(here[inner][outline].mean()), float(edges[inner][outline].mean())
+        if max(ours, theirs) > _CONTOUR_GREY:
+            judged.append((blob, theirs > _GHOST_RATIO * ours))
+    return judged
+
+
+def _edges(picture: Picture) -> Picture:
+    """uint8 [h, w]: how much a pixel's neighbours differ among each other."""
+    import cv2
+
+    spread = cv2.morphologyEx(picture, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    most: Picture = cv2.max(cv2.max(spread[..., 0], spread[..., 1]), spread[..., 2])
+    return most
+
+
+def _outline(blob: Mask, stats: Any) -> tuple[tuple[slice, slice], Mask]:
+    """The window of a blob with a margin, and the pixels of it that lie along the blob's edge."""
+    import cv2
+
+    left, top, width, height = (int(v) for v in stats[:4])
+    window = (slice(max(0, top - 3), top + height + 3), slice(max(0, left - 3), left + width + 3))
+    crop = blob[window].astype(np.uint8)
+    around = cv2.morphologyEx(crop, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    return window, around.astype(bool)
+
+
+# ---- does the camera move? -------------------------------------------------------------------------------------------
+
+_STEP_S = 0.4
+_MAX_STEPS = 24
+_CELLS = (4, 3)
+_MIN_CELLS = 5
+_MIN_AGREE = 0.6
+_SHIFT_PX = 1.2
+_MOVED_SHARE = 0.1
+
+
+def camera(frames: Picture, at_s: npt.NDArray[np.float64]) -> Camera:
+    """Does the whole frame shift, turn or zoom? Corners are tracked over steps of 0.4 s and over the clip's halves.
+
+    On a plain background nothing can be seen, and a mover would be taken for the camera: a step counts only where corners
+    in at least five of twelve parts of the frame agree. Otherwise the camera is taken to stand still.
+    """
+    import cv2
+
+    starts = np.arange(0.0, max(at_s[-1] - _STEP_S, 0.0) + 1e-9, max(_STEP_S, at_s[-1] / _MAX_STEPS))
+    pairs = [(int(np.searchsorted(at_s, s)), int(np.searchsorted(at_s, s + _STEP_S))) for s in starts]
+    last = len(frames) - 1
+    pairs = [(a, b) for a, b in pairs if a < b <= last] or ([(0, last)] if last else [])
+    pairs += [(0, last // 2), (last // 2, last)] if last >= 4 else []
+    grey = {i: cv2.cvtColor(frames[i], cv2.COLOR_RGB2GRAY) for pair in pairs for i in pair}
+    shifts = [_shift(grey[a], grey[b]) for a, b in pairs]
+    moved = [s for s in shifts if s > _SHIFT_PX * frames.shape[1] / 240]
+    moves = len(moved) > max(1, _MOVED_SHARE * len(shifts))
+    return Camera(moves, len(shifts), len(moved), float(np.median(moved)) if moved else 0.0)
+
+
+def _shift(before: Picture, after: Picture) -> float:
+    """How far the farthest corner of the frame moves in pixels; 0 where nothing shows that it does."""
+    import cv2
+
+    corners = cv2.goodFeaturesToTrack(before, 150, 0.01, 7)
+    if corners is None or len(corners) < 12:
+        return 0.0
+    found, status, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, winSize=(15, 15), maxLevel=3)
+    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, found, None, winSize=(15, 15), maxLevel=3)
+    kept = (status & again).ravel().astype(bool) & (np.abs(back - corners).max(axis=(1, 2)) < 0.7)
+    first, second = corners[kept][:, 0], found[kept][:, 0]
+    if len(first) < 12 or (np.hypot(*(second - first).T) < 0.5).mean() > 1 - _MIN_AGREE:
+        return 0.0
+    model, agree = cv2.estimateAffinePartial2D(first, second, ransacReprojThreshold=1.0)
+    if model is None or agree.mean() < _MIN_AGREE or _covered(first[agree.ravel() > 0], before.shape) < _MIN_CELLS:
+        return 0.0
+    height, width = before.shape
+    frame = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
+    return float(np.hypot(*(frame @ model.T - frame[:, :2]).T).max())
+
+
+def _covered(points: npt.NDArray[np.float32], shape: tuple[int, ...]) -> int:
+    """In how many of twelve parts of the frame the points lie."""
+    columns = (points[:, 0] * _CELLS[0] / shape[1]).astype(int)
+    rows = (points[:, 1] * _CELLS[1] / shape[0]).astype(int)
+    return len(set(zip(columns.tolist(), rows.tolist(), strict=True)))

@@ -1,0 +1,79 @@
+"""`demo`: the first result. Rendered scenes and a few real pictures (or the user's own media) through both families.
+
+The pictures are files of the installed scikit-image package; their licences are what its documentation states.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from reelmill.jobs.packing import pack_and_show
+from reelmill.jobs.running import PARTLY, Where, work
+from reelmill.pipelines import internvid_tg, ocr_rich
+from reelmill.pipelines._place import place_of
+from reelmill.schemas.errors import NotFound
+
+SCENES, SEED = 8, 20
+PICTURES = {
+    "page.png": "",
+    "text.png": "LicenseRef-public-domain",
+    "coffee.png": "CC0-1.0",
+    "chelsea.png": "CC0-1.0",
+    "astronaut.png": "LicenseRef-public-domain",
+}
+
+
+def demo(store: Path, media: Path | None) -> int:
+    """Make, pack, measure and show both families; returns the exit code."""
+    started, console = time.monotonic(), Console()
+    folder = media or _own_media(store / "media", console)
+    where = Where(store)
+    place = place_of(store, (str(folder),), "" if media else "demo")
+    pages, partly = [], False
+    for recipe in (internvid_tg.recipe(), ocr_rich.recipe()):
+        reports = work(recipe, place, where)
+        partly |= any(r.counts.pending for r in reports)
+        label = place.dataset(recipe).label
+        if reports[-1].counts.accepted_children:
+            pages.append(pack_and_show(store, label, "frames"))
+        else:
+            console.print(f"{label}: no sample was accepted; `reelmill rejects {label} --store {store}` says why")
+    if media is None:
+        _show_error(store, place.dataset(internvid_tg.recipe()).label, console)
+    console.print(f"done in {time.monotonic() - started:.0f} s; open in a browser:", highlight=False)
+    for page in pages:
+        console.print(f"  {page}", highlight=False, soft_wrap=True)
+    return PARTLY if partly else 0
+
+
+def _own_media(folder: Path, console: Console) -> Path:
+    """Scenes with exact truth, and pictures that ship inside an installed package."""
+    from reelmill.pipelines.scenes.presets import PRESETS
+    from reelmill.pipelines.scenes.render import render_set
+
+    console.print(f"rendering {SCENES} scenes with exact truth into {folder} ...", highlight=False)
+    render_set(folder, SCENES, SEED, PRESETS["demo"])
+    source = _scikit_image()
+    for name, licence in PICTURES.items():
+        shutil.copyfile(source / name, folder / name)
+        if licence:
+            (folder / f"{name}.license").write_text(f"SPDX-License-Identifier: {licence}\n", encoding="utf-8")
+    return folder
+
+
+def _scikit_image() -> Path:
+    try:
+        import skimage.data
+    except ImportError as error:
+        raise NotFound("the demo's pictures", seen=str(error), do="pip install 'reelmill[demo]'") from error
+    return Path(skimage.data.__file__).parent
+
+
+def _show_error(store: Path, label: str, console: Console) -> None:
+    from reelmill.jobs.verifying import truth_table
+
+    console.print(truth_table(store, label))

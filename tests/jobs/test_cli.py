@@ -1,0 +1,202 @@
+"""The command line: every kind of bad input is one clear line and the documented exit code; good input does what it says."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reelmill.jobs import cli
+
+Told = tuple[int, str, str]
+Cli = Callable[..., Told]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Runs `reelmill WORDS` in an empty folder; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> Told:
+        monkeypatch.setattr(sys, "argv", ["reelmill", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    path = tmp_path / "words.txt"
+    path.write_text("alpha beta a")
+    return path
+
+
+def toy_run(told: Cli, words: Path, *more: str) -> Told:
+    return told("run", "toy:recipe", "--media", str(words), "--name", "toy", "--no-pack", *more)
+
+
+BAD = {
+    "unknown recipe": (("run", "clip", "--media", "."), "did you mean 'clips'?"),
+    "unknown recipe, nothing near": (("run", "qqq", "--media", "."), "run `reelmill list`"),
+    "import path": (("explain", "no.such.module:recipe"), "cannot be imported"),
+    "no media": (("run", "media"), "is made from media"),
+    "no such path": (("run", "media", "--media", "nowhere"), "nowhere"),
+    "empty folder": (("run", "media", "--media", "empty"), "empty"),
+    "option without value": (("run", "toy:recipe", "--set", "extra"), "--set wants name=value"),
+    "unknown option": (("run", "toy:recipe", "--set", "speed=2"), "has no option 'speed'"),
+    "bad name": (("run", "media", "--media", ".", "--name", "../up"), "cannot name a dataset"),
+    "bad pack form": (("run", "toy:recipe", "--media", "words.txt", "--pack-media", "gif"), "use frames, clip or ref"),
+    "no store": (("status", "--store", "nowhere"), "no such folder"),
+    "no dataset": (("rejects", "clips-x", "--store", "empty"), "run `reelmill status`"),
+    "no dataset to look at": (("look", "clips-x", "--store", "empty"), "run `reelmill status`"),
+    "no dataset to ask": (("sql", "clips-x", "select 1", "--store", "empty"), "run `reelmill status`"),
+    "no dataset to verify": (("verify", "clips-x", "--store", "empty"), "run `reelmill status`"),
+    "no dataset to pack": (("pack", "clips-x", "--store", "empty"), "run `reelmill status`"),
+    "no dataset to retry": (("retry", "clips-x", "--store", "empty"), "run `reelmill status`"),
+    "no store to collect": (("gc", "--store", "nowhere"), "no such folder"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line_and_exit_code_2(told: Cli, words: Path, tmp_path: Path, case: str) -> None:
+    (tmp_path / "empty").mkdir()
+    arguments, expected = BAD[case]
+    code, _, err = told(*arguments)
+    assert code == 2
+    assert expected in err
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("error: ")
+
+
+def test_a_wrong_flag_is_exit_code_2(told: Cli) -> None:
+    code, _, err = told("run", "media", "--gpus", "8")
+    assert code == 2
+    assert "--gpus" in err
+
+
+def test_a_store_that_cannot_be_written_is_named(told: Cli, words: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = toy_run(told, words, "--store", str(tmp_path / "file"))
+    assert code == 2
+    assert "cannot be used as a store" in err
+    assert "choose another --store" in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_store_is_named(told: Cli, words: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked").chmod(stat.S_IRUSR | stat.S_IXUSR)
+    code, _, err = toy_run(told, words, "--store", str(tmp_path / "locked" / "store"))
+    assert (code, "Permission denied" in err) == (2, True)
+
+
+def test_list_names_every_recipe(told: Cli) -> None:
+    code, out, _ = told("list")
+    assert code == 0
+    named = {line.split()[0] for line in out.splitlines()}
+    assert {"media", "clips", "tubes", "events", "text", "internvid_tg", "ocr_rich", "mix"} <= named
+
+
+def test_explain_shows_both_levels(told: Cli) -> None:
+    code, out, _ = told("explain", "toy:recipe")
+    assert code == 0
+    assert "-> words@1" in out
+    assert "measure (revision 1" in out
+    assert "alive after it: length, word" in out
+    assert "extra=0" in out
+
+
+def test_run_again_does_nothing_and_says_so(told: Cli, words: Path) -> None:
+    code, out, _ = toy_run(told, words)
+    assert code == 0
+    assert "words-toy@1: 2 accepted, 1 rejected, 0 pending" in out
+    code, out, _ = toy_run(told, words)
+    assert code == 0
+    assert "0 worked on now, 3 done before" in out
+
+
+def test_a_fault_is_exit_code_3_and_status_says_why(told: Cli, words: Path) -> None:
+    words.write_text("alpha bomb")
+    code, out, _ = toy_run(told, words)
+    assert code == 3
+    assert "1 pending" in out
+    code, out, _ = told("status")
+    assert code == 0
+    assert "RuntimeError: the engine is down" in out
+
+
+def test_drift_is_refused_with_three_exits_and_dev_builds_beside(told: Cli, words: Path) -> None:
+    toy_run(told, words)
+    code, _, err = toy_run(told, words, "--set", "extra=1")
+    assert code == 2
+    assert "steps[0].fields.extra: was 0, is 1" in err
+    assert "--as-version" in err
+    assert "--dev" in err
+    code, out, _ = toy_run(told, words, "--set", "extra=1", "--dev")
+    assert code == 0
+    assert "words-toy@dev-" in out
+    code, out, _ = toy_run(told, words, "--set", "extra=1", "--as-version", "2")
+    assert code == 0
+    assert "words-toy@2" in out
+    assert toy_run(told, words)[0] == 0
+
+
+def test_rejects_are_listed_by_reason_and_retried(told: Cli, words: Path) -> None:
+    toy_run(told, words)
+    code, out, _ = told("rejects", "words-toy", "--where", "level = 'row'")
+    assert code == 0
+    assert "measure/too_short  1 letter, want 2" in out
+    code, out, _ = told("retry", "words-toy", "--where", "reason = 'too_short'")
+    assert "1 rows are pending again" in out
+    code, out, _ = toy_run(told, words)
+    assert "1 worked on now, 2 done before" in out
+
+
+def test_a_wrong_condition_is_refused(told: Cli, words: Path) -> None:
+    toy_run(told, words)
+    code, _, err = told("rejects", "words-toy", "--where", "colour = 'red'")
+    assert code == 2
+    assert "use the columns level" in err
+
+
+def test_another_folder_is_another_dataset(told: Cli, words: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "words.txt"
+    other.parent.mkdir()
+    other.write_text("gamma")
+    for path in (words, other):
+        assert told("run", "toy:recipe", "--media", str(path), "--no-pack")[0] == 0
+    code, out, _ = told("status")
+    assert out.count("words-words-") == 2
+
+
+def test_gc_frees_what_a_retry_left(told: Cli, words: Path) -> None:
+    toy_run(told, words)
+    told("retry", "words-toy", "--where", "true")
+    toy_run(told, words)
+    code, out, _ = told("gc")
+    assert code == 0
+    assert "words-toy@1: 0 bytes freed" not in out
+    assert toy_run(told, words)[0] == 0
+    code, out, _ = told("gc")
+    assert "words-toy@1: 0 bytes freed" in out
+
+
+def test_our_own_fault_is_exit_code_1_with_its_traceback(told: Cli, words: Path) -> None:
+    code, _, err = told("run", "toy:broken", "--media", str(words), "--no-pack")
+    assert code == 1
+    assert "dropped" in err
+
+
+def test_doctor_names_what_is_there(told: Cli) -> None:
+    code, out, _ = told("doctor")
+    assert code == 0
+    assert "RapidOCR" in out
+    assert "ffprobe" in out
