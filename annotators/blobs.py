@@ -30,7 +30,7 @@ _STRONG = 2.0
 @dataclass(frozen=True, slots=True)
 class Blob:
     """`box` x0 y0 x1 y1 float64 in analysis pixels; `mask` and `lab` cover the box's window at `left`, `top`; `colour` is
-    the median CIE L*a*b* of the mask's inner pixels; `contrast` in grey levels."""
+    the median CIE L*a*b* of the mask's inner pixels and `spread` their median distance from it; `contrast` in grey levels."""
 
     box: Floats
     left: int
@@ -38,6 +38,7 @@ class Blob:
     mask: Mask
     lab: npt.NDArray[np.int16]
     colour: Floats
+    spread: float
     area_px: int
     contrast: float
 
@@ -90,13 +91,16 @@ def cut(colours: npt.NDArray[np.int16], mask: Mask, left: int, top: int, contras
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     mask, colours = mask[window], colours[window]
     left, top = left + int(columns[0]), top + int(rows[0])
+    inner = colours[_inner(mask)]
+    colour = np.median(inner, axis=0)
     return Blob(
         box=np.array([left, top, left + mask.shape[1], top + mask.shape[0]], np.float64),
         left=left,
         top=top,
         mask=mask,
         lab=colours,
-        colour=np.median(colours[_inner(mask)], axis=0),
+        colour=colour,
+        spread=float(np.median(np.linalg.norm(inner - colour, axis=1))),
         area_px=int(mask.sum()),
         contrast=contrast,
     )

@@ -50,6 +50,7 @@ class Sighting:
     box: Floats
     area_px: int
     colour: Floats
+    spread: float
     contrast: float
     cost: float
     shared: bool
@@ -196,7 +197,14 @@ class Follower:
 
     def _add(self, track: Track, blob: Blob, cost: float, *, shared: bool) -> None:
         sighting = Sighting(
-            len(self.times) - 1, blob.box, blob.area_px, blob.colour, blob.contrast, min(1.0, cost), shared
+            frame=len(self.times) - 1,
+            box=blob.box,
+            area_px=blob.area_px,
+            colour=blob.colour,
+            spread=blob.spread,
+            contrast=blob.contrast,
+            cost=min(1.0, cost),
+            shared=shared,
         )
         track.sightings.append(sighting)
         if shared:

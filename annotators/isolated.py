@@ -37,6 +37,7 @@ MEMORY_BYTES = 4 << 30
 _START_S = 60.0
 _CLOSE_S = 1.0
 _TAIL_BYTES = 2_000
+_NOISE_BYTES = 1 << 20
 _LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
 _OPENCV_NO_MEMORY = -4
@@ -121,6 +122,8 @@ class Isolated:
     def _ask(self, function: str, job: bytes, wall_s: float) -> dict[str, Any]:
         if self.pid is None:
             self._start()
+        elif self._errors is not None and os.fstat(self._errors.fileno()).st_size > _NOISE_BYTES:
+            self._errors.truncate(0)
         try:
             answer = self._exchange(job, wall_s)
         except TimeoutError as late:

@@ -138,8 +138,8 @@ def changes(timeline: Timeline, start: int, stop: int) -> npt.NDArray[np.float32
     inside = (later < stop) & (earlier < later)
     if not inside.any():
         earlier, later, inside = np.array([start]), np.array([stop - 1]), np.array([True])
-    cells = timeline.cells.astype(np.float32)
-    return np.abs(cells[earlier[inside]] - cells[later[inside]])
+    cells = timeline.cells
+    return np.abs(cells[earlier[inside]].astype(np.float32) - cells[later[inside]])
 
 
 def phash(cells: Bytes) -> str:

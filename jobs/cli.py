@@ -44,6 +44,10 @@ EngineFor = Annotated[
         "--engine", help="ABILITY=ENGINE, such as caption=openai:MODEL@URL or caption=replay:FILE. Repeatable."
     ),
 ]
+Weighed = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="DATASET=WEIGHT, for recipes over whole datasets such as mix. Repeatable."),
+]
 DEFAULT_STORE = Path("store")
 
 
@@ -63,11 +67,12 @@ def explain(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or package.module:function.")],
     option: Option = None,
     engine: EngineFor = None,
+    weighed: Weighed = None,
 ) -> None:
     """What a recipe does: the graph of datasets, and in each the chain of steps with the columns alive at each edge."""
     from reelmill.jobs import explaining, running
 
-    typer.echo(explaining.text(running.recipe_of(recipe, option, engine)))
+    typer.echo(explaining.text(running.recipe_of(recipe, option, engine, weighed)))
 
 
 @app.command()
@@ -78,6 +83,7 @@ def run(
     name: Annotated[str, typer.Option(help="Name of the set of datasets; default from the media's location.")] = "",
     option: Option = None,
     engine: EngineFor = None,
+    weighed: Weighed = None,
     on: Annotated[str, typer.Option(help="local, ray (own or the job's cluster), or a Ray address.")] = "local",
     workers: Annotated[int, typer.Option(min=0, help="Workers on this machine; 0 means one per CPU.")] = 0,
     limit: Annotated[int, typer.Option(min=0, help="Work on at most so many pending rows per dataset; 0: all.")] = 0,
@@ -96,7 +102,7 @@ def run(
 
     raise typer.Exit(
         running.run(
-            running.recipe_of(recipe, option, engine),
+            running.recipe_of(recipe, option, engine, weighed),
             media=tuple(media or ()),
             where=running.Where(store, name, on, workers, limit, dev, as_version, fault_budget, wait),
             pack_media=pack_media if pack else "",
@@ -215,7 +221,7 @@ def demo(
     media: Annotated[Path | None, typer.Option(help="Your own folder of videos and pictures.")] = None,
     store: StoreAt = Path("demo"),
 ) -> None:
-    """The first result: scenes and pictures through both families, packed, measured and shown. No GPU, key or download."""
+    """The first result: scenes and pictures through both families, packed, measured, shown. No GPU, key or download."""
     from reelmill.jobs import demonstrating
 
     raise typer.Exit(demonstrating.demo(store, media))

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from reelmill.schemas.errors import BadInput
 
@@ -19,7 +20,7 @@ def connected(address: str = "", cpus: int | None = None) -> Iterator[None]:
     import ray
 
     target = address or os.environ.get("RAY_ADDRESS", "") or "local"
-    own = {"num_cpus": cpus, "include_dashboard": False} if target == "local" else {}
+    own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if target == "local" else {}
     try:
         ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError) as error:

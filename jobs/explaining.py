@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Recipe, in_order, step_identity
+from reelmill.pipelines._table import TableRecipe
 
 
-def text(recipe: Recipe) -> str:
-    """The graph of datasets, then each dataset's chain."""
+def text(recipe: Recipe | TableRecipe) -> str:
+    """The graph of datasets, then each dataset's chain; for a table recipe its inputs and its query."""
+    if isinstance(recipe, TableRecipe):
+        fed = " + ".join(recipe.inputs)
+        return f"{fed} -> {recipe.name}@{recipe.version}\n{recipe.query}\nwith {dict(recipe.parameters)}"
     recipes = in_order(recipe)
     lines = ["datasets, sources first:"]
     for one in recipes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,9 @@ def rejects(store: Path, dataset: str, where: str, number: int) -> None:
     found = _selected(opened(store).find(dataset), where)
     console = Console()
     by_reason = Table("level", "step", "reason", "count")
-    grouped = duckdb.from_arrow(found).query(
-        "r", "select level, step, reason, count(*) n from r group by all order by n desc, step, reason"
-    )
-    for row in grouped.fetchall():
-        by_reason.add_row(*(str(v) for v in row))
+    counted = Counter((r["level"], r["step"], r["reason"]) for r in found.to_pylist())
+    for reason, count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
+        by_reason.add_row(*reason, str(count))
     console.print(by_reason)
     files = _files(opened(store), dataset)
     for row in found.slice(0, number).to_pylist():
@@ -63,7 +62,7 @@ def rejects(store: Path, dataset: str, where: str, number: int) -> None:
 
 
 def _files(store: Store, dataset: str) -> dict[str, str]:
-    """Where each key of a set of datasets comes from: media by their entries, whatever is made of them by its children."""
+    """Where each key of a set of datasets comes from: media by their entries, what is made of them by its children."""
     slug = store.find(dataset).name.partition("-")[2]
     files: dict[str, str] = {}
     for one in store.datasets():

@@ -1,7 +1,7 @@
 """Live progress in the terminal: one line per dataset, and a bar with rate and time left for the one being made.
 
-Where the output is no terminal (a log, a job), the same facts come as plain lines, one when a dataset starts, one when it
-ends, and one every few seconds between.
+Where the output is no terminal (a log, a job), the same facts come as plain lines: one when a dataset starts, one when
+it ends, and one every few seconds between.
 """
 
 from __future__ import annotations

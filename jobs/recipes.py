@@ -72,4 +72,8 @@ def make(name: str, options: dict[str, Any]) -> Any:
     unknown = sorted(set(options) - set(takes))
     if unknown:
         raise BadInput(f"recipe {name!r} has no option {unknown[0]!r}", seen=", ".join(takes) or "no options")
+    missing = [n for n, p in takes.items() if p.default is p.empty and n not in options]
+    if missing:
+        do = "give --input DATASET=WEIGHT" if missing[0] == "inputs" else f"give --set {missing[0]}=..."
+        raise BadInput(f"recipe {name!r} needs {missing[0]}", seen="it was not given", do=do)
     return function(**options)

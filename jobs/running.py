@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from reelmill.jobs import cluster, recipes
-from reelmill.pipelines._place import place_of, with_versions
 from reelmill.jobs.progress import Terminal
+from reelmill.pipelines._place import place_of, with_versions
 from reelmill.pipelines._recipe import Place, Recipe, in_order
 from reelmill.pipelines._run import Backend, Limits, Local, OnRay, Report
 from reelmill.pipelines._run import run as run_recipe
+from reelmill.pipelines._table import TableRecipe, run_table
 from reelmill.pipelines.sources.files import Files
 from reelmill.schemas.errors import BadInput
 
@@ -37,13 +38,27 @@ class Where:
     wait_s: float = 600.0
 
 
-def recipe_of(name: str, options: Sequence[str] | None, engines: Sequence[str] | None) -> Recipe:
+def recipe_of(
+    name: str,
+    options: Sequence[str] | None = None,
+    engines: Sequence[str] | None = None,
+    weighed: Sequence[str] | None = None,
+) -> Recipe | TableRecipe:
     """The recipe that a command line names. Raises NotFound or BadInput."""
-    said = _pairs(options or (), "--set", "name=value")
+    said = {k: _literal(v) for k, v in _pairs(options or (), "--set", "name=value").items()}
     for ability, engine in _pairs(engines or (), "--engine", "ABILITY=ENGINE").items():
         said[f"{ability}_engine"] = engine
-    made: Recipe = recipes.make(name, {k: _literal(v) for k, v in said.items()})
+    if weighed:
+        said["inputs"] = {k: _weight(v) for k, v in _pairs(weighed, "--input", "DATASET=WEIGHT").items()}
+    made: Recipe | TableRecipe = recipes.make(name, said)
     return made
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise BadInput("--input wants DATASET=WEIGHT", seen=repr(text), do="give a positive number") from error
 
 
 def _pairs(words: Sequence[str], flag: str, form: str) -> dict[str, Any]:
@@ -64,8 +79,10 @@ def _literal(text: str) -> Any:
         return text
 
 
-def run(recipe: Recipe, media: tuple[str, ...], where: Where, pack_media: str) -> int:
+def run(recipe: Recipe | TableRecipe, media: tuple[str, ...], where: Where, pack_media: str) -> int:
     """Run and pack; returns the exit code."""
+    if isinstance(recipe, TableRecipe):
+        return _run_table(recipe, where, pack_media)
     _require_media(recipe, media)
     if pack_media not in ("", "frames", "clip", "ref"):
         raise BadInput(f"--pack-media {pack_media!r}", seen="an unknown form", do="use frames, clip or ref")
@@ -77,6 +94,17 @@ def run(recipe: Recipe, media: tuple[str, ...], where: Where, pack_media: str) -
 
         packing.pack_and_show(where.store, final.label, pack_media)
     return _exit_code(reports)
+
+
+def _run_table(recipe: TableRecipe, where: Where, pack_media: str) -> int:
+    place = place_of(where.store, recipe.inputs, where.name)
+    with Terminal(Console()) as terminal:
+        report = run_table(recipe, place, limits=Limits(wait_s=where.wait_s), watcher=terminal)
+    if pack_media and report.counts.accepted_children:
+        from reelmill.jobs import packing
+
+        packing.pack_and_show(where.store, report.label, pack_media)
+    return _exit_code([report])
 
 
 def work(recipe: Recipe, place: Place, where: Where) -> list[Report]:

@@ -31,7 +31,7 @@ TIME, BOX = "<time>", "<box>"
 
 _PACKAGE = "reelmill.pipelines.templates"
 _JOINERS = "\u200c\u200d"  # they are invisible, but Persian and Hindi are misspelt without them
-_HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
+_HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn"})
 _TOKEN = re.compile(r"<(?=\S[^<>]*>)|\[(?=/?[A-Z_]{3,}\])")
 _ROLE = re.compile(r"\b(user|assistant|system|human|gpt)\s*:", re.IGNORECASE)
 _HASHES = re.compile(r"#(?=##)|(?<=#)#(?=#)")
@@ -49,7 +49,9 @@ class Phrasings:
         """The wordings at a dotted path. Raises NotFound where there is no such list."""
         found: Any = self.table(path)
         if not isinstance(found, list) or not found:
-            raise NotFound(f"phrasing {path} of {self.name}", seen=type(found).__name__, do="give it a list of wordings")
+            raise NotFound(
+                f"phrasing {path} of {self.name}", seen=type(found).__name__, do="give it a list of wordings"
+            )
         return tuple(found)
 
     def table(self, path: str) -> Any:
@@ -107,10 +109,10 @@ def load(name: str, expected_hash: str = "") -> Phrasings:
 def defused(text: str) -> str:
     """Foreign text made harmless: one line, no hidden characters, nothing that reads as a placeholder, token or role.
 
-    `<time>`, `<|im_end|>`, `[INST]`, `USER:` and `###` are broken up by a space, so no exporter, chat template or trainer
-    takes them for its own. What a person sees stays the same but for that space. Applying it twice changes nothing.
+    `<time>`, `<|im_end|>`, `[INST]`, `USER:` and `###` are broken up by a space, so no exporter, chat template or
+    trainer takes them for its own. A person sees the same but for that space. Applying it twice changes nothing.
     """
-    visible = "".join(_shown(c) for c in unicodedata.normalize("NFC", text))
+    visible = unicodedata.normalize("NFC", "".join(_shown(c) for c in text))
     broken = _TOKEN.sub(lambda m: m.group() + " ", " ".join(visible.split()))
     return _HASHES.sub("# ", _ROLE.sub(r"\1 :", broken))
 
@@ -172,7 +174,13 @@ def sample_key(clip_key: str, family: str, task: str, *identity: str | int) -> s
 
 
 def sample(
-    clip: Material, key: str, family: str, task: str, frames: Sequence[ShownFrame], turns: tuple[Turn, ...], label: Label
+    clip: Material,
+    key: str,
+    family: str,
+    task: str,
+    frames: Sequence[ShownFrame],
+    turns: tuple[Turn, ...],
+    label: Label,
 ) -> Sample:
     """A sample of a view, with references to `frames` of the clip."""
     return Sample(

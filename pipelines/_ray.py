@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import pyarrow as pa
 import ray
@@ -64,7 +65,7 @@ def run_groups(plan: Plan, place: Place, lease: Lease, groups: Sequence[list[str
     )
     try:
         for batch in stream.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for data in batch["done"].to_pylist():
+            for data in cast(pa.Table, batch)["done"].to_pylist():
                 yield _done(pickle.loads(data))  # noqa: S301 - written by our own actors a moment ago
     except RayError as error:
         last = str(error).strip().splitlines()[-1]

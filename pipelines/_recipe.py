@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 
@@ -93,10 +93,10 @@ class Recipe:
 
 
 def step_identity(step: Annotator) -> dict[str, Any]:
-    """Name, revision and fields of a step. Raises SchemaBroken on a field that has no one spelling (a callable, say)."""
+    """Name, revision and fields of a step. Raises SchemaBroken on a field without one spelling (a callable, say)."""
     values = {
         f.name: arrow.plain(getattr(step, f.name))
-        for f in dataclasses.fields(step)
+        for f in dataclasses.fields(cast(Any, step))
         if f.metadata.get("identity", True) and f.init
     }
     try:

@@ -1,7 +1,7 @@
 """Table recipes: whole datasets of samples in, a verdict for every one of them out (mix, dedup, split, decontaminate).
 
 Such a recipe cannot work row by row: whether a sample is kept depends on the others. It is one SQL query over all input
-samples that gives each exactly one verdict; the guard checks that it does. When the inputs change, all is decided again.
+samples that gives each exactly one verdict, which is checked. When the inputs change, all is decided again.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _GROUP = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRecipe:
-    """`query` reads the view `samples(dataset, key, family, task, method, confidence, digest, licence)`, may use the named
-    `parameters`, and returns `key, state, reason, detail` with one row per sample."""
+    """`query` reads the view `samples(dataset, key, family, task, method, confidence, digest, licence)`, may use the
+    named `parameters`, and returns `key, state, reason, detail` with one row per sample."""
 
     name: str
     version: str
@@ -46,7 +46,7 @@ class TableRecipe:
 
 
 def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), watcher: Watcher = Silent()) -> Report:
-    """Decide every sample of the inputs anew if they changed, and commit. Raises as `run` does, NotFound on an input."""
+    """Decide every sample of the inputs anew if they changed, and commit. Raises as `run` does; NotFound: an input."""
     started = time.monotonic()
     dataset = Store(place.store).dataset(f"{recipe.name}-{place.slug}", recipe.version)
     samples = _input_samples(recipe, Store(place.store))
@@ -91,7 +91,8 @@ def _verdicts(recipe: TableRecipe, samples: dict[str, dict[str, Any]]) -> dict[s
     view = pa.Table.from_pylist([_flat(s["dataset"], s["sample"]) for s in samples.values()], schema=VIEW)
     with duckdb.connect() as connection:
         connection.register("samples", view)
-        rows = connection.execute(recipe.query, dict(recipe.parameters)).to_arrow_table().to_pylist()
+        relation = connection.sql(recipe.query, params=dict(recipe.parameters))
+        rows = relation.to_arrow_table().to_pylist() if relation is not None else []
     verdicts = {r["key"]: r for r in rows}
     if len(rows) != len(samples) or verdicts.keys() != samples.keys():
         seen = f"{len(rows)} verdicts for {len(verdicts)} samples"

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from reelmill.schemas.errors import SchemaBroken
@@ -137,7 +138,9 @@ def _row_reader(cls: Any) -> Callable[[Any], Any]:
     def read(value: dict[str, Any]) -> Any:
         missing = [n for n in readers if n not in value]
         if missing:
-            raise SchemaBroken(f"{cls.__name__} row", seen=f"no field {missing}", do="rebuild the dataset or migrate it")
+            raise SchemaBroken(
+                f"{cls.__name__} row", seen=f"no field {missing}", do="rebuild the dataset or migrate it"
+            )
         return cls(**{n: reader(value[n]) for n, reader in readers.items()})
 
     return read
@@ -152,16 +155,54 @@ def to_table(cls: Any, rows: Iterable[Any]) -> pa.Table:
 
 
 def cast_rows(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Dict rows as a table of `schema`. Raises SchemaBroken on a wrong type or a forbidden null."""
+    """Dict rows as a table of `schema`. Raises SchemaBroken on a wrong type or a forbidden null, at any depth."""
+    for place in (_fraction(f.name, f.type, row.get(f.name)) for f in schema if _counts(f.type) for row in rows):
+        if place:
+            raise SchemaBroken(f"column {place}", seen="a fraction in a column of whole numbers", do="round it")
     try:
         table = pa.Table.from_pylist(list(rows), schema=schema)
         table.validate(full=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise SchemaBroken("rows", seen=str(error).splitlines()[0], do=f"give {schema.names}") from error
     for field in schema:
-        if not field.nullable and table[field.name].null_count:
-            raise SchemaBroken(f"column {field.name}", seen="null in a column declared not null", do="fill it")
+        for chunk in table[field.name].chunks:
+            if hole := _hole(field.name, field, chunk):
+                raise SchemaBroken(f"column {hole}", seen="null where it is declared not null", do="fill it")
     return table
+
+
+@cache
+def _counts(kind: pa.DataType) -> bool:
+    """True where whole numbers stand somewhere in a type."""
+    if pa.types.is_struct(kind):
+        return any(_counts(child.type) for child in kind)
+    return _counts(kind.value_type) if pa.types.is_list(kind) else pa.types.is_integer(kind)
+
+
+def _fraction(path: str, kind: pa.DataType, value: Any) -> str | None:
+    """Where a fraction stands for a whole number, or None. pyarrow would cut 1.5 down to 1 without a word."""
+    if value is None or not _counts(kind):
+        return None
+    if pa.types.is_integer(kind):
+        return path if isinstance(value, (float, np.floating)) and value % 1 != 0 else None
+    if pa.types.is_struct(kind):
+        inner = [(f"{path}.{c.name}", c.type, value.get(c.name)) for c in kind] if isinstance(value, dict) else []
+    else:
+        inner = [(f"{path}[]", kind.value_type, v) for v in value] if isinstance(value, (list, tuple)) else []
+    return next((place for child in inner if (place := _fraction(*child))), None)
+
+
+def _hole(path: str, field: pa.Field, values: pa.Array) -> str | None:
+    """Where a null stands that `field` does not allow, or None. pyarrow's own validation does not look for it."""
+    if not field.nullable and values.null_count:
+        return path
+    inner: list[tuple[str, pa.Field, pa.Array]] = []
+    if pa.types.is_struct(field.type):
+        whole = values.drop_null()  # under a null struct nothing is missing
+        inner = [(f"{path}.{child.name}", child, whole.field(i)) for i, child in enumerate(field.type)]
+    elif pa.types.is_list(field.type):
+        inner = [(f"{path}[]", field.type.value_field, values.flatten())]
+    return next((hole for child in inner if (hole := _hole(*child))), None)
 
 
 def from_table(cls: type[Row], table: pa.Table) -> list[Row]:

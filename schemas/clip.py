@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reelmill.schemas.media import DecodeStatus, MediaRef, NewFrame
-from reelmill.schemas.span import Span
 from reelmill.schemas.verdict import Verdict
 
 UNIT_MAX_S = 60.0
@@ -16,8 +15,10 @@ UNIT_MAX_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A child of a medium. `media.span` is the unit's span in source time (None for a picture); `expected_frames` counts
-    the packets that the container holds for it (None where the demuxer cannot tell)."""
+    """A child of a medium. `media.span` is the unit's span in source time (None for a picture).
+
+    `expected_frames` counts the packets that the container holds for it (None where the demuxer cannot tell).
+    """
 
     key: str
     parent_key: str
@@ -30,8 +31,8 @@ class Unit:
 class ClipStats:
     """Cheap facts of a clip's frames, measured on the analysis size.
 
-    motion: mean absolute luma change between frames 0.5 s apart, in [0, 1]; sharpness: median variance of the Laplacian;
-    luma: mean in [0, 255]; luma_spread: standard deviation; phash: 64-bit perceptual hash of the middle frame, hex.
+    motion: mean absolute luma change between frames 0.5 s apart, in [0, 1]; sharpness: median variance of the
+    Laplacian; luma: mean in [0, 255]; luma_spread: standard deviation; phash: 64-bit perceptual hash of the middle frame, hex.
     """
 
     motion: float

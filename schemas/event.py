@@ -35,8 +35,11 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A child of a clip. `subject_id` is the tube's id; `subject` a noun phrase ("the red circle"); `phrase` a whole clause
-    ("the red circle enters"); `span` the accepted or best localisation; `proposals` what every localiser said."""
+    """A child of a clip. `subject_id` is the tube's id; `subject` a noun phrase ("the red circle").
+
+    `phrase` is a whole clause ("the red circle enters"); `span` the accepted or best localisation; `proposals` what
+    every localiser said.
+    """
 
     key: str
     parent_key: str

@@ -1,7 +1,7 @@
 """A tube: one thing followed through the frames of a clip, a box per observed frame.
 
-Boxes are `x0, y0, x1, y1` in pixels of the *shown orientation* (rotation and pixel aspect applied), x1 and y1 exclusive,
-with the frame size beside them. Times are the PTS of the very frames that were looked at.
+Boxes are `x0, y0, x1, y1` in pixels of the *shown orientation* (rotation and pixel aspect applied), x1 and y1
+exclusive, with the frame size beside them. Times are the PTS of the very frames that were looked at.
 """
 
 from __future__ import annotations

@@ -271,7 +271,7 @@ for sample in webdataset.WebDataset({json.dumps(urls)}, shardshuffle=False):
 ```
 
 `<time>` in a turn stands for the next (start, end) pair of `src_s` (questions) or `tgt_s` (answers), in seconds of the
-clip; boxes are in shown pixels of `media`. `manifest.json` holds the sha256 of every file."""
+clip; boxes are in shown pixels of `media`. `manifest.json` holds the sha256 of every file."""  # noqa: S608 - a text
 
 
 def _table(head: tuple[str, str], counts: Counter[str]) -> str:

@@ -38,7 +38,7 @@ _FETCH = 10_000
 
 
 def build(root: Path, files: dict[str, list[str]], record: dict[str, Any]) -> dict[str, str]:
-    """Write the catalog of a pack from its Parquet files (kind -> names under `root`); returns each table's logical hash.
+    """Write the catalog of a pack from its Parquet files (kind -> names under `root`); returns the tables' logical hashes.
 
     `record` (facts of the run) becomes the table `record` and is outside what is promised equal.
     """
@@ -96,8 +96,8 @@ def connect(store: Store, dataset: Dataset) -> duckdb.DuckDBPyConnection:
     """A connection for questions about a dataset, packed or not.
 
     `inputs`, `rows`, `children` and `dataset_rejects` show the ledger of this moment. Where the dataset is packed, the
-    tables of its catalog (samples, turns, index, sources, rejects, counts, record) are there too, read-only. `upstream_*`
-    are the children of the datasets that it rests on, one view each, when they are in `store`.
+    tables of its catalog (samples, turns, index, sources, rejects, counts, record) are there too, read-only. Each
+    `upstream_*` holds the children (or rows) of a dataset that it rests on, where `store` has it.
     """
     packed = dataset.folder / NAME
     connection = duckdb.connect(str(packed), read_only=True) if packed.exists() else duckdb.connect()

@@ -1,8 +1,8 @@
 """Cutting a clip out of its source as an mp4 whose bytes depend on the source and the span alone.
 
 One x264 thread and bit-exact flags: other thread counts give other bytes. The picture is what a person sees: rotation
-and pixel aspect applied, sound left out, and times from the clip's first frame. Odd sizes gain one line at the far side,
-so that boxes in shown pixels still hold.
+and pixel aspect applied, sound left out, times from the clip's first frame. Odd sizes gain a line at the far side, so
+that boxes in shown pixels still hold.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ _ENCODING: dict[str, Any] = {
 
 
 def _first_frame_s(source: Path) -> float:
-    """Start of the video after the container's own start: ffmpeg seeks from the latter, our seconds count from the former."""
+    """Start of the video after the container's own: ffmpeg seeks from the latter, our seconds count from the former."""
     import ffmpeg
 
     try:

@@ -9,6 +9,8 @@ A store is a folder of `{name}/{version}/`. Nothing here writes rows; see `ledge
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reelmill.schemas.errors import NotFound
+from reelmill.schemas.errors import Corrupt, NotFound
 from reelmill.schemas.verdict import State
 from reelmill.sinks import snapshot as snapshots
 from reelmill.sinks.ledger import Ledger, Winners, parquet_table
@@ -60,15 +62,19 @@ class Store:
         return Dataset(self.root / name / version)
 
     def datasets(self) -> list[Dataset]:
-        """Every dataset that was begun, by name and version."""
-        return [Dataset(f.parent) for f in sorted(self.root.glob("*/*/dataset.json"))]
+        """Every dataset that was begun, by name and version; version 10 comes after 9."""
+        found = [Dataset(f.parent) for f in self.root.glob("*/*/dataset.json")]
+        return sorted(found, key=lambda d: (d.name, _by_number(d.version)))
 
     def find(self, wanted: str) -> Dataset:
         """The dataset `name` (its newest version) or `name@version`. Raises NotFound with the nearest names."""
         name, _, version = wanted.partition("@")
-        found = [d for d in self.datasets() if d.name == name and version in ("", d.version)]
+        known = self.datasets()
+        found = [d for d in known if d.name == name and version in ("", d.version)]
         if not found:
-            seen = ", ".join(d.label for d in self.datasets()[:8]) or f"no dataset in {self.root}"
+            labels = [d.label for d in known]
+            near = difflib.get_close_matches(wanted, labels, n=3) or labels[:8]
+            seen = ", ".join(near) or f"no dataset in {self.root}"
             raise NotFound(f"dataset {wanted!r}", seen=seen, do="run `reelmill status`")
         return found[-1]
 
@@ -113,18 +119,28 @@ class Dataset:
 
     @cached_property
     def winners(self) -> Winners:
-        return self.ledger.winners()
+        return self.ledger.winners(self._keys[0])
 
     def entries(self) -> tuple[Entry, ...]:
         """The newest snapshot: every input ever listed, with `live`."""
+        return self._entries
+
+    @cached_property
+    def _entries(self) -> tuple[Entry, ...]:
         return self.ledger.snapshot()
+
+    @cached_property
+    def _keys(self) -> tuple[set[str], set[str]]:
+        """Live keys and vanished ones."""
+        live = snapshots.live_keys(self._entries)
+        return live, {e.key for e in self._entries} - live
 
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Done rows of live inputs, sorted by key, with their `verdict` and `part`."""
         return self._read("rows", "key", columns, lambda table, keys: _where(table, "key", keys))
 
     def children(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Children of accepted rows, accepted and rejected ones, sorted by key; empty where the recipe explodes nothing."""
+        """Children of accepted rows, accepted and rejected ones, sorted by key; empty where nothing is exploded."""
         return self._read("children", "key", columns, lambda table, keys: _where(table, "parent_key", keys))
 
     def _read(
@@ -136,7 +152,7 @@ class Dataset:
     ) -> pa.Table:
         wanted = None if columns is None else list(dict.fromkeys([*columns, "key", *_parent(suffix)]))
         tables = []
-        for name in sorted(set(self.winners.of_key.values())):
+        for name in self.winners.used():
             commit = self.winners.commits[name]
             if suffix in commit.files:
                 table = parquet_table(self.ledger.part_bytes(commit, suffix), wanted)
@@ -147,19 +163,28 @@ class Dataset:
         return pa.concat_tables(tables).sort_by(order)
 
     def frame(self, part: str, offset: int, size: int) -> bytes:
-        """Bytes of one stored frame of a row or child that was read from `part`."""
-        commit = self.winners.commits[part]
-        return self.ledger.objects.read(commit.part("media"), offset, size)
+        """Bytes of one stored frame of a row or child that was read from `part`.
+
+        Raises Corrupt where the media part is gone or ends too early; compare the frame's own sha256 for the rest.
+        """
+        name = self.winners.commits[part].part("media")
+        try:
+            data = self.ledger.objects.read(name, offset, size)
+        except FileNotFoundError as error:
+            raise Corrupt(f"{self.label}: {name}", seen="no such object", do="`retry` its keys") from error
+        if len(data) != size:
+            seen = f"{len(data)} of {size} bytes at {offset}"
+            raise Corrupt(f"{self.label}: {name}", seen=seen, do="`retry` its keys")
+        return data
 
     def counts(self) -> Counts:
         """Recount from the commits and the snapshot; the reasons from the rows themselves."""
-        entries = self.entries()
-        live = snapshots.live_keys(entries)
+        live, vanished = self._keys
         done = {o.key: o for n in self.winners.commits for o in self.winners.commits[n].keys if self._wins(o.key, n)}
         states = Counter(o.state for o in done.values())
         return Counts(
             live=len(live),
-            vanished=len({e.key for e in entries} - live),
+            vanished=len(vanished),
             accepted=states[State.ACCEPTED],
             rejected=states[State.REJECTED],
             pending=len(live) - len(done),
@@ -182,6 +207,11 @@ class Dataset:
 
 
 REJECTS = pa.schema([(n, pa.string()) for n in ("level", "key", "parent_key", "step", "reason", "detail")])
+
+
+def _by_number(version: str) -> list[tuple[int, str]]:
+    """A version in the order that people mean: runs of digits by their value."""
+    return [(int(t), "") if t.isdecimal() else (-1, t) for t in re.split(r"(\d+)", version)]
 
 
 def _parent(suffix: str) -> list[str]:

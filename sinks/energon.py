@@ -1,6 +1,6 @@
-"""Energon's `.nv-meta`: which shards belong to which split and how many samples each holds, so that no `prepare` is needed.
+"""Energon's `.nv-meta`: the shards of each split and how many samples each holds, so that no `prepare` is needed.
 
-Samples vary in their number of frames, and so they are offered as crude samples: the trainer's cooker picks the members.
+Samples vary in their number of frames, and so they are offered as crude samples: the trainer's cooker picks members.
 """
 
 from __future__ import annotations

@@ -1,30 +1,35 @@
 """One writer per dataset: a lease is a numbered object, and the number is its fencing token.
 
 Taking lease n+1 voids whatever holders of n or less commit from then on (see `ledger.Ledger.seal`): workers of a killed
-driver go on writing for a second or more. A holder on this machine is known to be dead or alive by its process; one
-elsewhere by a counter that it raises: the watcher looks at it over its own monotonic time, so no wall clock matters.
+driver go on writing for a second or more. A holder on this machine is known to be dead or alive by its process (a
+stopped one is alive); one elsewhere by a counter that it raises: the watcher looks at it over its own monotonic time, so
+no wall clock matters. One elsewhere that stands still for longer loses its lease, and what it writes on waking is void.
+
+    with held(objects, take(objects, what="dataset clips@1")) as lease: ...
 """
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from reelmill.schemas.errors import Busy, StaleWriter, StoreUnusable
+from reelmill.sinks import processes
 from reelmill.sinks.objects import Objects
 from reelmill.sinks.points import reach
+from reelmill.sinks.records import read_record, record_bytes
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0
 _POLL_S = 0.25
+_LEASE = re.compile(r"(\d+)\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,7 @@ def token_name(token: int) -> str:
 
 def newest_token(objects: Objects) -> int:
     """Number of the last lease taken on a dataset, 0 where there was none."""
-    tokens = [int(n.split(".")[0]) for n in objects.list("leases") if n.endswith(".json")]
-    return max(tokens, default=0)
+    return max((int(found[1]) for n in objects.list("leases") if (found := _LEASE.fullmatch(n))), default=0)
 
 
 def require_newest(objects: Objects, lease: Lease) -> None:
@@ -51,43 +55,37 @@ def require_newest(objects: Objects, lease: Lease) -> None:
         raise StaleWriter(f"the run with lease {lease.token}", seen=f"lease {newest} was taken", do="stop this worker")
 
 
-def machine() -> str:
-    """Where a process id means the same: host, boot and process namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    namespace = Path("/proc/self/ns/pid")
-    parts = [os.uname().nodename, boot.read_text().strip() if boot.exists() else ""]
-    return "/".join([*parts, str(namespace.readlink()) if namespace.exists() else ""])
-
-
-def process_start(pid: int) -> str:
-    """Start time of a process in clock ticks since boot, '' where there is no such process (pids are reused)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else fields[19]
-
-
 def _holder() -> dict[str, Any]:
     pid = os.getpid()
     return {
-        "machine": machine(),
+        "machine": processes.machine(),
+        "host": os.uname().nodename,
         "pid": pid,
-        "start": process_start(pid),
-        "argv": sys.argv,
+        "start": processes.start_of(pid),
+        "argv": [a.encode(errors="backslashreplace").decode() for a in sys.argv],  # names of files need not be UTF-8
         "taken_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
-def _alive(objects: Objects, token: int, watch_s: float) -> bool:
+def untold(holder: dict[str, Any]) -> None:
+    """Nobody is told who holds the lease."""
+
+
+def _read_holder(objects: Objects, what: str, token: int) -> dict[str, Any]:
+    mend = "make sure that no run writes this dataset, then restore or delete that file"
+    return read_record(objects, what, token_name(token), mend)
+
+
+def _alive(objects: Objects, what: str, token: int, watch_s: float) -> bool:
     """True where the holder of a lease still works. On another machine this takes up to `watch_s` to find out."""
     stem = f"leases/{token:06d}"
     if f"{token:06d}.released" in objects.list("leases"):
         return False
-    holder = json.loads(objects.get(f"{stem}.json"))
-    if holder["machine"] == machine():
-        return process_start(holder["pid"]) == holder["start"] != ""
+    holder = _read_holder(objects, what, token)
+    if holder["machine"] == processes.machine():
+        lives = processes.lives(holder["pid"], holder["start"])
+        if lives is not None:
+            return lives
     return _beats(objects, f"{stem}.beat", watch_s)
 
 
@@ -113,7 +111,7 @@ def take(
     what: str,
     wait_s: float = 0.0,
     dead_after_s: float = DEAD_AFTER_S,
-    waiting: Callable[[dict[str, Any]], None] = lambda holder: None,
+    waiting: Callable[[dict[str, Any]], None] = untold,
 ) -> Lease:
     """Take the next lease of the dataset named `what`, or wait up to `wait_s` seconds for a live holder to end.
 
@@ -122,14 +120,15 @@ def take(
     started, told = time.monotonic(), False
     while True:
         newest = newest_token(objects)
-        if newest == 0 or not _alive(objects, newest, dead_after_s):
-            if objects.put_if_absent(token_name(newest + 1), json.dumps(_holder()).encode()):
+        if newest == 0 or not _alive(objects, what, newest, dead_after_s):
+            if objects.put_if_absent(token_name(newest + 1), record_bytes(_holder())):
                 reach("lease.taken")
                 return Lease(newest + 1)
             continue
-        holder = json.loads(objects.get(token_name(newest)))
+        holder = _read_holder(objects, what, newest)
         if time.monotonic() - started >= wait_s:
-            raise Busy(what, seen=f"process {holder['pid']} since {holder['taken_at']}", do="wait for it or end it")
+            seen = f"process {holder['pid']} on {holder['host']} since {holder['taken_at']}"
+            raise Busy(what, seen=seen, do="wait for it or end it")
         if not told:
             waiting(holder)
             told = True
@@ -155,5 +154,5 @@ def _keep_beating(objects: Objects, lease: Lease, ended: threading.Event) -> Non
     count = 0
     while not ended.wait(BEAT_S if count else 0.0):
         count += 1
-        with suppress(StoreUnusable):  # a missed beat is no reason to end; the run itself meets the same trouble
+        with suppress(StoreUnusable, OSError):  # a missed beat is no reason to end: the run itself meets that trouble
             objects.put(f"leases/{lease.token:06d}.beat", str(count).encode())

@@ -1,17 +1,18 @@
-"""The ledger: which keys of a dataset are done, by whom, with what verdict, so that a killed run resumes to the same rows.
+"""The ledger: which keys of a dataset are done, by whom, with what verdict, so that a killed run resumes to the same
+rows.
 
     dataset.json                     identity: recipe, version, fingerprint
     snapshots/<token>.parquet        the inputs, as listed by run <token>
     leases/<token>.json              one writer at a time; the number is the fencing token
-    seals/<token>.json               the commits of earlier tokens that run <token> found: later ones are void
-    parts/<hash>-<token>.*           rows, children and media of one group of keys
+    seals/<token>.json               what run <token> found of earlier tokens: commits, voids and snapshot that count
+    parts/<hash>-<token>.<sha>.*     rows, children and media of one group of keys
     commits/<hash>-<token>.json      the same group's keys, child counts and verdicts: a group counts once this exists
+    voids/<hash>-<token>.json        keys sent back to pending by `retry`, and the commits that no longer count for them
     faults/<hash>-<token>.json       keys that failed by our fault: they stay pending
-    voids/<token>.json               keys sent back to pending by `retry`
 
-A commit is valid when its token is the newest, or when the first seal after its token names it. Every key has one winner:
-the valid commit with the smallest (token, hash) that was not voided. Pending = live keys of the snapshot - keys with a
-winner; nothing else is remembered, and so nothing can disagree.
+A commit is valid when no seal covers its token, or when the seal that does names it. Every key has one winner: the
+valid commit with the smallest (token, hash) that was not voided for it. Pending = live keys of the snapshot - keys with
+a winner; nothing else is remembered, and so nothing can disagree. What counts is never written over.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,16 +29,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reelmill.schemas import arrow
-from reelmill.schemas.errors import BadInput, Corrupt, Drift
+from reelmill.schemas.errors import Corrupt, Drift, Fault
 from reelmill.schemas.keys import canonical_json, group_hash
 from reelmill.sinks import lease as leases
 from reelmill.sinks import snapshot as snapshots
 from reelmill.sinks.lease import Lease
 from reelmill.sinks.objects import Objects
 from reelmill.sinks.points import reach
+from reelmill.sinks.records import FORMAT, read_record, record_bytes, require_known
 from reelmill.sinks.snapshot import Change, Entry
 
-FORMAT = 1
+_NAME = {
+    "commits": re.compile(r"[a-z2-7]{26}-(\d{6,})\.json"),
+    "voids": re.compile(r"[a-z2-7]{26}-(\d{6,})\.json"),
+    "faults": re.compile(r"[a-z2-7]{26}-(\d{6,})\.json"),
+    "seals": re.compile(r"(\d{6,})\.json"),
+    "snapshots": re.compile(r"(\d{6,})\.parquet"),
+    "parts": re.compile(r"[a-z2-7]{26}-(\d{6,})\.[0-9a-f]{16}\.[a-z]+"),
+}
+_FORMAT_MARK = b"reelmill.format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,8 @@ class Commit:
         return f"{self.hash}-{self.token:06d}"
 
     def part(self, suffix: str) -> str:
-        return f"parts/{self.name}.{suffix}"
+        """Name of a part file. Its sha256 is in it, so that another try at the same group never touches this one."""
+        return f"parts/{self.name}.{self.files[suffix]['sha256'][:16]}.{suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +90,36 @@ class Winners:
         """Keys that are taken from one commit."""
         return {o.key for o in self.commits[name].keys if self.of_key.get(o.key) == name}
 
+    def used(self) -> list[str]:
+        """Names of the commits that at least one key is taken from, sorted."""
+        return sorted(set(self.of_key.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seal:
+    """What the taker of lease `token` found: it covers the tokens from `since` up to, and without, its own."""
+
+    token: int
+    since: int
+    snapshot: str
+    commits: frozenset[str]
+    voids: frozenset[str]
+
+    def names(self, folder: str) -> frozenset[str]:
+        return self.commits if folder == "commits" else self.voids
+
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """A table as one zstd Parquet file: the same rows give the same bytes under the same library version."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", compression_level=3)
+    pq.write_table(table, sink, compression="zstd", compression_level=3, write_page_checksum=True)
     return sink.getvalue()
 
 
 def parquet_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    return pq.read_table(pa.BufferReader(data), columns=list(columns) if columns is not None else None)
+    """The inverse of `parquet_bytes`. Raises OSError or pa.ArrowException on bytes that are damaged."""
+    names = list(columns) if columns is not None else None
+    return pq.read_table(pa.BufferReader(data), columns=names, page_checksum_verification=True)
 
 
 class Ledger:
@@ -101,22 +133,16 @@ class Ledger:
     def identity(self) -> dict[str, Any] | None:
         """What `dataset.json` says, None where the dataset was never begun. Raises BadInput on a newer format."""
         try:
-            said: dict[str, Any] = json.loads(self.objects.get("dataset.json"))
+            return self._record("dataset.json", "restore it from a copy, or build the dataset anew")
         except FileNotFoundError:
             return None
-        if said["format"] > FORMAT:
-            raise BadInput(
-                f"dataset {self.name}", seen=f"format {said['format']}", do=f"use a newer reelmill than {FORMAT}"
-            )
-        return said
 
     def begin(self, identity: dict[str, Any]) -> None:
         """Write the identity, or compare it with the one that is there. Raises Drift with each field that differs."""
-        said = json.loads(canonical_json({"format": FORMAT, **identity}))
-        if self.objects.put_if_absent("dataset.json", canonical_json(said).encode()):
+        if self.objects.put_if_absent("dataset.json", record_bytes(identity)):
             return
         known = self.identity() or {}
-        lines = differences(known.get("fingerprint"), said["fingerprint"])
+        lines = differences(known.get("fingerprint"), _as_stored(identity["fingerprint"]))
         if lines:
             do = "give the recipe a new version (--as-version V), use --dev, or revert the change"
             raise Drift(f"dataset {self.name}", seen="; ".join(lines), do=do)
@@ -125,57 +151,98 @@ class Ledger:
 
     def snapshot(self) -> tuple[Entry, ...]:
         """The newest snapshot, empty before the first run."""
-        names = self.objects.list("snapshots")
-        if not names:
-            return ()
-        return tuple(arrow.from_table(Entry, parquet_table(self.objects.get(f"snapshots/{names[-1]}"))))
+        table = self._snapshot_table(None)
+        return () if table is None else tuple(arrow.from_table(Entry, table))
+
+    def live_keys(self) -> set[str]:
+        """Keys with at least one live input: as `snapshot.live_keys` of the snapshot, without making its entries."""
+        table = self._snapshot_table(("key", "live"))
+        return set() if table is None else set(table.filter(table["live"])["key"].to_pylist())
 
     def list_inputs(self, lease: Lease, listed: Iterable[Entry]) -> Change:
-        """Lay a new listing over the snapshot; write it where it differs."""
+        """Lay a new listing over the snapshot; write it where it differs. Raises StaleWriter after a newer lease."""
         old = self.snapshot()
         new = snapshots.merge(old, listed)
         changed = snapshots.change(old, new)
         if new != old:
-            data = parquet_bytes(arrow.to_table(Entry, new))
-            self.objects.put(f"snapshots/{lease.token:06d}.parquet", data)
+            table = arrow.to_table(Entry, new).replace_schema_metadata({_FORMAT_MARK: str(FORMAT)})
+            leases.require_newest(self.objects, lease)
+            self.objects.put(f"snapshots/{lease.token:06d}.parquet", parquet_bytes(table))
             reach("snapshot.written")
         return changed
 
+    def _snapshot_name(self, chain: Sequence[_Seal]) -> str:
+        """Name of the snapshot that counts: the newest since the last seal, or the one that this seal found; or ''."""
+        since = chain[-1].token if chain else 0
+        newer = [(t, n) for t, n in self._names("snapshots") if t >= since]
+        return max(newer)[1] if newer else chain[-1].snapshot if chain else ""
+
+    def _snapshot_table(self, columns: Sequence[str] | None) -> pa.Table | None:
+        name = self._snapshot_name(self._chain())
+        if not name:
+            return None
+        what, mend = f"{self.name}: snapshots/{name}", "restore it from a copy, or build the dataset anew"
+        try:
+            table = parquet_table(self.objects.get(f"snapshots/{name}"), columns)
+        except FileNotFoundError as error:
+            raise Corrupt(what, seen="no such object, and it is the newest", do=mend) from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise Corrupt(what, seen=str(error).splitlines()[0], do=mend) from error
+        require_known(what, int((table.schema.metadata or {}).get(_FORMAT_MARK, b"0")))
+        return table
+
     # ---- lease and seal -----------------------------------------------------------------------------------------
 
-    def take(self, wait_s: float = 0.0, waiting: Callable[[dict[str, Any]], None] = lambda holder: None) -> Lease:
+    def take(self, wait_s: float = 0.0, waiting: Callable[[dict[str, Any]], None] = leases.untold) -> Lease:
         """Take the lease and seal what was committed before it. Raises Busy as `lease.take` does."""
         lease = leases.take(self.objects, what=f"dataset {self.name}", wait_s=wait_s, waiting=waiting)
         self.seal(lease)
         return lease
 
     def seal(self, lease: Lease) -> None:
-        """Name the commits of earlier leases that count; whatever they write from now on is void."""
-        unsealed = self._unsealed_tokens(lease.token)
-        names = [n for n in self._commit_names() if _token_of(n) in unsealed]
-        self.objects.put_if_absent(f"seals/{lease.token:06d}.json", canonical_json(names).encode())
+        """Name what counts of earlier leases; whatever they write from now on is void. Raises StaleWriter too late."""
+        chain = [s for s in self._chain() if s.token < lease.token]
+        since = chain[-1].token if chain else 0
+        found = {f: [n for t, n in self._names(f) if since <= t < lease.token] for f in ("commits", "voids")}
+        said = {"token": lease.token, "since": since, "snapshot": self._snapshot_name(chain), **found}
+        leases.require_newest(self.objects, lease)
+        self.objects.put_if_absent(f"seals/{lease.token:06d}.json", record_bytes(said))
         reach("seal.written")
 
-    def _unsealed_tokens(self, token: int) -> set[int]:
-        seals = [int(n.split(".")[0]) for n in self.objects.list("seals")]
-        last = max((s for s in seals if s < token), default=0)
-        return set(range(last, token))
+    def _chain(self) -> list[_Seal]:
+        """The seals that count, oldest first: the newest, the one that it found, and so on.
 
-    def _commit_names(self) -> list[str]:
-        return [n.removesuffix(".json") for n in self.objects.list("commits")]
+        A taker that was held up between its lease and its seal (and lost the lease meanwhile) writes one that no later
+        seal has found; it is no link of the chain, and so cannot bring back what was void.
+        """
+        chain: list[_Seal] = []
+        token = max((t for t, _ in self._names("seals")), default=0)
+        while token:
+            chain.append(self._read_seal(token))
+            token = chain[-1].since
+        return chain[::-1]
+
+    def _read_seal(self, token: int) -> _Seal:
+        name, mend = f"seals/{token:06d}.json", "restore it from a copy, or build the dataset anew"
+        try:
+            said = self._record(name, mend)
+        except FileNotFoundError as error:
+            raise Corrupt(f"{self.name}: {name}", seen="no such object, but a later one names it", do=mend) from error
+        return _Seal(token, said["since"], said["snapshot"], frozenset(said["commits"]), frozenset(said["voids"]))
+
+    def _counting(self, folder: str) -> list[str]:
+        """Names in `commits` or `voids` that count, without `.json`, sorted by (token, name)."""
+        chain = self._chain()
+
+        def counts(token: int, name: str) -> bool:
+            seal = next((s for s in chain if s.since <= token < s.token), None)
+            return seal is None or name in seal.names(folder)
+
+        return [n.removesuffix(".json") for t, n in sorted(self._names(folder)) if counts(t, n)]
 
     def valid_commit_names(self) -> list[str]:
         """Names of the commits that count, sorted by (token, hash)."""
-        sealed: dict[int, set[str]] = {}
-        for name in self.objects.list("seals"):
-            sealed[int(name.split(".")[0])] = set(json.loads(self.objects.get(f"seals/{name}")))
-        order = sorted(sealed)
-
-        def counts(name: str) -> bool:
-            seal = next((s for s in order if s > _token_of(name)), None)
-            return seal is None or name in sealed[seal]
-
-        return sorted(filter(counts, self._commit_names()), key=lambda n: (_token_of(n), n))
+        return self._counting("commits")
 
     # ---- commit -------------------------------------------------------------------------------------------------
 
@@ -186,7 +253,8 @@ class Ledger:
         files: dict[str, bytes],
         seconds: dict[str, float] | None = None,
     ) -> Commit:
-        """Write the part files of a group of keys, then the commit that makes them count.
+        """Write the part files of a group of keys, then the commit that makes them count. Returns the one that counts:
+        where the same lease committed the same keys before (a worker that is tried again), that earlier one.
 
         Raises StaleWriter where a newer lease was taken, StoreUnusable where the store refuses.
         """
@@ -195,42 +263,65 @@ class Ledger:
         made = Commit(group_hash([o.key for o in outcomes]), lease.token, tuple(outcomes), described, seconds or {})
         for suffix, data in files.items():
             self.objects.put(made.part(suffix), data)
-        reach("part.written")
+            reach("part.written")
         leases.require_newest(self.objects, lease)
         reach("commit.before")
-        self.objects.put(f"commits/{made.name}.json", canonical_json(_commit_json(made)).encode())
+        ours = self.objects.put_if_absent(f"commits/{made.name}.json", record_bytes(_commit_record(made)))
         reach("commit.written")
-        return made
+        return made if ours else self.read_commit(made.name)
 
     def record_faults(self, lease: Lease, faults: dict[str, str]) -> None:
         """Keep why keys failed by our fault. They stay pending; the next run tries them again."""
         name = f"faults/{group_hash(sorted(faults))}-{lease.token:06d}.json"
-        self.objects.put(name, canonical_json(faults).encode())
+        self.objects.put(name, record_bytes({"keys": _speakable(faults)}))
 
     def faults(self) -> dict[str, str]:
         """Last known fault of each key that is still pending."""
         found: dict[str, str] = {}
-        for name in sorted(self.objects.list("faults"), key=_token_of):
-            found |= json.loads(self.objects.get(f"faults/{name}"))
-        pending = set(self.pending())
+        for _, name in sorted(self._names("faults")):
+            found |= self._fault_keys(name)
+        pending = set(self.pending()) if found else set()
         return {k: v for k, v in found.items() if k in pending}
 
+    def _fault_keys(self, name: str) -> dict[str, str]:
+        keys: dict[str, str] = self._record(f"faults/{name}", "delete it; it is only a note")["keys"]
+        return keys
+
     def void(self, lease: Lease, keys: Iterable[str]) -> None:
-        """Send done keys back to pending: the commits of this moment no longer count for them."""
-        winners = self.winners()
-        voided = {k: winners.of_key[k] for k in keys if k in winners.of_key}
-        self.objects.put(f"voids/{lease.token:06d}.json", canonical_json(voided).encode())
+        """Send done keys back to pending: no commit of this moment counts for them any longer.
+
+        Keys must have been committed under earlier leases. Raises StaleWriter after a newer lease.
+        """
+        wanted, voided = set(keys), set[tuple[str, str]]()
+        for name, made in self.winners().commits.items():
+            voided |= {(o.key, name) for o in made.keys if o.key in wanted}
+            if made.token == lease.token and any(o.key in wanted for o in made.keys):
+                what = f"{self.name}: keys to be voided under lease {lease.token}"
+                raise Fault(what, seen="they were committed under that lease", do="release it and take another")
+        if not voided:
+            return
+        leases.require_newest(self.objects, lease)
+        name = f"voids/{group_hash([f'{k} {n}' for k, n in voided])}-{lease.token:06d}.json"
+        self.objects.put(name, record_bytes({"voided": sorted(voided)}))
+        reach("void.written")
 
     # ---- what counts --------------------------------------------------------------------------------------------
 
     def read_commit(self, name: str) -> Commit:
-        said = json.loads(self.objects.get(f"commits/{name}.json"))
+        """One commit. Raises FileNotFoundError, BadInput on a newer format, Corrupt where it is damaged."""
+        mend = "delete it: its keys will be pending again"
+        said = self._record(f"commits/{name}.json", mend)
         keys = tuple(KeyOutcome(*k) for k in said["keys"])
-        return Commit(said["hash"], said["token"], keys, said["files"], said["seconds"])
+        made = Commit(said["hash"], said["token"], keys, said["files"], said["seconds"])
+        if made.name != name:
+            raise Corrupt(f"{self.name}: commits/{name}.json", seen=f"the contents of {made.name}", do=mend)
+        return made
 
-    def winners(self) -> Winners:
-        """For every done key of the live snapshot, the one commit that it is taken from."""
-        live, voided = snapshots.live_keys(self.snapshot()), self._voided()
+    def winners(self, live: Collection[str] | None = None) -> Winners:
+        """For every done key of the snapshot (or of `live`, where a reader has listed them), the commit that it is
+        taken from."""
+        live = self.live_keys() if live is None else live
+        voided = self._voided()
         commits: dict[str, Commit] = {}
         of_key: dict[str, str] = {}
         for name in self.valid_commit_names():
@@ -242,44 +333,100 @@ class Ledger:
 
     def _voided(self) -> set[tuple[str, str]]:
         found: set[tuple[str, str]] = set()
-        for name in self.objects.list("voids"):
-            found |= set(json.loads(self.objects.get(f"voids/{name}")).items())
+        for name in self._counting("voids"):
+            said = self._record(f"voids/{name}.json", "delete it, then `retry` what it was for")
+            found |= {(key, commit) for key, commit in said["voided"]}
         return found
 
     def pending(self) -> list[str]:
         """Live keys that nobody has committed, sorted."""
-        return sorted(snapshots.live_keys(self.snapshot()) - self.winners().of_key.keys())
+        live = self.live_keys()
+        return sorted(live - self.winners(live).of_key.keys())
 
     def part_bytes(self, commit: Commit, suffix: str) -> bytes:
         """A part file, checked against its commit. Raises Corrupt where size or sha256 differ or the file is gone."""
+        name, mend = commit.part(suffix), "`retry` its keys"
         try:
-            data = self.objects.get(commit.part(suffix))
+            data = self.objects.get(name)
         except FileNotFoundError as error:
-            raise Corrupt(
-                f"{self.name}: {commit.part(suffix)}", seen="no such object", do="`retry` its keys"
-            ) from error
+            raise Corrupt(f"{self.name}: {name}", seen="no such object", do=mend) from error
         want = commit.files[suffix]
         if hashlib.sha256(data).hexdigest() != want["sha256"]:
             seen = f"{len(data)} bytes of {want['size']}, sha256 differs from the commit"
-            raise Corrupt(f"{self.name}: {commit.part(suffix)}", seen=seen, do="`retry` its keys")
+            raise Corrupt(f"{self.name}: {name}", seen=seen, do=mend)
         return data
 
+    def broken(self) -> dict[str, str]:
+        """Done keys whose part files are gone or damaged, with what is wrong: reads every part. Mend with `void`."""
+        winners, found = self.winners(), dict[str, str]()
+        for name in winners.used():
+            try:
+                for suffix in winners.commits[name].files:
+                    self.part_bytes(winners.commits[name], suffix)
+            except Corrupt as error:
+                found |= dict.fromkeys(winners.keys_of(name), str(error))
+        return found
+
+    # ---- garbage ------------------------------------------------------------------------------------------------
+
     def garbage(self) -> list[str]:
-        """Objects that nothing refers to: parts without a valid commit, void commits, leftovers of killed writers."""
-        valid = set(self.valid_commit_names())
-        used = {n for n in self.winners().of_key.values()} & valid
-        parts = [f"parts/{n}" for n in self.objects.list("parts") if n.split(".")[0] not in used]
-        return parts + [f"commits/{n}.json" for n in self._commit_names() if n not in valid]
+        """Objects that nothing refers to, in a safe order of deletion.
+
+        Commits that count for no live key (void ones too) come before their parts: killed in between, an input that
+        returns is done again instead of missing its part. Then notes on faults that are over, snapshots that were
+        followed by another, and what killed writers left half-written.
+        """
+        winners, snapshot = self.winners(), self._snapshot_name(self._chain())
+        used = set(winners.of_key.values())
+        kept = {winners.commits[n].part(s) for n in used for s in winners.commits[n].files}
+        commits = [f"commits/{n}" for _, n in self._names("commits") if n.removesuffix(".json") not in used]
+        parts = [p for _, n in self._names("parts") if (p := f"parts/{n}") not in kept]
+        over = [f"snapshots/{n}" for _, n in self._names("snapshots") if n != snapshot]
+        return [*commits, *parts, *self._faults_over(winners), *over, *self.objects.leftovers()]
+
+    def _faults_over(self, winners: Winners) -> list[str]:
+        names = [n for _, n in self._names("faults")]
+        pending = self.live_keys() - winners.of_key.keys() if names else set()
+        return [f"faults/{n}" for n in names if pending.isdisjoint(self._fault_keys(n))]
+
+    def collect(self, lease: Lease) -> int:
+        """Delete the garbage; returns the bytes freed. Call it under a lease of its own, with no worker at work.
+
+        Raises StaleWriter where a newer lease was taken.
+        """
+        freed = 0
+        for name in self.garbage():
+            leases.require_newest(self.objects, lease)
+            freed += self.objects.delete(name)
+            reach("garbage.deleted")
+        return freed
+
+    # ---- names and records --------------------------------------------------------------------------------------
+
+    def _names(self, folder: str) -> list[tuple[int, str]]:
+        """(token, name) of each object in one of our folders. Raises Corrupt on a name that is not ours."""
+        found = [(_NAME[folder].fullmatch(n), n) for n in self.objects.list(folder)]
+        foreign = next((n for match, n in found if match is None), None)
+        if foreign is not None:
+            raise Corrupt(f"{self.name}: {folder}", seen=f"{foreign!r}, which is no name of ours", do="move it away")
+        return [(int(match[1]), n) for match, n in found if match]
+
+    def _record(self, name: str, mend: str) -> dict[str, Any]:
+        return read_record(self.objects, self.name, name, mend)
 
 
-def _token_of(name: str) -> int:
-    """Token of `<hash>-<token>` with or without a suffix."""
-    return int(name.split(".")[0].rsplit("-", 1)[1])
+def _as_stored(value: Any) -> Any:
+    """A value as JSON gives it back: tuples are lists."""
+    return json.loads(canonical_json(value))
 
 
-def _commit_json(commit: Commit) -> dict[str, Any]:
+def _speakable(faults: dict[str, str]) -> dict[str, str]:
+    """Fault texts in UTF-8: a traceback may quote a file name that is not."""
+    return {k: v.encode(errors="backslashreplace").decode() for k, v in faults.items()}
+
+
+def _commit_record(commit: Commit) -> dict[str, Any]:
     return {
-        "format": FORMAT,
         "hash": commit.hash,
         "token": commit.token,
         "keys": [[o.key, o.state, o.children, o.accepted_children] for o in commit.keys],

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,13 +24,19 @@ from pathlib import Path
 from typing import Protocol
 
 from reelmill.schemas.errors import StoreUnusable
+from reelmill.sinks import processes
 from reelmill.sinks.points import reach
 
 ASIDE = ".aside-"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STORE_TROUBLE = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),
-    *(errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *_NO_SPACE,
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOTSUP, errno.ENOSYS),
 )
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+_FORGOTTEN_S = 24 * 3600.0
+"""Age after which a half-written object of another machine is a leftover: far longer than writing one takes."""
 
 
 class Objects(Protocol):
@@ -45,7 +52,9 @@ class Objects(Protocol):
 
     def list(self, folder: str) -> list[str]: ...
 
-    def delete(self, name: str) -> None: ...
+    def delete(self, name: str) -> int: ...
+
+    def leftovers(self) -> tuple[str, ...]: ...
 
 
 @contextlib.contextmanager
@@ -56,8 +65,9 @@ def store_trouble(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _STORE_TROUBLE:
             raise
-        todo = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another --store"
-        raise StoreUnusable(str(root), seen=error.strerror or str(error), do=todo) from error
+        todo = "free some space" if error.errno in _NO_SPACE else "mend its rights, or choose another --store"
+        where = f" ({error.filename})" if error.filename else ""
+        raise StoreUnusable(str(root), seen=f"{error.strerror or error}{where}", do=todo) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,71 +76,108 @@ class LocalObjects:
 
     def put(self, name: str, data: bytes) -> None:
         """Write or replace an object at once."""
-        with store_trouble(self.root):
-            aside, final = self._write_aside(name, data)
-            try:
-                aside.replace(final)
-            except OSError:
-                aside.unlink(missing_ok=True)
-                raise
+        with store_trouble(self.root), self._written_aside(name, data) as (aside, final):
+            aside.replace(final)
             _sync_folder(final.parent)
             reach("object.renamed")
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Write an object unless one of that name is there; True where this call made it. Atomic between processes."""
-        with store_trouble(self.root):
-            aside, final = self._write_aside(name, data)
+        with store_trouble(self.root), self._written_aside(name, data) as (aside, final):
             try:
                 os.link(aside, final)
             except FileExistsError:
                 return False
-            finally:
-                aside.unlink(missing_ok=True)
             _sync_folder(final.parent)
             reach("object.renamed")
             return True
 
     def get(self, name: str) -> bytes:
-        return (self.root / name).read_bytes()
+        with store_trouble(self.root):
+            return (self.root / name).read_bytes()
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer only where the object ends."""
-        with (self.root / name).open("rb") as stream:
+        with store_trouble(self.root), (self.root / name).open("rb") as stream:
             stream.seek(offset)
             return stream.read(size)
 
     def list(self, folder: str) -> list[str]:
-        """Names (not paths) of the objects in a folder, sorted; empty where the folder is missing."""
+        """Names (not paths) of the objects in a folder, sorted; empty where the folder is missing.
+
+        Names that begin with a dot are not objects: half-written ones, and what desktops and network disks leave.
+        """
         try:
-            with os.scandir(self.root / folder) as entries:
-                return sorted(e.name for e in entries if e.is_file() and not e.name.startswith(ASIDE))
+            with store_trouble(self.root), os.scandir(self.root / folder) as entries:
+                return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
         except FileNotFoundError:
             return []
 
-    def delete(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+    def delete(self, name: str) -> int:
+        """Remove an object. Returns the bytes that it held, 0 where it was not there."""
+        with store_trouble(self.root):
+            try:
+                size = (self.root / name).stat().st_size
+                (self.root / name).unlink()
+            except FileNotFoundError:
+                return 0
+            return size
 
-    def _write_aside(self, name: str, data: bytes) -> tuple[Path, Path]:
+    def leftovers(self) -> tuple[str, ...]:
+        """Names of half-written objects whose writer was killed, sorted. Those of live writers are left alone."""
+        with store_trouble(self.root):
+            found = [p for p in self.root.rglob(f"{ASIDE}*") if _is_forgotten(p)]
+        return tuple(sorted(str(p.relative_to(self.root)) for p in found))
+
+    @contextlib.contextmanager
+    def _written_aside(self, name: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+        """The object, complete and on disk, beside the name that it will get; gone at the end, whatever happens."""
         final = self.root / name
-        final.parent.mkdir(parents=True, exist_ok=True)
-        aside = final.parent / f"{ASIDE}{uuid.uuid4().hex}"
+        _make_folder(final.parent)
+        aside = final.parent / f"{ASIDE}{processes.mark(os.getpid())}-{uuid.uuid4().hex[:12]}"
         try:
             reach("object.write")
-            with aside.open("wb") as stream:
+            with aside.open("xb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
             reach("object.synced")
-        except OSError:
+            yield aside, final
+        finally:
             aside.unlink(missing_ok=True)
-            raise
-        return aside, final
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it so that a power cut does not take them away with what is put in them."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; a folder that cannot be opened for sync is left to the file system."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Make a new name survive a power cut; a folder that cannot be opened or synced is left to the file system."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(handle)
+
+
+def _is_forgotten(aside: Path) -> bool:
+    marked = aside.name.removeprefix(ASIDE).rpartition("-")[0]
+    lives = processes.lives_by_mark(marked)
+    if lives is not None:
+        return not lives
+    try:  # only space is at stake here, so the wall clock may decide
+        return time.time() - aside.stat().st_mtime > _FORGOTTEN_S
+    except FileNotFoundError:
+        return False

@@ -1,8 +1,8 @@
 """Packing: a finished view becomes shards, tables, index, catalog, card and manifest, all at once or not at all.
 
     counts close:   packed samples == accepted children, or nothing is published
-    same bytes:     shards, tables, index and manifest depend on the samples and the library versions, not on where, when
-                    or in what groups they were made; packing again with nothing new writes nothing
+    same bytes:     shards, tables, index and manifest depend on the samples and the library versions, not on where,
+                    when or in what groups they were made; packing again with nothing new writes nothing
     one promise:    manifest.json is written last and names the sha256 of every promised file
 
 See docs/decisions/0011-pack-and-promised-bytes.md.
@@ -42,6 +42,7 @@ from reelmill.sinks.tables import IndexRow, RejectRow, SampleRow, SourceRow, Tab
 from reelmill.sinks.view import VAL_SHARE, accepted_children, lineage, samples, split_of
 
 MANIFEST, CARD, RECORD = "manifest.json", "README.md", "record.json"
+SHARD_LIMITS = Limits()
 _JSON_GUESS = 6 * 1024
 _HEADROOM = 1.1
 Progress = Callable[[str, int, int], None]
@@ -121,7 +122,7 @@ def pack(
     *,
     media: str = "frames",
     val_share: float = VAL_SHARE,
-    limits: Limits = Limits(),
+    limits: Limits = SHARD_LIMITS,
     again: bool = False,
     progress: Progress = _unseen,
 ) -> Packed:

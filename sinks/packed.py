@@ -1,7 +1,7 @@
 """The sample as it is published: one JSON document per sample, typed here once and read back by any trainer.
 
-Facts about execution (parts, offsets, tokens) are left out, and so is the place of a file, except where a pack refers to
-media (`ref`): the same inputs give the same bytes wherever the store lies.
+Facts about execution (parts, offsets, tokens) are left out, and so is the place of a file, except where a pack refers
+to media (`ref`): the same inputs give the same bytes wherever the store lies.
 
 >>> made_by("rules", ("rules", "model"))
 <MadeBy.MODEL: 'model'>
@@ -105,7 +105,7 @@ def frame_member(i: int) -> str:
 
 
 def packed_sample(sample: Sample, dataset: str, media: Media, shown: Iterable[ShownFrame]) -> PackedSample:
-    """The published form of an accepted sample. `shown` are the stored frames that `sample.frames` refer to, in order."""
+    """The published form of an accepted sample. `shown` are the stored frames that it refers to, in order."""
     holds_frames = media is Media.FRAMES or (media is Media.CLIP and sample.media.span is None)
     frames = tuple(
         _packed_frame(ref, stored, frame_member(i) if holds_frames else None)

@@ -1,7 +1,7 @@
 """Named points at every write, rename, commit, lease and pack step, so that faults can be put exactly there.
 
 Unset, a point costs one look-up. `REELMILL_FAULT=commit.written:kill` kills the process with SIGKILL when the point is
-reached, `commit.written:kill:3` the third time, `part.write:full` raises a full disk, `part.write:denied` a refused
+reached, `commit.written:kill:3` the third time, `object.write:full` raises a full disk, `object.write:denied` a refused
 permission. The chaos tests walk through `POINTS`.
 """
 
@@ -22,6 +22,8 @@ POINTS = (
     "part.written",
     "commit.before",
     "commit.written",
+    "void.written",
+    "garbage.deleted",
     "record.written",
     "shard.write",
     "shard.renamed",
@@ -37,12 +39,15 @@ def reach(point: str) -> None:
     wanted = os.environ.get("REELMILL_FAULT", "")
     if not wanted:
         return
-    name, action, nth = (wanted.split(":") + ["1"])[:3]
-    if name != point:
-        return
+    name, action, nth = [*wanted.split(":"), "1"][:3]
     _seen[point] += 1
-    if _seen[point] == int(nth):
+    if name == point and _seen[point] == int(nth):
         _act(action, point)
+
+
+def times_reached() -> dict[str, int]:
+    """How often each point was reached in this process; counted only while `REELMILL_FAULT` is set."""
+    return dict(_seen)
 
 
 def _act(action: str, point: str) -> None:

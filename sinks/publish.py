@@ -22,7 +22,7 @@ from reelmill.sinks.points import reach
 
 NAMES = ("shards", "tables", ".nv-meta", "catalog.duckdb", "README.md", "manifest.json")
 """What a pack shows in the dataset's folder."""
-_FOLDER, _CURRENT, _GENERATION = ".pack", "current", "g-"
+_FOLDER, _CURRENT, _GENERATION, _LINK = ".pack", "current", "g-", "link-"
 
 
 def current(dataset: Dataset) -> Path | None:
@@ -56,17 +56,17 @@ def building(dataset: Dataset) -> Iterator[Path]:
 def swap(dataset: Dataset, generation: Path) -> None:
     """Make `generation` the one that is seen."""
     for name in NAMES:
-        _link(dataset.folder / name, f"{_FOLDER}/{_CURRENT}/{name}")
+        _link(dataset, dataset.folder / name, f"{_FOLDER}/{_CURRENT}/{name}")
     reach("pack.before")
-    _link(dataset.folder / _FOLDER / _CURRENT, generation.name)
+    _link(dataset, dataset.folder / _FOLDER / _CURRENT, generation.name)
     reach("pack.swapped")
 
 
-def _link(place: Path, target: str) -> None:
+def _link(dataset: Dataset, place: Path, target: str) -> None:
     """A relative link, made or replaced atomically."""
     if place.is_symlink() and str(place.readlink()) == target:
         return
-    aside = place.with_name(f".aside-{uuid.uuid4().hex}")
+    aside = dataset.folder / _FOLDER / f"{_LINK}{uuid.uuid4().hex}"
     aside.symlink_to(target)
     aside.replace(place)
 
@@ -81,3 +81,5 @@ def clear(dataset: Dataset) -> None:
     """Remove stale generations. Call it only while nobody packs (inside `building`)."""
     for generation in stale(dataset):
         shutil.rmtree(generation)
+    for link in (dataset.folder / _FOLDER).glob(f"{_LINK}*"):
+        link.unlink()

@@ -10,13 +10,14 @@ One entry per listed input (for media: per URI, so that two equal files, which s
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`uri` is empty for an input that is a row of another dataset; `problem` says why an input cannot be read at all."""
+    """`uri` is empty for an input that is a row of another dataset; `problem` tells why one cannot be read at all."""
 
     key: str
     uri: str
@@ -35,15 +36,21 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a new listing changed, by inputs: for the one line that a run prints."""
+    """What a new listing changed: for the one line that a run prints.
+
+    `added`, `vanished` and `returned` count keys. `renamed`, `copied` and `uncopied` count places of keys that were and
+    stay live: one place given up for another, one more place, one place less.
+    """
 
     added: int
     vanished: int
     returned: int
     renamed: int
+    copied: int = 0
+    uncopied: int = 0
 
     def __bool__(self) -> bool:
-        return any((self.added, self.vanished, self.returned, self.renamed))
+        return any((self.added, self.vanished, self.returned, self.renamed, self.copied, self.uncopied))
 
 
 def merge(old: Sequence[Entry], listed: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -56,14 +63,18 @@ def merge(old: Sequence[Entry], listed: Iterable[Entry]) -> tuple[Entry, ...]:
 def change(old: Sequence[Entry], new: Sequence[Entry]) -> Change:
     """Compare two snapshots: a key that stays live under another URI was renamed, not removed and added."""
     before, after = live_keys(old), live_keys(new)
-    known = {e.key for e in old}
-    uris_before = {(e.key, e.uri) for e in old if e.live}
-    moved = {e.key for e in new if e.live and e.key in before and (e.key, e.uri) not in uris_before}
+    known, stays = {e.key for e in old}, before & after
+    places_before = {(e.key, e.uri) for e in old if e.live and e.key in stays}
+    places_after = {(e.key, e.uri) for e in new if e.live and e.key in stays}
+    more = Counter(key for key, _ in places_after - places_before)
+    less = Counter(key for key, _ in places_before - places_after)
     return Change(
         added=len(after - known),
         vanished=len(before - after),
         returned=len((after - before) & known),
-        renamed=len(moved),
+        renamed=(more & less).total(),
+        copied=(more - less).total(),
+        uncopied=(less - more).total(),
     )
 
 

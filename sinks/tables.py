@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reelmill.schemas import arrow
@@ -127,7 +126,7 @@ class CountRow:
 
 
 class TableWriter(Generic[Row]):
-    """Writes rows of one dataclass under `folder`, cut anew into fixed row groups and files. Call `close` at the end."""
+    """Writes rows of one dataclass under `folder`, cut anew into fixed row groups and files. `close` it at the end."""
 
     def __init__(self, root: Path, folder: str, row: type[Row]) -> None:
         self.root, self.folder, self.row = root, folder, row
@@ -156,7 +155,8 @@ class TableWriter(Generic[Row]):
             name = posixpath.join(self.folder, f"{len(self.files):06d}.parquet")
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            schema = arrow.schema_of(self.row)
+            row: Any = self.row
+            schema = arrow.schema_of(row)
             self._open = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
             self.files.append(name)
         self._open.write_table(arrow.to_table(self.row, self._waiting), row_group_size=ROW_GROUP)
@@ -225,9 +225,7 @@ def turn_rows(sample: PackedSample) -> Iterator[TurnRow]:
 
 
 def index_row(indexed: Indexed) -> IndexRow:
-    return IndexRow(
-        indexed.shard, indexed.key, indexed.member, indexed.offset, indexed.size, indexed.sha256
-    )
+    return IndexRow(indexed.shard, indexed.key, indexed.member, indexed.offset, indexed.size, indexed.sha256)
 
 
 def reject_rows(dataset: Dataset) -> list[RejectRow]:

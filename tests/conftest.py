@@ -1,7 +1,7 @@
 """What every test may lean on: one thread, a temp folder of its own, no network but this machine, the shared media.
 
-    def test_reads(shared_media): ...      # a Path; skipped visibly where the media are not there
-    REELMILL_MEDIA=/where/they/are make test
+def test_reads(shared_media): ...      # a Path; skipped visibly where the media are not there
+REELMILL_MEDIA=/where/they/are make test
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ _OWN_TMP = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-golden", action="store_true", help="write tests/golden anew from what the code does today")
+    parser.addoption(
+        "--write-golden", action="store_true", help="write tests/golden anew from what the code does today"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +77,7 @@ class NetworkForbidden(RuntimeError):
 def _own_addresses() -> frozenset[str]:
     """Addresses of this machine: Ray's local cluster listens on one of them, not always on loopback."""
     names = {"localhost", socket.gethostname(), socket.getfqdn()}
-    found = {"0.0.0.0", "::", "::1", ""} | names  # noqa: S104
+    found = {"0.0.0.0", "::", "::1", ""} | names
     for name in names:
         try:
             found |= {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
@@ -104,7 +106,9 @@ def this_machine_only() -> Iterator[None]:
 
     def refuse(host: object) -> None:
         if not _is_own(host, own):
-            raise NetworkForbidden(f"tests talk to this machine only; seen: {host!r}; do: use a server of the test's own")
+            raise NetworkForbidden(
+                f"tests talk to this machine only; seen: {host!r}; do: use a server of the test's own"
+            )
 
     def guarded(real: Any) -> Any:
         def call(self: socket.socket, address: Any) -> Any:

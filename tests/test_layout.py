@@ -118,7 +118,9 @@ def test_no_path_of_one_machine(root: Path, files: list[Path]) -> None:
             text = (root / file).read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue  # pictures and the like hold no path that a person typed
-        hits += [f"{file}:{n} {m[0]}" for n, line in enumerate(text.splitlines(), 1) if (m := MACHINE_PATH.search(line))]
+        hits += [
+            f"{file}:{n} {m[0]}" for n, line in enumerate(text.splitlines(), 1) if (m := MACHINE_PATH.search(line))
+        ]
     assert hits == []
 
 

@@ -1,7 +1,7 @@
 """The floor under the code's shape: short functions, every argument annotated, a docstring on every module.
 
-Median function at most 10 lines, nine in ten at most 35, none over 80 (measured on houses that are kept well). One test per
-room; a failure lists the worst offenders. Adding a file enrols it.
+Median function at most 10 lines, nine in ten at most 35, none over 80 (measured on houses that are kept well). One test
+per room; a failure lists the worst offenders. Adding a file enrols it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ def test_every_module_says_what_it_is(room: str, root: Path) -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_names_come_from_the_readers_world(room: str, root: Path) -> None:
     classes = [
-        f"{path}:{n.lineno} {n.name}" for path, t in _trees(root, room) for n in ast.walk(t) if isinstance(n, ast.ClassDef)
+        f"{path}:{n.lineno} {n.name}"
+        for path, t in _trees(root, room)
+        for n in ast.walk(t)
+        if isinstance(n, ast.ClassDef)
     ]
     assert [c for c in classes if BANNED_NAMES.search(c.split()[-1])] == []
     assert [str(p) for p, _ in _trees(root, room) if re.search(r"(utils?|helpers?|common|misc)$", p.stem)] == []
@@ -122,7 +125,7 @@ def test_no_error_is_swallowed_or_raised_without_words(room: str, root: Path) ->
         f"{path}:{node.lineno} {ast.unparse(node).splitlines()[0][:80]}"
         for path, tree in _trees(root, room)
         for node in ast.walk(tree)
-        if _swallows(node) or _wordless(node)
+        if isinstance(node, ast.Raise | ast.ExceptHandler) and (_swallows(node) or _wordless(node))
     ]
     assert faults == []
 
@@ -158,7 +161,9 @@ def test_tests_are_about_as_long_as_the_code(root: Path) -> None:
 def test_the_measure_sees_length_and_bare_arguments(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     body = "\n".join(["    x = 1"] * 90)
-    (tmp_path / "jobs" / "long.py").write_text(f"def f(a, *b: int, c: int = 1, **d) -> None:\n{body}\n\ndef g():\n    pass\n")
+    (tmp_path / "jobs" / "long.py").write_text(
+        f"def f(a, *b: int, c: int = 1, **d) -> None:\n{body}\n\ndef g():\n    pass\n"
+    )
     longest, short = functions(tmp_path, "jobs")
     assert (longest.lines, longest.bare) == (91, ("a", "d"))
     assert (short.lines, short.bare) == (2, ("return",))

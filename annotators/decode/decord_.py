@@ -22,7 +22,8 @@ from reelmill.schemas.errors import NotFound, Unusable
 CANNOT = {
     "mirrored": "its rotation leaves mirroring out, so such files are refused",
     "stream_choice": "it reads FFmpeg's best stream only, so files where ours is another one are refused",
-    "damaged": "it ends at the first damaged packet, or repeats a neighbour in its place",
+    "restarting_times": "it sorts all frames by time, so such files are refused",
+    "damaged": "it does not tell of damage that its FFmpeg conceals, and ends at the first packet that cannot be read",
     "resolution_change": "it scales every frame to the size of the first",
 }
 
@@ -35,11 +36,14 @@ def open_medium(path: str, limits: Limits, troubles: Troubles) -> DecordMedium:
         raise NotFound("decode backend 'decord'", seen=str(error), do="pip install decord, or use pyav") from error
     header = read_header(path, limits)
     _refuse(path, header)
-    times = scan(path, header).at_s
+    packets = scan(path, header)
+    times = packets.at_s
     try:
         reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
     except (decord.DECORDError, RuntimeError) as error:
         raise Unusable("no_frames", f"decord: {_brief(error)}") from error
+    if packets.restarts:
+        raise Unusable("backend_cannot", "decord mixes up frames where times restart, as in this file; use pyav")
     if len(reader) != len(times):
         raise Unusable("backend_cannot", f"decord counts {len(reader)} frames where the packets hold {len(times)}")
     return DecordMedium(reader, header, times, troubles, (decord.DECORDError, RuntimeError, IndexError))
@@ -85,5 +89,7 @@ class DecordMedium:
             except self._broken as error:
                 self.troubles.add(f"decord breaks off ({_brief(error)})")
                 return
+            if rgb.shape[1::-1] != self.header.turned:
+                raise Unusable("backend_cannot", f"decord reads another stream, of size {rgb.shape[1]}x{rgb.shape[0]}")
             shown = self.header.shown
             yield Picture(self.origin_s + self.times[number], self.header.frame_s, *shown, partial(scaled, rgb))

@@ -67,6 +67,12 @@ class Header:
     turn: Turn
 
     @property
+    def turned(self) -> tuple[int, int]:
+        """(width, height) of the coded picture after its turn, pixel aspect not yet applied."""
+        coded = (self.coded_width_px, self.coded_height_px)
+        return coded[::-1] if self.turn.transposed else coded
+
+    @property
     def shown(self) -> tuple[int, int]:
         """(width, height) in the shown orientation."""
         return shown_size(self.coded_width_px, self.coded_height_px, self.sample_aspect, self.turn.transposed)

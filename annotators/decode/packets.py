@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ _TIME_DIGITS = 9
 class Packets:
     """Presentation times of the video packets in source seconds, sorted; `timed` is False where the container has none.
 
-    `missing` frames are declared by the index but lie past the end of the file; `note` says how the scan ended.
+    `missing` frames are declared by the index but lie past the end of the file; `restarts` counts how often the decode
+    times jump back, as where files were glued together; `note` says how the scan ended.
     """
 
     at_s: tuple[float, ...]
@@ -34,6 +36,7 @@ class Packets:
     end_s: float
     timed: bool
     missing: int
+    restarts: int
     note: str
 
     def expected(self, span: Span | None) -> int | None:
@@ -80,10 +83,14 @@ class _Found:
         self.times: list[float] = []
         self.keys: list[float] = []
         self.count, self.end_s, self.timed, self.note = 0, 0.0, True, ""
+        self.restarts, self.last_dts = 0, -math.inf
 
     def add(self, packet: Any, base: Any, header: Header) -> None:
         if packet.size == 0 or packet.is_discard:
             return
+        if packet.dts is not None:
+            self.restarts += packet.dts < self.last_dts
+            self.last_dts = packet.dts
         stamp = packet.pts if packet.pts is not None else packet.dts
         self.timed = self.timed and packet.pts is not None
         if stamp is None:
@@ -106,5 +113,6 @@ class _Found:
             end_s=self.end_s,
             timed=self.timed,
             missing=missing,
+            restarts=self.restarts,
             note=self.note,
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from reelmill.annotators.decode.frames import Limits, Picture, Troubles, shown_size
+from reelmill.annotators.decode.frames import Limits, Picture, Troubles
 from reelmill.annotators.decode.headers import Header, read_header
 from reelmill.annotators.decode.packets import scan
 from reelmill.annotators.decode.scale import scaled
@@ -19,7 +19,8 @@ from reelmill.schemas.errors import NotFound, Unusable
 
 CANNOT = {
     "mirrored": "its rotation leaves mirroring out, so such files are refused",
-    "damaged": "it ends at the first damaged packet",
+    "restarting_times": "it sorts all frames by time, so such files are refused",
+    "damaged": "it does not tell of damage that its FFmpeg conceals, and ends at the first packet that cannot be read",
 }
 
 
@@ -37,11 +38,14 @@ def open_medium(path: str, limits: Limits, troubles: Troubles) -> TorchcodecMedi
     header = read_header(path, limits)
     if header.turn.mirrored:
         raise Unusable("backend_cannot", "torchcodec does not mirror pictures, and this file asks for it; use pyav")
+    packets = scan(path, header)
+    if packets.restarts:
+        raise Unusable("backend_cannot", "torchcodec mixes up frames where times restart, as in this file; use pyav")
     try:
         decoder = VideoDecoder(path, stream_index=header.stream_index, dimension_order="NHWC", num_ffmpeg_threads=1)
     except (RuntimeError, ValueError) as error:
         raise Unusable("no_frames", f"torchcodec: {_brief(error)}") from error
-    return TorchcodecMedium(decoder, header, scan(path, header).at_s, troubles)
+    return TorchcodecMedium(decoder, header, packets.at_s, troubles)
 
 
 def _brief(error: Exception) -> str:
@@ -76,13 +80,9 @@ class TorchcodecMedium:
 
     def _picture(self, decoded: Any) -> Picture:
         rgb = decoded.data.numpy()
-        height, width = rgb.shape[:2]
-        turned = self.header.turn.transposed
-        shown = shown_size(*((height, width) if turned else (width, height)), self.header.sample_aspect, turned)
-        return Picture(
-            time_s=decoded.pts_seconds,
-            duration_s=decoded.duration_seconds or self.header.frame_s,
-            width_px=shown[0],
-            height_px=shown[1],
-            pixels=partial(scaled, rgb),
-        )
+        size, first = rgb.shape[1::-1], self.header.turned
+        if size != first:  # where sizes differ torchcodec may begin in the wrong part, so no frame can be trusted
+            seen = f"{first[0]}x{first[1]} became {size[0]}x{size[1]} in the file"
+            raise Unusable("resolution_changed", seen)
+        duration_s = decoded.duration_seconds or self.header.frame_s
+        return Picture(decoded.pts_seconds, duration_s, *self.header.shown, partial(scaled, rgb))

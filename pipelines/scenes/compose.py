@@ -29,6 +29,7 @@ SHORT_S = (2.0, 2.4)
 _TRIES = 400
 _REST_MIN_S = 0.45
 _OFFSTAGE_MIN_S = 0.34
+_OFFSTAGE_SHARE = 0.4  # spare time goes to rests in view rather than to an empty stage
 _GAP_TICKS = {Timing.FPS_25: (3600, 3600), Timing.NTSC: (3003, 3003), Timing.VFR: (1500, 6000)}
 _PLATES = (((24, 24, 28), (238, 236, 228)), ((245, 245, 240), (28, 62, 120)), ((250, 250, 245), (20, 92, 60)))
 
@@ -183,24 +184,25 @@ def _mover(
 
 def _path(rng: random.Random, preset: Preset, radius_px: int, edges_s: np.ndarray) -> tuple[Waypoint, ...]:
     """Straight legs between rests; empty where they do not fit into the shot. Every turn lies on a frame."""
-    born, stays = rng.random() < 0.35, rng.random() < 0.3
-    reach = math.ceil(radius_px * 1.15) + 2
-    inner = rng.randint(0 if born != stays else 1, 3) if not (born and stays) else rng.randint(0, 2)
-    places = [_inside(rng, preset, reach) for _ in range(inner + born + stays)]
-    places = (
-        ([] if born else [_outside(rng, preset, reach)]) + places + ([] if stays else [_outside(rng, preset, reach)])
-    )
-    if len(places) < 2:
-        return ()
+    places = _places(rng, preset, math.ceil(radius_px * 1.15) + 2, edges_s[-1] - edges_s[0])
     legs_s = [math.dist(a, b) / rng.uniform(*preset.speed_px_s) for a, b in zip(places, places[1:], strict=False)]
-    rests_s = [_REST_MIN_S if born else _OFFSTAGE_MIN_S, *[_REST_MIN_S] * (len(legs_s) - 1)]
-    rests_s.append(_REST_MIN_S if stays else _OFFSTAGE_MIN_S)
+    inside = [0 <= x <= preset.width_px and 0 <= y <= preset.height_px for x, y in places]
+    rests_s = [_REST_MIN_S if seen else _OFFSTAGE_MIN_S for seen in inside]
     spare_s = edges_s[-1] - edges_s[0] - sum(legs_s) - sum(rests_s)
-    if spare_s < 0:
+    if not legs_s or spare_s < 0:
         return ()
-    weights = [rng.random() for _ in rests_s]
+    weights = [rng.random() * (1.0 if seen else _OFFSTAGE_SHARE) for seen in inside]
     rests_s = [rest + spare_s * weight / sum(weights) for rest, weight in zip(rests_s, weights, strict=True)]
     return _timed(places, legs_s, rests_s, edges_s)
+
+
+def _places(rng: random.Random, preset: Preset, reach: int, shot_s: float) -> list[tuple[float, float]]:
+    """Where a thing goes, in order: more places in longer shots, so that no shot is a long wait for one event."""
+    born, stays = rng.random() < 0.35, rng.random() < 0.3
+    places = [_inside(rng, preset, reach) for _ in range(rng.randint(0, 1 + int(shot_s / 2)) + born + stays)]
+    before = [] if born else [_outside(rng, preset, reach)]
+    after = [] if stays else [_outside(rng, preset, reach)]
+    return before + places + after
 
 
 def _timed(

@@ -108,14 +108,16 @@ def cover_faults(tracks: Sequence[Track], edges_s: np.ndarray, crossing: bool) -
 
 
 def _busy(seen: Track, edges_s: np.ndarray) -> np.ndarray:
-    """bool [n]: frames within CLEAR_S of where a phase begins or ends, and all of an entrance or exit."""
+    """bool [n]: frames within CLEAR_S of where a phase or the tube begins or ends, and all of an entrance or exit."""
     middle_s = (edges_s[:-1] + edges_s[1:]) / 2
     busy = np.zeros(len(middle_s), bool)
+    marks = {frame for run in runs(seen.in_view) for frame in run}
     for phase in phases(seen):
-        for edge in (phase.first, phase.end):
-            busy |= np.abs(middle_s - edges_s[edge]) < CLEAR_S
+        marks |= {phase.first, phase.end}
         if phase.kind in (EventKind.ENTERS, EventKind.LEAVES):
             busy[phase.first : phase.end] = True
+    for frame in marks:
+        busy |= np.abs(middle_s - edges_s[frame]) < CLEAR_S
     return busy
 
 

@@ -30,10 +30,10 @@ from reelmill.schemas.keys import file_digest, seed_for
 FORMAT = 1
 Progress = Callable[[int, int], None]
 
-_CRF = "20"
+_CRF = "23"
 _KEY_FRAMES = 50
 # One thread is not enough for equal bytes: with weighted prediction and macroblock trees on, the x264 inside PyAV 18.1 gave
-# up to four encodings of the same pictures within one process (docs/decisions/0005). Both off: none of 240 differed.
+# several encodings of the same pictures within one process; with both off no pair differed (docs/decisions/0005).
 _X264 = (
     "threads=1:lookahead-threads=1:sliced-threads=0:weightp=0:mbtree=0"
     ":colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m"

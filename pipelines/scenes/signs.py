@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WORDS = (
     "EXIT", "OPEN", "STOP", "TAXI", "GATE", "PARK", "CAFE", "HOTEL", "BAKERY", "MUSEUM", "STATION", "LIBRARY", "MARKET",
     "TICKETS", "PLATFORM", "WELCOME", "CAUTION", "ENTRANCE", "HARBOR", "GARDEN", "BRIDGE", "FERRY", "BOOKS", "COFFEE",
-    "FRESH", "BREAD", "NORTH", "SOUTH", "EAST", "WEST", "MAPLE", "STREET", "RIVER", "SQUARE", "SUMMER", "WINTER",
+    "FRESH", "BREAD", "NORTH", "SOUTH", "EAST", "WEST", "MAPLE", "STREET", "RIVER", "CASTLE", "SUMMER", "WINTER",
 )  # fmt: skip
 _NUMBERS = tuple(str(n) for n in range(22, 100) if "0" not in str(n) and "1" not in str(n))
 _PAD_SHARE = 0.35

@@ -1,4 +1,4 @@
-"""Small hand-made datasets for the tests of what is published: clips with real JPEGs, and a view of samples over them."""
+"""Small hand-made datasets for the tests of what is published: clips with real JPEGs, and a view over them."""
 
 from __future__ import annotations
 

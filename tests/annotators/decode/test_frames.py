@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from fractions import Fraction
 
@@ -139,7 +140,7 @@ class Raw:
 def test_times_always_rise_and_what_is_left_out_is_counted(times):
     troubles = Troubles()
     frames = [(f.at_s, f.source_s, f.duration_s) for f in _frames(Raw(times), None, Limits(), troubles)]
-    assert all(b[1] > a[1] for a, b in zip(frames, frames[1:], strict=False))
+    assert all(b[1] > a[1] for a, b in itertools.pairwise(frames))
     assert all(f[2] > 0 for f in frames)
     assert len(frames) + sum(troubles.counts.values()) == len(times)
 

@@ -1,0 +1,231 @@
+"""Does a finished dialogue say what is so? Only the words, times and boxes of a sample are read, against the truth.
+
+The compilers are not used: subjects and verbs are found again in the text. `verify --truth` runs these checks over
+rendered scenes, whose events and texts are exact.
+
+>>> occurs("The text reads: TWO dogs.", "2 Dogs"), occurs("bookshop", "book")
+(True, False)
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from reelmill.schemas.event import Event, EventKind
+from reelmill.schemas.sample import Role, Sample, Turn
+from reelmill.schemas.span import Span
+from reelmill.schemas.text import TextLine
+from reelmill.schemas.tube import Box
+
+_VERBS = {
+    EventKind.ENTERS: r"enter(?:s|ing)?",
+    EventKind.LEAVES: r"leav(?:e|es|ing)",
+    EventKind.MOVES: r"mov(?:e|es|ing)",
+    EventKind.STOPS: r"stop(?:s|ping)?",
+}
+_VERB = re.compile("|".join(rf"\b(?P<{kind}>{form})\b" for kind, form in _VERBS.items()))
+_DENIAL = re.compile(r"\b(?:not|never|no)\b", re.IGNORECASE)
+_FOREIGN = re.compile(r"\b(?:the|an?) (?P<noun>[\w -]+?) (?:" + "|".join(_VERBS.values()) + r")\b", re.IGNORECASE)
+
+Said = tuple[str, EventKind]
+
+
+def check_grounding(sample: Sample, events: Sequence[Event], slack_s: float = 1e-6) -> list[str]:
+    """What is wrong with a sample of the temporal view, given every true event of its clip; empty where all is right.
+
+    `slack_s` is how far an edge may be off. It is the only thing to widen for labels that a localiser made.
+    """
+    question, answer = sample.turns[0], sample.turns[-1]
+    broken = [*_form_faults(sample), *(fault for turn in sample.turns for fault in _time_faults(turn, sample))]
+    if broken:
+        return broken
+    asked = said_of(question.text, events)
+    if question.src_s:
+        return _caption_faults(_spans(question.src_s), said_of(answer.text, events), events, slack_s)
+    if asked:
+        return _when_faults(asked[0], answer, events, slack_s)
+    if _FOREIGN.search(question.text):
+        return [] if _denies(answer) else [f"{question.text!r} is about a thing that no event has: {answer.text!r}"]
+    return _list_faults(answer, events, slack_s)
+
+
+def _form_faults(sample: Sample) -> list[str]:
+    roles = [t.role for t in sample.turns]
+    if roles != [Role.USER, Role.ASSISTANT] * (len(roles) // 2) or not roles:
+        return [f"turns are {[str(r) for r in roles]}, want a question and an answer by turns"]
+    faults = [f"frame times of {sample.key} do not rise"] if _falls([f.at_s for f in sample.frames]) else []
+    empty = [t.text for t in sample.turns if not t.text.strip()]
+    return faults + (["an empty turn"] if empty else [])
+
+
+def _falls(times_s: Sequence[float]) -> bool:
+    return any(b <= a for a, b in pairwise(times_s))
+
+
+def _time_faults(turn: Turn, sample: Sample) -> list[str]:
+    """Defects D3 and D4 of the recipes' register: one pair per placeholder, and 0 <= s < e <= duration."""
+    own, other = (turn.src_s, turn.tgt_s) if turn.role is Role.USER else (turn.tgt_s, turn.src_s)
+    places = turn.text.count("<time>")
+    if other or len(own) != 2 * places:
+        return [
+            f"{places} placeholders, {len(own)} numbers of its own and {len(other)} of the other side: {turn.text!r}"
+        ]
+    span = sample.media.span
+    duration_s = min(sample.media.duration_s, span.duration_s if span else sample.media.duration_s)
+    pairs = list(zip(own[0::2], own[1::2], strict=True))
+    return [f"[{s}, {e}) in a clip of {duration_s} s" for s, e in pairs if not 0.0 <= s < e <= duration_s]
+
+
+def _spans(flat_s: Sequence[float]) -> list[Span]:
+    return [Span(s, e) for s, e in zip(flat_s[0::2], flat_s[1::2], strict=True)]
+
+
+def said_of(text: str, events: Iterable[Event]) -> list[Said]:
+    """The (noun, kind) pairs that a text speaks of, in order. Nouns are those of `events`, without their article."""
+    nouns = sorted({_noun(e.subject) for e in events}, key=lambda n: (-len(n), n))
+    if not nouns:
+        return []
+    named = re.compile(r"\b(?:the|an?) (" + "|".join(map(re.escape, nouns)) + r")\b", re.IGNORECASE)
+    found = []
+    for match in named.finditer(text):
+        verb = _VERB.search(text, match.end())
+        if verb is not None:
+            found.append((match.group(1).lower(), EventKind(str(verb.lastgroup))))
+    return found
+
+
+def _noun(subject: str) -> str:
+    return subject.lower().removeprefix("the ")
+
+
+def _of(said: Said, events: Iterable[Event]) -> list[Event]:
+    return [e for e in events if (_noun(e.subject), e.kind) == said]
+
+
+def _denies(answer: Turn) -> bool:
+    return not answer.tgt_s and _DENIAL.search(answer.text) is not None
+
+
+def _when_faults(said: Said, answer: Turn, events: Sequence[Event], slack_s: float) -> list[str]:
+    """The answer's intervals are the times that true events cover; a denial is right where there are none."""
+    true = _covered([e.span for e in _of(said, events)])
+    if not true:
+        return [] if _denies(answer) else [f"{said} does not happen, answered {answer.text!r} {answer.tgt_s}"]
+    told = _spans(answer.tgt_s)
+    if len(told) != len(true) or not all(_same(a, b, slack_s) for a, b in zip(told, true, strict=True)):
+        return [f"{said} happens at {true}, answered {told}"]
+    return []
+
+
+def _covered(spans: Sequence[Span]) -> list[Span]:
+    """Union of half-open spans, by a sweep over their edges."""
+    edges = sorted([(s.start_s, 0) for s in spans] + [(s.end_s, 1) for s in spans])
+    out, depth, start_s = [], 0, 0.0
+    for at_s, ends in edges:
+        if depth == 0:
+            start_s = at_s
+        depth += -1 if ends else 1
+        if depth == 0:
+            out.append(Span(start_s, at_s))
+    return out
+
+
+def _same(one: Span, other: Span, slack_s: float) -> bool:
+    return abs(one.start_s - other.start_s) <= slack_s and abs(one.end_s - other.end_s) <= slack_s
+
+
+def _caption_faults(asked: list[Span], said: list[Said], events: Sequence[Event], slack_s: float) -> list[str]:
+    """The named event has the interval asked about, and no other event could be meant by it (tIoU below 0.5)."""
+    if len(asked) != 1 or len(said) != 1:
+        return [f"{len(asked)} intervals and {len(said)} events named, want one of each"]
+    if not any(_same(asked[0], e.span, slack_s) for e in _of(said[0], events)):
+        return [f"{said[0]} does not happen at {asked[0]}"]
+    rivals = [e for e in events if (_noun(e.subject), e.kind) != said[0] and e.span.tiou(asked[0]) >= 0.5]
+    return [f"{asked[0]} is also when {rivals[0].phrase}"] if rivals else []
+
+
+def _list_faults(answer: Turn, events: Sequence[Event], slack_s: float) -> list[str]:
+    """Every true event is listed once with its interval, in order of start."""
+    said, told = said_of(answer.text, events), _spans(answer.tgt_s)
+    if len(said) != len(told):
+        return [f"{len(said)} events named, {len(told)} intervals given"]
+    starts = [s.start_s for s in told]
+    faults = ["the events are not in order"] if starts != sorted(starts) else []
+    left = list(dict.fromkeys((_noun(e.subject), e.kind, e.span) for e in events))
+    for (noun, kind), span in zip(said, told, strict=True):
+        match = next((t for t in left if t[:2] == (noun, kind) and _same(span, t[2], slack_s)), None)
+        if match is None:
+            faults.append(f"{noun} {kind} at {span}: no such event, or listed twice")
+        else:
+            left.remove(match)
+    return faults + [f"{noun} {kind} at {span} is not listed" for noun, kind, span in left]
+
+
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
+_ARTICLES = frozenset({"a", "an", "the"})
+
+
+def normalised(text: str) -> str:
+    """Text as LLaVAR's metric compares it: lower case, no punctuation, no articles, number words as digits.
+
+    Apostrophes vanish (so `don't` is `dont`), commas inside numbers too; a point between digits stays.
+    """
+    text = unicodedata.normalize("NFKC", text).casefold()
+    text = re.sub(r"['’`]|(?<=\d),(?=\d)", "", text)
+    text = re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w\s.]|_", " ", text)
+    words = [_DIGITS.get(word, word) for word in text.split()]
+    return " ".join(word for word in words if word not in _ARTICLES)
+
+
+def occurs(answer: str, text: str) -> bool:
+    """Whether `text` stands in `answer` at word boundaries, both normalised (LLaVAR, MultimodalOCR evaluation).
+
+    A text of which nothing is left after normalising never counts; in the released metric it always does.
+    """
+    wanted = normalised(text)
+    return bool(wanted) and f" {wanted} " in f" {normalised(answer)} "
+
+
+def check_transcription(sample: Sample, texts: Sequence[TextLine], least_iou: float = 0.5) -> list[str]:
+    """What is wrong with a sample of the text view, given every true line of its frame; empty where all is right."""
+    question, answer = sample.turns[0], sample.turns[-1]
+    faults = _form_faults(sample) + [f for turn in sample.turns for f in _box_faults(turn, sample)]
+    if faults:
+        return faults
+    if question.boxes:
+        return _read_faults(question.boxes[0], answer, texts, least_iou)
+    if "<box>" in answer.text:
+        return _locate_faults(question, answer.boxes, texts, least_iou)
+    missing = [line.text for line in texts if normalised(line.text) and not occurs(answer.text, line.text)]
+    return [f"not transcribed: {text!r}" for text in missing]
+
+
+def _box_faults(turn: Turn, sample: Sample) -> list[str]:
+    """Every `<box>` has its box, and every box lies in the frame."""
+    faults = []
+    places = turn.text.count("<box>")
+    if places not in (0, len(turn.boxes)) or (turn.role is Role.USER and places != len(turn.boxes)):
+        faults.append(f"{places} placeholders for {len(turn.boxes)} boxes: {turn.text!r}")
+    width, height = sample.media.width_px, sample.media.height_px
+    outside = [b for b in turn.boxes if b.area_px <= 0 or b.clipped(width, height) != b]
+    return faults + [f"{box} in a frame of {width} x {height}" for box in outside]
+
+
+def _read_faults(box: Box, answer: Turn, texts: Sequence[TextLine], least_iou: float) -> list[str]:
+    inside = [line for line in texts if line.box.iou(box) >= least_iou]
+    wrong = [line.text for line in inside if normalised(line.text) and not occurs(answer.text, line.text)]
+    if not inside:
+        return [f"no text lies at {box}"]
+    return [f"{text!r} is at {box}, answered {answer.text!r}" for text in wrong]
+
+
+def _locate_faults(question: Turn, boxes: Sequence[Box], texts: Sequence[TextLine], least_iou: float) -> list[str]:
+    quoted = question.text[question.text.find('"') + 1 : question.text.rfind('"')]
+    places = [line.box for line in texts if occurs(line.text, quoted)]
+    if len(places) != 1:
+        return [f"{quoted!r} occurs {len(places)} times"]
+    return [] if places[0].iou(boxes[0]) >= least_iou else [f"{quoted!r} is at {places[0]}, answered {boxes[0]}"]

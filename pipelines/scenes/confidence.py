@@ -1,0 +1,70 @@
+"""Rates and means with 95 % confidence intervals, undefined (None) where nothing was counted.
+
+A rate has Wilson's interval (1927), which stays honest at 0 and 1; it takes its cases as independent, so events of one video
+make it a little too narrow. Ratios of sums have a bootstrap over videos (Efron 1979), seeded, so equal input gives equal bounds.
+
+>>> Rate(9, 10).value, round(Rate(9, 10).low, 3), Rate(0, 0).value
+(0.9, 0.596, None)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_Z = 1.959963984540054
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`hits` of `count` cases."""
+
+    hits: int
+    count: int
+
+    @property
+    def value(self) -> float | None:
+        return self.hits / self.count if self.count else None
+
+    @property
+    def low(self) -> float | None:
+        return self._wilson(-1)
+
+    @property
+    def high(self) -> float | None:
+        return self._wilson(1)
+
+    def _wilson(self, side: int) -> float | None:
+        if not self.count:
+            return None
+        n, p = self.count, self.hits / self.count
+        middle = p + _Z**2 / (2 * n)
+        spread = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+        return min(1.0, max(0.0, (middle + side * spread) / (1 + _Z**2 / n)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A sum over a sum of videos, such as a mean over tubes or an F1, with a bootstrap interval over videos."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+
+
+def ratio(parts: Sequence[float], wholes: Sequence[float], count: int | None = None) -> Ratio:
+    """Sum of `parts` / sum of `wholes`, one of each per video. `count` (default: sum of wholes) is what the reader is told."""
+    top, below = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
+    told = round(float(below.sum())) if count is None else count
+    if below.sum() == 0:
+        return Ratio(None, None, None, told)
+    picks = np.random.default_rng(0).integers(0, len(top), (_RESAMPLES, len(top)))
+    sums, totals = top[picks].sum(axis=1), below[picks].sum(axis=1)
+    values = sums[totals > 0] / totals[totals > 0]
+    low, high = np.quantile(values, (0.025, 0.975))
+    return Ratio(float(top.sum() / below.sum()), float(low), float(high), told)

@@ -1,0 +1,311 @@
+"""From recognised lines to dialogues about text: transcribe it, read what stands in a box, say where a line stands.
+
+After LLaVAR's first stage (Zhang et al. 2023, arXiv 2306.17107), with what it leaves out: confidences, boxes, reading
+order, a floor for how much and how sure, and frames of a video that show the same text only once. Refusals:
+
+    no_text           no line was recognised in any shown frame
+    too_little_text   fewer lines, words or less text area than wanted
+    low_confidence    enough text, but the recogniser was not sure of it
+
+What was recognised is a stranger's text: quoted, never obeyed, and unable to forge a placeholder or a role (`defused`).
+
+    lines   "EXIT 4" at (10, 10, 90, 40), sure to 0.98
+    sample  Q "What text is visible in the image?"  A "EXIT 4"  boxes ((10, 10, 90, 40),)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from reelmill.annotators.annotator import Resources, each_row, step_name
+from reelmill.pipelines._checks import normalised, occurs
+from reelmill.pipelines._phrasing import (
+    Label,
+    Material,
+    Phrasings,
+    defused,
+    joined_methods,
+    load,
+    phrasings_hash,
+    sample,
+    sample_key,
+)
+from reelmill.pipelines.sources.rows import BASE, PROVENANCE
+from reelmill.schemas import arrow
+from reelmill.schemas.column import KEY, Column
+from reelmill.schemas.errors import Unusable
+from reelmill.schemas.keys import seed_for
+from reelmill.schemas.media import MediaRef, ShownFrame
+from reelmill.schemas.provenance import Provenance
+from reelmill.schemas.sample import Role, Sample, Turn
+from reelmill.schemas.text import TextLine
+from reelmill.schemas.tube import Box
+from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
+
+FAMILY = "ocr_rich"
+TRANSCRIPTION, READ, LOCATE = "transcription", "read", "locate"
+
+MEDIA = Column.of("media", MediaRef)
+FRAMES = Column.of("frames", tuple[ShownFrame, ...])
+TEXTS = Column.of("texts", tuple[TextLine, ...])
+TEXT_ENGINE = Column.of("text_engine", str)
+SAMPLES = Column.of("samples", tuple[Sample, ...])
+
+
+@dataclass(frozen=True)
+class CompileTranscription:
+    """Samples of one picture or clip from its recognised lines, at most `frames_max` different frames of a clip.
+
+    The numbers to `confidence_min` are the floor below which a frame is refused; `text_share` is the area of the lines'
+    boxes over that of the frame. Two frames show the same text where their likeness (0 to 1, `difflib`) reaches
+    `same_text`. A single line is asked about only when as sure as `line_confidence`, `lines_max` per frame and task.
+    """
+
+    seed: int = 0
+    lines_min: int = 1
+    words_min: int = 2
+    characters_min: int = 4
+    text_share_min: float = 0.001
+    confidence_min: float = 0.8
+    line_confidence: float = 0.9
+    same_text: float = 0.8
+    frames_max: int = 4
+    lines_max: int = 2
+    phrasings: str = "ocr_rich"
+    phrasings_hash: str = ""
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TEXTS, TEXT_ENGINE, BASE, PROVENANCE)
+    gives: ClassVar[tuple[Column, ...]] = (SAMPLES,)
+    revision: ClassVar[str] = "1"
+    resources: ClassVar[Resources] = Resources(rows_per_commit=256)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "phrasings_hash", self.phrasings_hash or phrasings_hash(self.phrasings))
+
+    def setup(self) -> None:
+        """Raises Drift where this machine's phrasings are not those that the step was described with."""
+        _ = self._wording
+
+    @cached_property
+    def _wording(self) -> Phrasings:
+        return load(self.phrasings, self.phrasings_hash)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return each_row(self, batch, self._row)
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        clip = _material(self, row)
+        pages = _pages(clip.frames, arrow.typed(tuple[TextLine, ...], row["texts"]))
+        if not pages:
+            raise Unusable("no_text", f"0 lines in {len(clip.frames)} shown frame(s)")
+        chosen = different(pages, self.same_text)[: self.frames_max]
+        faults = [self.fault(page) for page in chosen]
+        if all(faults):
+            raise Unusable(faults[0].reason, faults[0].detail)  # type: ignore[union-attr]
+        samples = [s for page, fault in zip(chosen, faults, strict=True) for s in self._samples(clip, page, fault)]
+        return {"samples": tuple(sorted(samples, key=lambda s: s.key))}
+
+    def fault(self, page: Page) -> Verdict | None:
+        """Why a frame has too little or too doubtful text; None where it is good."""
+        words, characters = len(page.text.split()), sum(c.isalnum() for c in page.text)
+        few = [
+            f"{seen} {what}, want {least}"
+            for what, seen, least in (
+                ("line(s)", len(page.lines), self.lines_min),
+                ("word(s)", words, self.words_min),
+                ("letters and digits", characters, self.characters_min),
+            )
+            if seen < least
+        ]
+        if page.share < self.text_share_min:
+            few.append(f"{page.share:.2%} of the frame, want {self.text_share_min:.2%}")
+        if few:
+            return rejected(step_name(self), "too_little_text", "; ".join(few))
+        if page.confidence < self.confidence_min:
+            seen = f"mean confidence {page.confidence:.3f} of {len(page.lines)} line(s), want {self.confidence_min}"
+            return rejected(step_name(self), "low_confidence", seen)
+        return None
+
+    def _samples(self, clip: Material, page: Page, fault: Verdict | None) -> Iterator[Sample]:
+        view = _View(self, self._wording, clip, page)
+        yield view.transcription(fault)
+        if fault is None:
+            yield from view.reads()
+            yield from view.locates()
+
+
+def _material(step: CompileTranscription, row: dict[str, Any]) -> Material:
+    media = arrow.typed(MediaRef, row["media"])
+    link = Provenance(
+        step=step_name(step),
+        method="rules",
+        revision=step.revision,
+        model=row["text_engine"],
+        prompt_hash=step.phrasings_hash,
+        seed=step.seed,
+        source_digest=media.digest,
+        observed="text of the shown frames",
+        dataset="",
+    )
+    return Material(
+        key=row["key"],
+        media=media,
+        frames=arrow.typed(tuple[ShownFrame, ...], row["frames"]),
+        dataset=row["clips_dataset"],
+        provenance=(*arrow.typed(tuple[Provenance, ...], row["provenance"]), link),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One shown frame and its lines in reading order, their text already harmless. Lines without any are left out."""
+
+    frame: ShownFrame
+    lines: tuple[TextLine, ...]
+    texts: tuple[str, ...]
+    boxes: tuple[Box, ...]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.texts)
+
+    @property
+    def confidence(self) -> float:
+        """Mean over the lines, each weighted by its length: a wrong letter in a short line counts as in a long one."""
+        sizes = [len(text) for text in self.texts]
+        return sum(n * line.confidence for n, line in zip(sizes, self.lines, strict=True)) / sum(sizes)
+
+    @property
+    def share(self) -> float:
+        """Area of the lines' boxes over the area of the frame."""
+        return sum(box.area_px for box in self.boxes) / (self.frame.width_px * self.frame.height_px)
+
+
+def _pages(frames: Sequence[ShownFrame], lines: Sequence[TextLine]) -> list[Page]:
+    """The frames that have text, in order of time."""
+    of_frame: dict[int, list[TextLine]] = defaultdict(list)
+    for line in lines:
+        of_frame[line.frame].append(line)
+    pages = [_page(frame, of_frame[frame.frame]) for frame in sorted(frames, key=lambda f: f.frame)]
+    return [page for page in pages if page.lines]
+
+
+def _page(frame: ShownFrame, lines: Sequence[TextLine]) -> Page:
+    kept = []
+    for line in sorted(lines, key=lambda line: (line.order, line.quad_px, line.text)):
+        text, box = defused(line.text), line.box.clipped(frame.width_px, frame.height_px)
+        if text and box.area_px > 0:
+            kept.append((line, text, box))
+    return Page(frame, tuple(k[0] for k in kept), tuple(k[1] for k in kept), tuple(k[2] for k in kept))
+
+
+def different(pages: Sequence[Page], same_text: float) -> list[Page]:
+    """One page for each text that is shown, the one with most text first.
+
+    Greedy: a page is kept when it is unlike every page kept before it, so of near-equal frames the fullest stays, and
+    among those the surest, and then the earliest.
+    """
+    fullest = sorted(pages, key=lambda p: (-len(normalised(p.text)), -p.confidence, p.frame.frame))
+    kept: list[Page] = []
+    for page in fullest:
+        if all(_likeness(page, other) < same_text for other in kept):
+            kept.append(page)
+    return kept
+
+
+def _likeness(one: Page, other: Page) -> float:
+    """1 for a text that stands whole within the other (a sign half out of view), else the ratio of `difflib`."""
+    first, second = normalised(one.text), normalised(other.text)
+    if first == second or occurs(other.text, one.text):
+        return 1.0
+    return difflib.SequenceMatcher(None, first, second, autojunk=False).ratio()
+
+
+class _View:
+    """The samples of one frame."""
+
+    def __init__(self, step: CompileTranscription, wording: Phrasings, clip: Material, page: Page) -> None:
+        self.step, self.wording, self.clip, self.page = step, wording, clip, page
+        least = step.line_confidence
+        self.sure = [i for i, line in enumerate(page.lines) if line.confidence >= least and _says_much(page.texts[i])]
+
+    def transcription(self, fault: Verdict | None) -> Sample:
+        """All lines in reading order. The answer's boxes are those of its lines; its text names none of them."""
+        page, key = self.page, self.key(TRANSCRIPTION)
+        answer = self.say(Role.ASSISTANT, TRANSCRIPTION, key, page.text, page.boxes)
+        turns = (self.say(Role.USER, TRANSCRIPTION, key), answer)
+        return self.sample(key, TRANSCRIPTION, turns, range(len(page.lines)), fault)
+
+    def reads(self) -> Iterator[Sample]:
+        """What stands in this box? Only of a line whose box no other line touches."""
+        alone = [i for i in self.sure if not any(self._touches(i, j) for j in range(len(self.page.lines)) if j != i)]
+        for i in self.drawn(READ, alone):
+            key, text, box = self.key(READ, self.place(i)), self.page.texts[i], self.page.boxes[i]
+            turns = (self.say(Role.USER, READ, key, boxes=(box,)), self.say(Role.ASSISTANT, READ, key, text))
+            yield self.sample(key, READ, turns, (i,), None)
+
+    def _touches(self, i: int, j: int) -> bool:
+        one, other = self.page.boxes[i], self.page.boxes[j]
+        wide = min(one.x1_px, other.x1_px) > max(one.x0_px, other.x0_px)
+        return wide and min(one.y1_px, other.y1_px) > max(one.y0_px, other.y0_px)
+
+    def locates(self) -> Iterator[Sample]:
+        """Where does this line stand? Only of a text that the whole frame shows exactly once."""
+        texts = self.page.texts
+        once = [i for i in self.sure if _count(self.page.text, texts[i]) == 1]
+        for i in self.drawn(LOCATE, once):
+            key, box = self.key(LOCATE, self.place(i)), self.page.boxes[i]
+            answer = self.say(Role.ASSISTANT, LOCATE, key, boxes=(box,))
+            yield self.sample(key, LOCATE, (self.say(Role.USER, LOCATE, key, texts[i]), answer), (i,), None)
+
+    def drawn(self, task: str, candidates: Sequence[int]) -> list[int]:
+        """At most `lines_max` of the candidates, by a draw that depends on each line alone."""
+        chance = {i: seed_for(self.step.seed, self.key(task, self.place(i)), "drawn") for i in candidates}
+        return sorted(candidates, key=lambda i: chance[i])[: self.step.lines_max]
+
+    def key(self, task: str, *identity: str | int) -> str:
+        return sample_key(self.clip.key, FAMILY, task, self.page.frame.frame, *identity)
+
+    def place(self, i: int) -> str:
+        """Identity of a line: its text, and its corners in tenths of a pixel. Its number depends on its neighbours."""
+        corners = ",".join(str(round(10 * c)) for c in self.page.lines[i].quad_px)
+        return f"{self.page.texts[i]}@{corners}"
+
+    def say(self, role: Role, task: str, key: str, text: str = "", boxes: tuple[Box, ...] = ()) -> Turn:
+        side = "question" if role is Role.USER else "answer"
+        wording = self.wording.pick(f"{task}.{side}", seed_for(self.step.seed, key, side), text=text)
+        return Turn(role, wording, (), (), boxes)
+
+    def sample(
+        self, key: str, task: str, turns: tuple[Turn, ...], named: Sequence[int], verdict: Verdict | None
+    ) -> Sample:
+        lines = [self.page.lines[i] for i in named]
+        label = Label(
+            evidence=tuple(text_id(line) for line in lines),
+            confidence=min(line.confidence for line in lines),
+            method=joined_methods(line.method for line in lines),
+            verdict=verdict or ACCEPTED,
+        )
+        return sample(self.clip, key, FAMILY, task, (self.page.frame,), turns, label)
+
+
+def text_id(line: TextLine) -> str:
+    """How evidence names a line: its frame and its place in the reading order there."""
+    return f"frame{line.frame}.line{line.order}"
+
+
+def _says_much(text: str) -> bool:
+    """At least two letters or digits are left to ask about; a lone letter is found in nearly any text."""
+    return sum(c.isalnum() for c in normalised(text)) >= 2
+
+
+def _count(within: str, text: str) -> int:
+    """How often `text` stands in `within` at word boundaries, normalised."""
+    words, wanted = normalised(within).split(), normalised(text).split()
+    return sum(words[i : i + len(wanted)] == wanted for i in range(len(words) - len(wanted) + 1))

@@ -1,0 +1,239 @@
+"""The child process for native code: limits on time and memory, crashes, restarts; every one of them done for real."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from reelmill.annotators.isolated import Isolated
+from reelmill.schemas.errors import NotFound, Unusable
+
+JOBS = """
+import ctypes, os, signal, sys, time
+import numpy as np
+from reelmill.schemas.errors import NotFound, Unusable
+
+def pid(): return os.getpid()
+def loops():
+    while True: pass
+def eats(): return [np.ones(1 << 27) for _ in range(64)]
+def crashes(): os.kill(os.getpid(), signal.SIGSEGV)
+def crashes_once(mark):
+    if not os.path.exists(mark):
+        open(mark, "w").close()
+        os.kill(os.getpid(), signal.SIGABRT)
+    return "second time"
+def last_words():
+    os.write(2, b"the decoder said: bad huffman code")
+    os.abort()
+def refuses(): raise Unusable("too_dark", "luma 2 of 255")
+def wrong(): return {}["missing"]
+def not_found(): raise NotFound("engine 'x'", seen="none", do="choose one")
+def no_module(): import no_such_module
+class Odd(Exception):
+    def __init__(self, a, b): super().__init__(a)
+def odd(): raise Odd(1, 2)
+def noisy():
+    print("from python")
+    ctypes.CDLL(None).puts(b"from native code")
+    os.write(1, b"x" * 100_000)
+    return sys.stdin.read()
+def echo(value): return value
+def threads():
+    import cv2
+    return cv2.getNumThreads(), os.environ["OMP_NUM_THREADS"]
+def unpicklable(): return lambda: 0
+def grandchild():
+    import subprocess
+    return subprocess.Popen(["sleep", "600"]).pid
+def core():
+    import resource
+    return resource.getrlimit(resource.RLIMIT_CORE)
+def waits_once(mark):
+    if not os.path.exists(mark):
+        open(mark, "w").close()
+        signal.pause()
+    return "answer"
+"""
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch):
+    (tmp_path / "isolated_jobs.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Isolated(memory_bytes=1 << 30) as isolated:
+        yield isolated
+
+
+def call(child, name, *args, wall_s=30.0):
+    return child.call(f"isolated_jobs:{name}", *args, wall_s=wall_s)
+
+
+def gone(pid: int, within_s: float = 10.0) -> bool:
+    """True once a process has ended (or is only waiting to be reaped)."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        os.sched_yield()
+    return False
+
+
+def test_one_child_serves_many_jobs(child):
+    first = call(child, "pid")
+    assert first == call(child, "pid") == child.pid != os.getpid()
+    payload = {"bytes": b"\x00" * 3_000_000, "text": "ü"}
+    assert call(child, "echo", payload) == payload
+
+
+def test_a_loop_is_ended_and_the_next_job_runs(child):
+    before = call(child, "pid")
+    with pytest.raises(Unusable) as ended:
+        call(child, "loops", wall_s=0.3)
+    assert ended.value.reason == "decode_timeout"
+    assert gone(before)
+    assert call(child, "pid") != before
+
+
+def test_eating_memory_is_unusable_and_does_not_starve_the_next_job(child):
+    with pytest.raises(Unusable) as ended:
+        call(child, "eats")
+    assert ended.value.reason == "decode_memory"
+    assert call(child, "echo", 1) == 1
+
+
+def test_a_crash_is_tried_once_more(child, tmp_path):
+    assert call(child, "crashes_once", str(tmp_path / "mark")) == "second time"
+
+
+def test_a_second_crash_names_the_signal_and_the_last_words(child):
+    with pytest.raises(Unusable) as ended:
+        call(child, "crashes")
+    assert ended.value.reason == "decode_crashed"
+    assert "signal 11 (SIGSEGV)" in ended.value.detail
+    with pytest.raises(Unusable, match="bad huffman code"):
+        call(child, "last_words")
+    assert call(child, "echo", 1) == 1
+
+
+def test_killed_from_outside_while_idle(child):
+    before = call(child, "pid")
+    os.kill(before, signal.SIGKILL)
+    assert call(child, "pid") != before
+
+
+def test_killed_from_outside_while_working(child, tmp_path):
+    before, mark = call(child, "pid"), tmp_path / "mark"
+
+    def kill_once_it_works() -> None:
+        while not mark.exists():
+            os.sched_yield()
+        os.kill(before, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_once_it_works)
+    killer.start()
+    assert call(child, "waits_once", str(mark)) == "answer"
+    killer.join()
+    assert call(child, "pid") != before
+
+
+def test_judgement_and_errors_come_through_as_they_are(child):
+    with pytest.raises(Unusable) as judged:
+        call(child, "refuses")
+    assert (judged.value.reason, judged.value.detail) == ("too_dark", "luma 2 of 255")
+    with pytest.raises(NotFound, match="choose one"):
+        call(child, "not_found")
+    with pytest.raises(KeyError) as wrong:
+        call(child, "wrong")
+    assert "isolated_jobs.py" in wrong.value.__notes__[0]
+    with pytest.raises(ModuleNotFoundError):
+        call(child, "no_module")
+    with pytest.raises(Exception, match="cannot be pickled"):
+        call(child, "odd")
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        call(child, "unpicklable")
+    assert call(child, "echo", 1) == 1
+
+
+def test_output_of_native_code_does_not_spoil_the_answers(child, capfd):
+    assert call(child, "noisy") == ""
+    assert call(child, "echo", 2) == 2
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+def test_one_thread_and_no_core_files(child):
+    assert call(child, "threads") == (1, "1")
+    assert call(child, "core") == (0, 0)
+
+
+def test_calls_from_several_threads_do_not_mix(child):
+    got: dict[int, int] = {}
+    threads = [threading.Thread(target=lambda n=n: got.__setitem__(n, call(child, "echo", n))) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {n: n for n in range(8)}
+
+
+def test_the_child_outlives_the_thread_that_started_it(child):
+    pids = []
+    thread = threading.Thread(target=lambda: pids.append(call(child, "pid")))
+    thread.start()
+    thread.join()
+    assert call(child, "pid") == pids[0]
+
+
+def test_close_ends_the_child_and_a_later_call_starts_another(child):
+    before = call(child, "pid")
+    child.close()
+    assert gone(before)
+    assert child.pid is None
+    assert call(child, "echo", 3) == 3
+
+
+def test_what_the_child_started_ends_with_it(child):
+    started = call(child, "grandchild")
+    with pytest.raises(Unusable):
+        call(child, "loops", wall_s=0.2)
+    assert gone(started)
+
+
+def test_a_pickled_copy_has_a_child_of_its_own(child):
+    with pickle.loads(pickle.dumps(child)) as copy:
+        assert copy.memory_bytes == child.memory_bytes
+        assert call(copy, "pid") != call(child, "pid")
+
+
+@pytest.mark.parametrize("job", ["os:getpid", "isolated_jobs:loops"])
+def test_the_child_dies_with_its_parent(child, tmp_path, clean_env, job):
+    """Also in the middle of a job that never looks at its input."""
+    program = f"""
+import sys, threading
+sys.path.insert(0, {str(tmp_path)!r})
+from reelmill.annotators.isolated import Isolated
+child = Isolated()
+print(child.call("os:getpid"), flush=True)
+child.call({job!r}, wall_s=600)
+sys.stdin.read()
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_env
+    )
+    pid = int(parent.stdout.readline())
+    assert not gone(pid, within_s=0.0)
+    parent.kill()
+    parent.communicate()
+    assert gone(pid)
