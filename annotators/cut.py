@@ -1,8 +1,8 @@
 """From a unit of work to its clips: shots found, judged, described, and their shown frames stored, in one decode.
 
-A clip is one shot, in source time, with its own decoded duration; its time 0 is its first presented frame. Whatever is no
-use is a clip too, rejected with its reason, so that the clips of a unit cover it without gap. A picture is a clip of one
-frame. A clip in which nothing moves is kept and marked `still`: slides are where text is read.
+A clip is one shot, in source time, with its own decoded duration; its time 0 is its first presented frame. Whatever is
+no use is a clip too, rejected with its reason, so that the clips of a unit cover it without gap. A picture is a clip of
+one frame. A clip in which nothing moves is kept and marked `still`: slides are where text is read.
 
     unit [0, 10.2) s -> clips [0, 3.0) [3.0, 5.4) [5.4, 7.48) [7.48, 9.0) rejected: transition, [9.0, 10.2)
 """
@@ -10,9 +10,9 @@ frame. A clip in which nothing moves is kept and marked `still`: slides are wher
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -86,14 +86,14 @@ class Found:
 class CutClips:
     """Units in, clips out."""
 
-    shots: ShotRules = ShotRules()
-    shown: ShownRules = ShownRules()
-    judge: JudgeRules = JudgeRules()
+    shots: ShotRules = field(default_factory=ShotRules)
+    shown: ShownRules = field(default_factory=ShownRules)
+    judge: JudgeRules = field(default_factory=JudgeRules)
     backend: str = "pyav"
-    needs = (KEY, MEDIA, EXPECTED)
-    gives = (CUTS, SHOTS, CLIPS)
-    revision = "1"
-    resources = Resources(rows_per_commit=4)
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, EXPECTED)
+    gives: ClassVar[tuple[Column, ...]] = (CUTS, SHOTS, CLIPS)
+    revision: ClassVar[str] = "1"
+    resources: ClassVar[Resources] = Resources(rows_per_commit=4)
 
     def setup(self) -> None:
         """Make ready the decode child; it starts with the first row."""
@@ -186,7 +186,9 @@ def judged(shot: Shot, media: MediaRef, shots: ShotRules, rules: JudgeRules, ste
     if stats.luma_spread < rules.flat_spread and stats.sharpness < rules.flat_sharpness:
         return rejected(step, "no_detail", seen)
     if not shot.frames:
-        return rejected(step, "no_shown_frame", f"{shot.num_frames} frames, none on the grid: too many cuts in the unit")
+        return rejected(
+            step, "no_shown_frame", f"none of {shot.num_frames} frames is stored: too many cuts in the unit"
+        )
     return ACCEPTED
 
 

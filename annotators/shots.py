@@ -1,18 +1,21 @@
 """Where one shot ends and the next begins: many candidates first, then those that do not hold are taken back.
 
 1. PySceneDetect's two detectors propose cuts, set so that they miss little (`Cuts`, while the decode runs).
-2. A proposed cut is kept where *no* frame shortly before it resembles one shortly after it: flashes, shakes and whips that
-   come back do not divide a shot (`same_shot`).
+2. A proposed cut is kept where *no* frame shortly before it resembles one shortly after it: flashes, shakes and whips
+   that come back do not divide a shot (`same_shot`).
 3. Spans that are black, and dissolves, become pieces of their own, so that no shot holds frames of two.
 
-Why the last two are ours: detectors look at neighbouring frames, where a flash looks like a cut and a dissolve like nothing.
+Why the last two are ours: detectors look at neighbouring frames, where a flash looks like a cut and a dissolve like
+nothing.
 
-    cuts at frames 75, 135, 191 (a hand), dissolve 187-224  ->  shot 0-75, 75-135, 135-187, transition 187-225, shot 225-...
+    cuts proposed at frames 75, 135 and 191 (a hand), dissolve from 189
+    -> shots 0-75, 75-135, 135-189, transition 189-225, shot 225-255
 """
 
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -117,8 +120,8 @@ class Cuts:
 def pieces(timeline: Timeline, cuts: Sequence[int], rules: ShotRules, grid: Sequence[int] = ()) -> tuple[Piece, ...]:
     """Shots, black spans and dissolves that together are all frames, in order.
 
-    A dissolve's end is moved on to a frame number of `grid`, where there is one: its last frames are not exact anyway, and
-    so the shot after it begins with a frame that is kept.
+    A dissolve's end is moved on to a frame number of `grid`, where there is one: its last frames are not exact anyway,
+    and so the shot after it begins with a frame that is kept.
     """
     if not timeline.num_frames:
         return ()
@@ -131,7 +134,7 @@ def pieces(timeline: Timeline, cuts: Sequence[int], rules: ShotRules, grid: Sequ
     edges |= {c for c in cuts if kinds[c - 1] == kinds[c] == 0 and not same_shot(timeline, c, kinds == 0, rules)}
     ordered = sorted(edges)
     names = (What.SHOT, What.BLACK, What.TRANSITION)
-    return tuple(Piece(a, b, names[kinds[a]]) for a, b in zip(ordered[:-1], ordered[1:], strict=True))
+    return tuple(Piece(a, b, names[kinds[a]]) for a, b in itertools.pairwise(ordered))
 
 
 def same_shot(timeline: Timeline, cut: int, free: npt.NDArray[np.bool_], rules: ShotRules) -> bool:
@@ -159,7 +162,8 @@ def distances(timeline: Timeline, some: Ints, others: Ints) -> Floats32:
     and half of colour (total variation of 4x4x4 RGB histograms)."""
     layout = np.abs(_flat(timeline.colours[some])[:, None] - _flat(timeline.colours[others])[None]).mean(-1) / 255
     colour = np.abs(_flat(timeline.hists[some])[:, None] - _flat(timeline.hists[others])[None]).sum(-1) / 510
-    return np.maximum(layout, colour / 2)
+    unlike: Floats32 = np.maximum(layout, colour / 2)
+    return unlike
 
 
 def _flat(values: npt.NDArray[np.uint8]) -> Floats32:
@@ -177,8 +181,8 @@ def dissolves(timeline: Timeline, rules: ShotRules) -> list[tuple[int, int]]:
 
     In a dissolve from A to B the frame at share x of the time is (1-x)A + xB; motion and pans are not such mixtures.
     Three frames of the window must fit within `mix_error` of the change, and the change be over `mix_change`. The whole
-    run must lead to another layout (`mix_total`), to other colours (`mix_colours`), and to more than a brightening of the
-    same picture (`mix_beyond`, of the change): a fade to or from black stays in its shot.
+    run must lead to another layout (`mix_total`), to other colours (`mix_colours`), and to more than a brightening of
+    the same picture (`mix_beyond`, of the change): a fade to or from black stays in its shot.
     """
     centre, first, last = _windows(timeline, rules.mix_s)
     if not len(centre):

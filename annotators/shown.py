@@ -1,10 +1,10 @@
-"""Which frames of a unit are stored, as JPEG bytes fixed once: a grid of 2 frames per second, and where shots may begin.
+"""Which frames of a unit are stored, as JPEG bytes fixed once: a grid of 2 per second, and where shots may begin.
 
 Where shots begin is known only when the decode is over, and frames are gone by then. So the grid runs in unit time, and
-every frame is kept besides at which a cut was proposed or black begins or ends. A clip then shows its own first frame and
-the grid frames inside it that do not follow that one too closely.
+every frame is kept besides at which a cut was proposed or black begins or ends. A clip then shows its own first frame
+and the grid frames inside it that do not follow that one too closely.
 
-    clip [1.2, 3.4) of a unit -> frames at 1.2, 1.5, 2.0, 2.5, 3.0 s of the unit, at 0.0, 0.3, 0.8, 1.3, 1.8 s of the clip
+    clip [1.2, 3.4) of a unit -> frames at 1.2, 1.5, 2.0, 2.5, 3.0 s of the unit: 0.0, 0.3, 0.8, 1.3, 1.8 s of the clip
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _LATE = 3  # a cut is proposed at most two frames after it was seen
 
 @dataclass(frozen=True, slots=True)
 class ShownRules:
-    """`every_s`: the grid; `side_px`: short side at most; `most_cuts`: first frames kept per unit, beyond the grid, so that
-    a strobe cannot fill the memory; `picture_px`: long side at most of a picture, kept large since text is read in it."""
+    """`every_s`: the grid; `side_px`: short side at most; `most_cuts`: frames kept per unit beyond the grid, so that a
+    strobe cannot fill the memory; `picture_px`: long side at most of a picture, large since text is read in it."""
 
     every_s: float = 0.5
     side_px: int = 448

@@ -1,7 +1,7 @@
 """Cheap facts of every frame of a decode, from which shots are judged and described without keeping any pixels.
 
-Per frame: its times, three numbers (mean luma, its spread, sharpness) and three thumbnails of together about 1.3 kB, so a
-unit of 60 s at 60 frames per second costs 5 MB.
+Per frame: its times, three numbers (mean luma, its spread, sharpness) and three thumbnails of together about 1.3 kB, so
+a unit of 60 s at 60 frames per second costs 5 MB.
 
 >>> timeline = Facts(side_px=144).done()          # after `see` was called with every frame
 >>> describe(timeline, 0, timeline.num_frames)    # doctest: +SKIP
@@ -99,9 +99,14 @@ class Facts:
         self._hists.append(np.rint(hist.reshape(-1) * (255 / CELLS**2)).astype(np.uint8))
 
     def done(self) -> Timeline:
-        numbers = np.array(self._numbers, np.float64).reshape(-1, 6).T
+        at_s, end_s, source_s, luma, spread, sharpness = np.array(self._numbers, np.float64).reshape(-1, 6).T.copy()
         return Timeline(
-            *(np.ascontiguousarray(row) for row in numbers),
+            at_s=at_s,
+            end_s=end_s,
+            source_s=source_s,
+            luma=luma,
+            spread=spread,
+            sharpness=sharpness,
             cells=np.array(self._cells, np.uint8).reshape(-1, CELLS, CELLS),
             colours=np.array(self._colours, np.uint8).reshape(-1, COLOUR_CELLS, COLOUR_CELLS, 3),
             hists=np.array(self._hists, np.uint8).reshape(-1, COLOUR_BINS**3),
@@ -123,7 +128,7 @@ def describe(timeline: Timeline, start: int, stop: int) -> ClipStats:
 
 
 def peak_change(timeline: Timeline, start: int, stop: int) -> float:
-    """Largest change of any cell between frames 0.5 s apart, in [0, 1]: a small thing that moves is still a movement."""
+    """Largest change of any cell between frames 0.5 s apart, in [0, 1]: a small thing that moves is a movement too."""
     return float(changes(timeline, start, stop).max()) / 255
 
 
@@ -139,7 +144,8 @@ def changes(timeline: Timeline, start: int, stop: int) -> npt.NDArray[np.float32
     if not inside.any():
         earlier, later, inside = np.array([start]), np.array([stop - 1]), np.array([True])
     cells = timeline.cells
-    return np.abs(cells[earlier[inside]].astype(np.float32) - cells[later[inside]])
+    difference: npt.NDArray[np.float32] = np.abs(cells[earlier[inside]].astype(np.float32) - cells[later[inside]])
+    return difference
 
 
 def phash(cells: Bytes) -> str:

@@ -4,6 +4,7 @@ After InternVid-TG (DisTime, Zeng et al. 2025, section 4): events, several local
 Unlike there, a question may have several intervals or none, and what the evidence leaves open is refused with a reason:
 
     unsettled          a happening that the answer would have to name was proposed but not accepted
+    ambiguous_subject  the words for the subject fit another thing too, and that one does the same
     ambiguous_span     another event fills nearly the same interval
     span_outside_clip  the evidence puts an event beyond the end of the clip
 
@@ -202,7 +203,9 @@ class _View:
         spans = united(e.span for e in happening.accepted)
         words = self.words(happening.subject, happening.kind) | {"times": listed([TIME] * len(spans))}
         turns = (self.ask(GROUNDING, key, words), self.tell("grounding.answer", key, words, spans))
-        return self.sample(key, GROUNDING, turns, happening.accepted, self._settled(happening))
+        return self.sample(
+            key, GROUNDING, turns, happening.accepted, self._settled(happening) or self._named(happening)
+        )
 
     def _settled(self, happening: _Happening) -> Verdict | None:
         if not happening.refused:
@@ -210,6 +213,14 @@ class _View:
         why = ", ".join(sorted({e.verdict.reason for e in happening.refused}))
         count = f"{len(happening.refused)} of {len(happening.events)} times"
         return rejected(step_name(self.step), "unsettled", f"{count} of {happening.subject!r} {happening.kind}: {why}")
+
+    def _named(self, happening: _Happening) -> Verdict | None:
+        """`the object` fits the red circle too: where both move, it has no answer when "the object" moves."""
+        rivals = [h.subject for h in self.happenings if h.kind is happening.kind and h.subject != happening.subject]
+        fitting = [rival for rival in rivals if _fits(happening.subject, rival)]
+        if not fitting:
+            return None
+        return rejected(step_name(self.step), "ambiguous_subject", f"{happening.subject!r} also fits {fitting[0]!r}")
 
     def span_captions(self, happening: _Happening) -> Iterator[Sample]:
         """What fills this interval? One sample per interval of the happening."""
@@ -262,9 +273,10 @@ class _View:
 
     def _other_kinds(self) -> list[tuple[str, EventKind]]:
         near: dict[str, list[str]] = self.wording.table("near")
+        vague = set(self.wording.options("vague.words"))
         subjects = sorted({e.subject for e in self.accepted})
         doers = {k: [h.subject for h in self.happenings if h.kind is k] for k in _DENIABLE}
-        return [(s, k) for s in subjects for k in _DENIABLE if not any(_may_be(s, d, near) for d in doers[k])]
+        return [(s, k) for s in subjects for k in _DENIABLE if not any(_may_be(s, d, near, vague) for d in doers[k])]
 
     def _other_colours(self) -> list[tuple[str, EventKind]]:
         near: dict[str, list[str]] = self.wording.table("near")
@@ -341,9 +353,14 @@ def _indefinite(subject: str) -> str:
     return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 
-def _may_be(one: str, other: str, near: dict[str, list[str]]) -> bool:
+def _fits(subject: str, other: str) -> bool:
+    """Whether the words for `subject` describe `other` too: it says less, or nothing but "object"."""
+    return set(subject.split()) - {"the", "object", "thing"} <= set(other.split())
+
+
+def _may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -> bool:
     """Whether two subjects could be one thing, named less exactly or in a neighbouring colour."""
-    first, second = set(one.split()) - {"the"}, set(other.split()) - {"the"}
+    first, second = set(one.split()) - vague, set(other.split()) - vague
     hues = [(a, b) for a in first & near.keys() for b in second & near.keys()]
     alike = not hues or any(a == b or b in near[a] for a, b in hues)
     return alike and (first - near.keys() <= second or second - near.keys() <= first)

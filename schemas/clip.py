@@ -32,7 +32,8 @@ class ClipStats:
     """Cheap facts of a clip's frames, measured on the analysis size.
 
     motion: mean absolute luma change between frames 0.5 s apart, in [0, 1]; sharpness: median variance of the
-    Laplacian; luma: mean in [0, 255]; luma_spread: standard deviation; phash: 64-bit perceptual hash of the middle frame, hex.
+    Laplacian; luma: mean in [0, 255]; luma_spread: standard deviation;
+    phash: 64-bit perceptual hash of the middle frame, hex.
     """
 
     motion: float

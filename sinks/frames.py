@@ -18,6 +18,7 @@ from reelmill.schemas.errors import Corrupt
 from reelmill.schemas.media import FrameRef, ShownFrame
 from reelmill.sinks.dataset import PART, Dataset, Store
 
+_SHOWN = arrow.type_of(tuple[ShownFrame, ...])
 _KEYS_KEPT = 4_096
 """Clips whose frame lists are kept at hand: several samples rest on one clip."""
 
@@ -43,17 +44,29 @@ class _Shown:
         return table.select([n for n in ("key", "frames", PART) if n in table.column_names])
 
     @cached_property
+    def stores(self) -> bool:
+        """True where frames are stored here; a view only refers to them."""
+        return "frames" in self.table.column_names and self.table.schema.field("frames").type == _SHOWN
+
+    @cached_property
     def index(self) -> dict[str, int]:
         return {k: i for i, k in enumerate(self.table["key"].to_pylist())}
 
     def of(self, key: str) -> Iterator[Found]:
         """Frames of one row or child, in stored order; none where it shows nothing or is not there."""
         place = self.index.get(key)
-        if place is None or "frames" not in self.table.column_names:
+        if place is None or not self.stores:
             return
         part = self.table[PART][place].as_py()
         for frame in self.table["frames"][place].as_py() or ():
             yield Found(part, arrow.typed(ShownFrame, frame))
+
+    def refers(self, key: str) -> list[FrameRef]:
+        """References of a view's row or child; none where it has no such column."""
+        place = self.index.get(key)
+        if place is None or "frames" not in self.table.column_names:
+            return []
+        return [arrow.typed(FrameRef, f) for f in self.table["frames"][place].as_py() or ()]
 
 
 class StoredFrames:
@@ -74,10 +87,12 @@ class StoredFrames:
         return self._checked(ref.dataset, ref.key, found)
 
     def of(self, dataset: str, key: str) -> list[FrameRef]:
-        """References to every frame that a row or child of `dataset` (a label) shows; empty where there is none."""
+        """References to every frame that a row or child of `dataset` (a label) shows or refers to; empty without any."""
         shown = self._dataset(dataset)
         if shown is None:
             return []
+        if not shown.stores:
+            return shown.refers(key)
         return [FrameRef(dataset, key, f.shown.frame, f.shown.at_s, f.shown.sha256) for f in shown.of(key)]
 
     def _found(self, ref: FrameRef) -> Found:

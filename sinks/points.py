@@ -2,7 +2,7 @@
 
 Unset, a point costs one look-up. `REELMILL_FAULT=commit.written:kill` kills the process with SIGKILL when the point is
 reached, `commit.written:kill:3` the third time, `object.write:full` raises a full disk, `object.write:denied` a refused
-permission. The chaos tests walk through `POINTS`.
+permission, `commit.before:stop` makes it stand still (SIGSTOP) as a sleeping laptop does. The chaos tests walk through `POINTS`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,11 @@ def times_reached() -> dict[str, int]:
 def _act(action: str, point: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return
     if action == "full":
         raise OSError(errno.ENOSPC, f"No space left on device (asked for at {point})")
     if action == "denied":
         raise OSError(errno.EACCES, f"Permission denied (asked for at {point})")
-    raise ValueError(f"REELMILL_FAULT: action {action!r} at {point}; want kill, full or denied")
+    raise ValueError(f"REELMILL_FAULT: action {action!r} at {point}; want kill, stop, full or denied")

@@ -1,7 +1,7 @@
 """Who may import whom, and what an import may cost. A new module is enrolled by existing.
 
-The contracts stand in pyproject.toml and import-linter judges them; here they are run, shown to bite, and completed by what
-it cannot say: that importing a recipe loads nothing heavy, and that one room alone starts Ray.
+The contracts stand in pyproject.toml and import-linter judges them; here they are run, shown to bite, and completed
+by what it cannot say: that importing a recipe loads nothing heavy, and that one room alone starts Ray.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +40,10 @@ def files(root: Path) -> list[Path]:
     if not (root / ".git").exists():
         pytest.skip("not a git checkout: what belongs to the repository cannot be told from what was built")
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=root, capture_output=True, check=True).stdout.decode().split("\0")
-    return sorted(Path(n) for n in names if n and (root / n).is_file())
+    done = subprocess.run(listed, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"git does not say what belongs to the repository: {done.stderr.strip()}")
+    return sorted(Path(n) for n in done.stdout.split("\0") if n and (root / n).is_file())
 
 
 def sources(root: Path, *rooms: str) -> Iterator[tuple[Path, ast.Module]]:
@@ -176,9 +180,6 @@ def test_a_script_points_at_something(project: dict[str, Any], root: Path) -> No
 
 def test_every_import_is_a_declared_dependency(project: dict[str, Any], root: Path) -> None:
     """What the rooms import is named in pyproject.toml; what it brings along by itself is not to be leaned on."""
-    import sys
-    from importlib.metadata import packages_distributions
-
     declared = list(project["project"]["dependencies"])
     declared += [d for group in project["project"]["optional-dependencies"].values() for d in group]
     named = {_canonical(re.match(r"[\w.-]+", d)[0]) for d in declared}  # type: ignore[index]

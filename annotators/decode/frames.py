@@ -59,7 +59,7 @@ class Picture:
     """A raw decoded picture from a backend.
 
     `time_s` is on the container's own clock; `duration_s` > 0 is its own, used where no later frame comes; sizes are as
-    shown; `pixels(width, height)` converts to RGB of exactly that shown size.
+    shown; `pixels(width, height)` converts to RGB of exactly that shown size; `damaged` where the decoder says so.
     """
 
     time_s: float | None
@@ -67,6 +67,7 @@ class Picture:
     width_px: int
     height_px: int
     pixels: Callable[[int, int], Rgb]
+    damaged: bool = False
 
 
 class Medium(Protocol):
@@ -209,6 +210,8 @@ def _frames(medium: Medium, span: Span | None, limits: Limits, troubles: Trouble
             first_s, size = source_s, (picture.width_px, picture.height_px)
             check_size(*size, limits)
         _same_size(size, picture, source_s)
+        if picture.damaged:
+            troubles.add("damaged frames")
         frame = Frame(index, round(source_s - first_s, _TIME_DIGITS), source_s, duration_s, picture)
         yield frame
         frame.release()

@@ -73,7 +73,7 @@ class PyavMedium:
         yield from self._frames()
 
     def _frames(self) -> Iterator[Any]:
-        """Decoded frames; damaged packets and frames are counted and do not end the stream."""
+        """Decoded frames; packets that cannot be decoded are counted and do not end the stream."""
         try:
             for packet in self._container.demux(self._stream):
                 try:
@@ -81,10 +81,7 @@ class PyavMedium:
                 except av.error.InvalidDataError:
                     self.troubles.add("packets that could not be decoded")
                     continue
-                for frame in frames:
-                    if frame.is_corrupt:
-                        self.troubles.add("damaged frames")
-                    yield frame
+                yield from frames
         except av.error.MemoryError:
             raise
         except av.error.FFmpegError as error:
@@ -100,6 +97,7 @@ class PyavMedium:
             width_px=width,
             height_px=height,
             pixels=lambda w, h: _rgb(frame, w, h, header),
+            damaged=frame.is_corrupt,
         )
 
 

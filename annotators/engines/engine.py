@@ -28,7 +28,7 @@ class TimedImage:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question. `answer_schema` is a JSON schema as text, or "" for free text; `id` only matches the reply to it."""
+    """One question. `answer_schema` is a JSON schema as text, "" for free text; `id` only matches the reply to it."""
 
     id: str
     prompt: str

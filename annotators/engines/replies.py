@@ -1,6 +1,6 @@
 """Replies that were paid for once: a cache that survives kill -9 and concurrent writers, and replies read from a file.
 
-One file per reply, `{folder}/ab/cd/{sha256 of (engine, revision, request)}.json`. A file is written whole under a name of
+One file per reply, `{folder}/ab/cd/{sha256 of (engine, revision, request)}.json`. It is written whole under a name of
 its own, flushed, and linked to its final name only if that is still free: of two writers the first wins and both return
 its reply. The content carries its own digest; a file that does not match it is asked anew and replaced.
 
@@ -178,7 +178,9 @@ class Replay:
         recorded = dict(self._lines())
         for request in requests:
             reply = recorded.get(request.digest)
-            missing = Reply("", "", "", error=f"no reply to request {request.digest[:16]} is recorded in {self.file.name}")
+            missing = Reply(
+                "", "", "", error=f"no reply to request {request.digest[:16]} is recorded in {self.file.name}"
+            )
             yield replace(reply or missing, id=request.id)
 
     def _readable(self) -> Path:
@@ -194,7 +196,9 @@ class Replay:
                 yield request, Reply(**({"id": "", "text": text, "finish_reason": "stop"} | fields))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BadInput(
-                    f"replay file {self.file.name} line {number}", seen=repr(error), do='write {"request": .., "text": ..}'
+                    f"replay file {self.file.name} line {number}",
+                    seen=repr(error),
+                    do='give "request" and "text"',
                 ) from error
 
 

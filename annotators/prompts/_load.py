@@ -62,11 +62,15 @@ def load_prompt(name: str) -> Prompt:
     data = _read(name)
     match = _SHAPE.match(data.decode())
     if match is None:
-        raise BadInput(f"prompt {name}", seen=repr(data[:60]), do="begin with ---, inputs:, answer:, ---, then the text")
+        raise BadInput(
+            f"prompt {name}", seen=repr(data[:60]), do="begin with ---, inputs:, answer:, ---, then the text"
+        )
     inputs = tuple(i.strip() for i in match["inputs"].split(",") if i.strip())
     places = set(_PLACE.findall(match["text"]))
     if places != set(inputs):
-        raise BadInput(f"prompt {name} declares {sorted(inputs)}", seen=f"places {sorted(places)}", do="make them agree")
+        raise BadInput(
+            f"prompt {name} declares {sorted(inputs)}", seen=f"places {sorted(places)}", do="make them agree"
+        )
     return Prompt(name, inputs, match["answer"].strip(), match["text"].strip(), hashlib.sha256(data).hexdigest()[:16])
 
 
@@ -74,7 +78,9 @@ def unchanged(expected_hash: str, *names: str) -> None:
     """Raises Drift where the prompts are not those of `expected_hash`: edited since, or another build on a worker."""
     seen = prompt_hash(*names)
     if seen != expected_hash:
-        raise Drift(f"prompts {list(names)} ({expected_hash})", seen=seen, do="build the recipe again from today's files")
+        raise Drift(
+            f"prompts {list(names)} ({expected_hash})", seen=seen, do="build the recipe again from today's files"
+        )
 
 
 def _read(name: str) -> bytes:

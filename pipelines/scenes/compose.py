@@ -10,6 +10,7 @@ The standard library's generator decides everything (its stream is the same in e
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -26,7 +27,10 @@ from reelmill.schemas.errors import BadInput
 
 SHOT_MIN_S = 1.95
 SHORT_S = (2.0, 2.4)
-_TRIES = 400
+_SHOT_TRIES = 60
+_MOVER_TRIES = 100
+_SIGN_TRIES = 40
+_BACKDROP_TRIES = 60
 _REST_MIN_S = 0.45
 _OFFSTAGE_MIN_S = 0.34
 _OFFSTAGE_SHARE = 0.4  # spare time goes to rests in view rather than to an empty stage
@@ -40,7 +44,7 @@ def compose(seed: int, preset: Preset) -> Scene:
     ticks = _ticks(rng, preset)
     bounds = _bounds(rng, preset, ticks)
     shots: list[Shot] = []
-    for first, end in zip(bounds, bounds[1:], strict=False):
+    for first, end in itertools.pairwise(bounds):
         shots.append(_shot(rng, preset, ticks, first, end, shots))
     return Scene(RENDERER, seed, preset, ticks, tuple(shots))
 
@@ -74,7 +78,7 @@ def _shot(
     rng: random.Random, preset: Preset, ticks: tuple[int, ...], first: int, end: int, before: Sequence[Shot]
 ) -> Shot:
     edges_s = np.array(ticks[first : end + 1], dtype=np.float64) / TICKS_PER_S
-    for _ in range(_TRIES):
+    for _ in range(_SHOT_TRIES):
         backdrop = _backdrop(rng, preset, before)
         signs = _signs(rng, preset, backdrop)
         movers = _movers(rng, preset, backdrop, signs, edges_s)
@@ -82,13 +86,13 @@ def _shot(
             return Shot(first, end, backdrop, signs, movers)
     raise BadInput(
         f"preset {preset.name!r} leaves no fair shot",
-        seen=f"{_TRIES} shots of {edges_s[-1] - edges_s[0]:.2f} s refused",
+        seen=f"{_SHOT_TRIES} shots of {edges_s[-1] - edges_s[0]:.2f} s refused",
         do="widen its speeds, radii or contrast",
     )
 
 
 def _backdrop(rng: random.Random, preset: Preset, before: Sequence[Shot]) -> Backdrop:
-    for _ in range(_TRIES):
+    for _ in range(_BACKDROP_TRIES):
         backdrop = _some_backdrop(rng, preset, before[-1].backdrop if before else None)
         if not before:
             return backdrop
@@ -97,7 +101,7 @@ def _backdrop(rng: random.Random, preset: Preset, before: Sequence[Shot]) -> Bac
             return backdrop
     raise BadInput(
         f"preset {preset.name!r} leaves no visible cut",
-        seen=f"{_TRIES} backgrounds within {preset.cut_luma} grey levels of the one before",
+        seen=f"{_BACKDROP_TRIES} backgrounds within {preset.cut_luma} grey levels of the one before",
         do="lower cut_luma or name more backdrops",
     )
 
@@ -115,7 +119,7 @@ def _signs(rng: random.Random, preset: Preset, backdrop: Backdrop) -> tuple[Sign
     """Signs in the upper or lower part of the frame, not over each other; one that finds no place is left out."""
     signs: list[Sign] = []
     for _ in range(rng.randint(*preset.signs)):
-        for _ in range(_TRIES // 10):
+        for _ in range(_SIGN_TRIES):
             sign = _sign(rng, preset)
             if colours.distance(sign.plate, backdrop.rgb) >= preset.contrast / 2 and _fits(sign, signs, preset):
                 signs.append(sign)
@@ -148,7 +152,7 @@ def _movers(
 ) -> tuple[Mover, ...]:
     tracks: list[Track] = []
     for _ in range(rng.randint(*preset.movers)):
-        for _ in range(_TRIES // 4):
+        for _ in range(_MOVER_TRIES):
             mover = _mover(rng, preset, backdrop, tracks, edges_s)
             if mover is None:
                 continue
@@ -185,7 +189,7 @@ def _mover(
 def _path(rng: random.Random, preset: Preset, radius_px: int, edges_s: np.ndarray) -> tuple[Waypoint, ...]:
     """Straight legs between rests; empty where they do not fit into the shot. Every turn lies on a frame."""
     places = _places(rng, preset, math.ceil(radius_px * 1.15) + 2, edges_s[-1] - edges_s[0])
-    legs_s = [math.dist(a, b) / rng.uniform(*preset.speed_px_s) for a, b in zip(places, places[1:], strict=False)]
+    legs_s = [math.dist(a, b) / rng.uniform(*preset.speed_px_s) for a, b in itertools.pairwise(places)]
     inside = [0 <= x <= preset.width_px and 0 <= y <= preset.height_px for x, y in places]
     rests_s = [_REST_MIN_S if seen else _OFFSTAGE_MIN_S for seen in inside]
     spare_s = edges_s[-1] - edges_s[0] - sum(legs_s) - sum(rests_s)

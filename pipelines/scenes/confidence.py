@@ -1,7 +1,8 @@
 """Rates and means with 95 % confidence intervals, undefined (None) where nothing was counted.
 
-A rate has Wilson's interval (1927), which stays honest at 0 and 1; it takes its cases as independent, so events of one video
-make it a little too narrow. Ratios of sums have a bootstrap over videos (Efron 1979), seeded, so equal input gives equal bounds.
+A rate has Wilson's interval (1927), which stays honest at 0 and 1; it takes its cases as independent, so events of one
+video make it a little too narrow. Ratios of sums have a bootstrap over videos (Efron 1979), seeded, so that equal input
+gives equal bounds.
 
 >>> Rate(9, 10).value, round(Rate(9, 10).low, 3), Rate(0, 0).value
 (0.9, 0.596, None)
@@ -58,7 +59,7 @@ class Ratio:
 
 
 def ratio(parts: Sequence[float], wholes: Sequence[float], count: int | None = None) -> Ratio:
-    """Sum of `parts` / sum of `wholes`, one of each per video. `count` (default: sum of wholes) is what the reader is told."""
+    """Sum of `parts` / sum of `wholes`, one of each per video. `count` (default: sum of wholes) is shown beside it."""
     top, below = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
     told = round(float(below.sum())) if count is None else count
     if below.sum() == 0:

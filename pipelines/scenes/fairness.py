@@ -1,7 +1,7 @@
 """What makes a scene fair: only events that a person could see and time are published.
 
-A prototype's scorer was misled by rests of no length, births under cover, moves that a cut swallowed and things that stood
-for most of a shot. These rules refuse all of them; composition retries until none is broken and tests assert it.
+A prototype's scorer was misled by rests of no length, births under cover, moves that a cut swallowed and things that
+stood for most of a shot. These rules refuse all of them; composition retries until none is broken, tests assert it.
 
 >>> QUIET_S, STILL_MIN_S, MOVE_MIN_PX
 (0.3, 0.4, 10.0)

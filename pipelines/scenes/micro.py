@@ -10,6 +10,7 @@ appearance is `enters` for one frame and `leaves` for the last frame in view, as
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -37,8 +38,8 @@ _MIDDLE = QUARTERS // 2  # centres lie in the middle of a pixel
 @dataclass(frozen=True, slots=True)
 class MicroPreset:
     """`acts`: `appear` is there for some frames, `arrive` from some frame on, `depart` until some frame, `move` all the
-    time and glides at least `move_px` during some frames. `span_frames` are the least and most frames of an appearance or
-    a glide; ranges are (least, most). Two frames per second is the rate at which real clips are shown."""
+    time and glides at least `move_px` during some frames. `span_frames` are the least and most frames of an appearance
+    or a glide; ranges are (least, most). Two frames per second is the rate at which real clips are shown."""
 
     name: str = "micro"
     frames: int = 16
@@ -214,7 +215,7 @@ def _stays(thing: _Thing) -> list[tuple[int, int]]:
             np.flatnonzero((thing.centre[start + 1 : stop] != thing.centre[start : stop - 1]).any(axis=1)) + start + 1
         )
         marks = [start, *turns.tolist(), stop]
-        found += list(zip(marks, marks[1:], strict=False))
+        found += list(itertools.pairwise(marks))
     return found
 
 

@@ -55,12 +55,15 @@ def track(mover: Mover, edges_s: np.ndarray, width_px: int, height_px: int) -> T
     """Follow a mover over the frames that start at `edges_s[:-1]` of a frame of the given size."""
     quarters = mover.quarters_at(edges_s[:-1])
     box = _boxes(mover, quarters)
-    limit = np.array([width_px, height_px, width_px, height_px])
-    seen = np.clip(box, 0, limit)
+    clipped = np.clip(box, 0, np.array([width_px, height_px, width_px, height_px]))
+    whole = (box == clipped).all(axis=1)
+    seen = clipped.copy()
+    for k in np.flatnonzero(~whole):  # the cap of a circle at the border is lower than the circle: ask the mask
+        seen[k] = _bounds(_solid(mover, quarters[k], clipped[k]), clipped[k])
     in_view = (seen[:, 2] > seen[:, 0]) & (seen[:, 3] > seen[:, 1])
     displaced = np.zeros(len(quarters), bool)
     displaced[1:] = (quarters[1:] != quarters[:-1]).any(axis=1)
-    return Track(mover, quarters, box, seen, in_view, (box == seen).all(axis=1), displaced)
+    return Track(mover, quarters, box, seen, in_view, whole, displaced)
 
 
 def _boxes(mover: Mover, quarters: np.ndarray) -> np.ndarray:
@@ -70,7 +73,7 @@ def _boxes(mover: Mover, quarters: np.ndarray) -> np.ndarray:
     for phase_x, phase_y in np.unique(phases_xy, axis=0):
         mark = stamp(mover.shape, mover.radius_px, int(phase_x), int(phase_y))
         local[phase_x, phase_y] = np.array(mark.box) - mark.origin_px
-    return local[phases_xy[:, 0], phases_xy[:, 1]] + np.tile(quarters // QUARTERS, 2)
+    return np.asarray(local[phases_xy[:, 0], phases_xy[:, 1]] + np.tile(quarters // QUARTERS, 2))
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
@@ -141,24 +144,30 @@ def overlap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _left_over(below: Track, above: Sequence[Track], frame: int) -> tuple[np.ndarray, float]:
-    x0, y0, x1, y1 = (int(v) for v in below.seen[frame])
-    mine = _solid(below, frame, x0, y0, x1, y1)
+    window = below.seen[frame]
+    mine = _solid(below.mover, below.quarters[frame], window)
     left = mine.copy()
     for other in above:
-        left &= ~_solid(other, frame, x0, y0, x1, y1)
-    if not left.any():
-        return np.array([x0, y0, x0, y0]), 0.0
-    rows, columns = np.flatnonzero(left.any(axis=1)), np.flatnonzero(left.any(axis=0))
-    box = np.array([x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1])
-    return box, float(left.sum() / mine.sum())
+        left &= ~_solid(other.mover, other.quarters[frame], window)
+    return _bounds(left, window), float(left.sum() / mine.sum())
 
 
-def _solid(thing: Track, frame: int, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-    """bool [y1 - y0, x1 - x0]: pixels of a window that a thing covers by half or more."""
-    mark, left, top = stamp_at(thing.mover, thing.quarters[frame])
-    window = np.zeros((y1 - y0, x1 - x0), bool)
+def _bounds(mask: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Box int64 [4] of the True pixels of a window x0 y0 x1 y1; of no area where there are none."""
+    x0, y0 = int(window[0]), int(window[1])
+    if not mask.any():
+        return np.array([x0, y0, x0, y0])
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return np.array([x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1])
+
+
+def _solid(mover: Mover, quarters: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """bool [y1 - y0, x1 - x0]: pixels of a window x0 y0 x1 y1 that a thing at a place covers by half or more."""
+    x0, y0, x1, y1 = (int(v) for v in window)
+    mark, left, top = stamp_at(mover, quarters)
+    covered = np.zeros((y1 - y0, x1 - x0), bool)
     side = mark.solid.shape[0]
     ax0, ay0, ax1, ay1 = max(x0, left), max(y0, top), min(x1, left + side), min(y1, top + side)
     if ax1 > ax0 and ay1 > ay0:
-        window[ay0 - y0 : ay1 - y0, ax0 - x0 : ax1 - x0] = mark.solid[ay0 - top : ay1 - top, ax0 - left : ax1 - left]
-    return window
+        covered[ay0 - y0 : ay1 - y0, ax0 - x0 : ax1 - x0] = mark.solid[ay0 - top : ay1 - top, ax0 - left : ax1 - left]
+    return covered

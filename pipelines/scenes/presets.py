@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 class Timing(enum.StrEnum):
-    """When frames are presented: 25 per second, 30000/1001 per second, or gaps of 1/60 to 1/15 s drawn anew for each frame."""
+    """When frames are presented: 25 per second, 30000/1001 per second, or gaps of 1/60 to 1/15 s, each drawn anew."""
 
     FPS_25 = "fps_25"
     NTSC = "ntsc"
@@ -20,9 +20,12 @@ class Timing(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Ranges are (least, most). `contrast` is the least CIE76 distance between a thing and every tone behind it; `cut_luma`
-    the least mean grey-level change at a cut; `noise` the sensor noise in grey levels; `crossing` lets things cover others;
-    `same_palette` is the share of cuts that keep the colours; `short_share` the share of scenes of about 2 s."""
+    """Ranges are (least, most).
+
+    `contrast` is the least CIE76 distance between a thing and every tone behind it, `cut_luma` the least mean change in
+    grey levels at a cut, `noise` the sensor noise in grey levels. With `crossing` things may cover others. `same_palette`
+    is the share of cuts that keep the colours, `short_share` the share of scenes of about 2 s.
+    """
 
     name: str
     width_px: int

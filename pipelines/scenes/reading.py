@@ -1,7 +1,7 @@
 """How well text was read: words found, character errors and lines that are not there.
 
-A sign stands for a whole shot and is read in several frames. The best frame counts for each line and word, so the figures
-say whether it *was read*, not how often. Case is ignored; a line read in pieces counts as read.
+A sign stands for a whole shot and is read in several frames. The best frame counts for each line and word, so the
+figures say whether it *was read*, not how often. Case is ignored; a line read in pieces counts as read.
 
 >>> edits("GATE 24", "GATE Z4")
 1
@@ -21,7 +21,7 @@ _Frame = list[TextLine]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Counts of one video: words of the truth and those read, characters of the truth and edits needed, invented lines."""
+    """Counts of one video: words shown and words read, characters shown and edits needed, invented lines."""
 
     words: int
     words_read: int

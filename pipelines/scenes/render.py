@@ -32,8 +32,8 @@ Progress = Callable[[int, int], None]
 
 _CRF = "23"
 _KEY_FRAMES = 50
-# One thread is not enough for equal bytes: with weighted prediction and macroblock trees on, the x264 inside PyAV 18.1 gave
-# several encodings of the same pictures within one process; with both off no pair differed (docs/decisions/0005).
+# One thread is not enough for equal bytes: with weighted prediction and macroblock trees on, the x264 inside PyAV 18.1
+# gave several encodings of the same pictures within one process; with both off no pair differed (docs/decisions/0005).
 _X264 = (
     "threads=1:lookahead-threads=1:sliced-threads=0:weightp=0:mbtree=0"
     ":colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m"
@@ -65,8 +65,8 @@ def render_set(
 ) -> list[Path]:
     """Render `count` scenes and some pictures of text into a folder; finished files of the same identity are kept.
 
-    `progress(done, total)` is called after each file, also a kept one. The seed of file i depends on (seed, i, preset name)
-    alone, so a larger count begins with the same files.
+    `progress(done, total)` is called after each file, also a kept one. The seed of a file depends on (seed, file name,
+    preset name) alone, so a larger count begins with the same files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
@@ -108,7 +108,7 @@ def _finished(path: Path, identity: dict[str, Any]) -> bool:
     if record is None or not path.is_file():
         return False
     same = record["identity"] == json.loads(json.dumps(identity))
-    return same and record["bytes"] == path.stat().st_size
+    return bool(same and record["bytes"] == path.stat().st_size)
 
 
 def _record(media: Path) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """A scene: the frozen description of a short film from which both its pixels and its exact truth follow.
 
-Everything derives from (renderer revision, seed, preset); no frame is kept. Times are seconds of the film, and every turn
-of a path lies on a frame, so "the first frame with displacement" shows a displacement that can be seen.
+Everything derives from (renderer revision, seed, preset); no frame is kept. Times are seconds of the film, and every
+turn of a path lies on a frame, so "the first frame with displacement" shows a displacement that can be seen.
 
 >>> mover = Mover("circle", "red", (206, 46, 42), 10, (Waypoint(0.0, 20.0, 30.0), Waypoint(1.0, 60.0, 30.0)))
 >>> mover.quarters_at(np.array([0.0, 0.5, 9.0])).tolist()
@@ -25,7 +25,7 @@ TICKS_PER_S = 90_000  # holds 25 fps (3600), 30000/1001 fps (3003) and irregular
 
 @dataclass(frozen=True, slots=True)
 class Waypoint:
-    """Where a thing's centre is at a time. Between waypoints it goes straight at constant speed; equal places are a rest."""
+    """Where a thing's centre is at a time. It goes straight to the next at constant speed; to an equal one it rests."""
 
     at_s: float
     x_px: float
@@ -51,7 +51,7 @@ class Mover:
         turns = [w.at_s for w in self.path]
         x = np.interp(at_s, turns, [w.x_px for w in self.path])
         y = np.interp(at_s, turns, [w.y_px for w in self.path])
-        return np.rint(np.stack([x, y], axis=1) * QUARTERS).astype(np.int64)
+        return np.asarray(np.rint(np.stack([x, y], axis=1) * QUARTERS), np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Shapes as antialiased stamps at quarter-pixel places: what is drawn and what is boxed come from the same mask.
 
-A place is a centre in whole quarter pixels. Sixteen sub-pixel phases per (shape, radius) exist, so a stamp is made once.
+A place is a centre in whole quarter pixels. Sixteen sub-pixel phases per (shape, radius) exist, so each is made once.
 
 >>> stamp("square", 10, 0, 0).box
-(4, 4, 20, 20)
+(5, 5, 21, 21)
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def outline(shape: str) -> np.ndarray:
     polygons = {
         "circle": _ring(64, 0.0, (0.95,)),
         "square": _ring(4, 45.0, (0.8 * math.sqrt(2),)),
-        "triangle": _ring(3, -90.0) + (0.0, 0.15),
+        "triangle": _ring(3, -90.0) + np.array([0.0, 0.15]),
         "star": _ring(10, -90.0, (1.05, 0.48)),
         "diamond": _ring(4, 0.0, (1.0,)),
         "cross": np.array(plus + [(-x, -y) for x, y in plus]),
     }
-    return polygons[shape]
+    return np.asarray(polygons[shape])
 
 
 @lru_cache(maxsize=4096)

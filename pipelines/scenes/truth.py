@@ -1,7 +1,7 @@
 """The exact truth of a scene, in the schema of evidence, on the presentation times of the very frames of its file.
 
-A tube lives in one shot and its boxes are those of the visible pixels (covered by half or more, inside the frame, not under
-another thing). `stops` and `moves` share their edge: the first frame that equals the one before it is at rest.
+A tube lives in one shot and its boxes are those of the visible pixels (covered by half or more, inside the frame, not
+under another thing). `stops` and `moves` share their edge: the first frame that equals the one before it is at rest.
 
 >>> from reelmill.pipelines.scenes.compose import compose
 >>> from reelmill.pipelines.scenes.presets import EASY
@@ -34,8 +34,8 @@ METHOD = "truth"
 class SceneTruth:
     """What happens in one file, in seconds of that file. A picture has no shots, one frame at 0 and duration 0.
 
-    `texts` has one line per sign and shot, at the shot's first frame; it is readable for the whole shot. Keys of events are
-    empty until a dataset gives them.
+    `texts` has one line per sign and shot, at the shot's first frame; it is readable for the whole shot. Keys of events
+    are empty until a dataset gives them.
     """
 
     width_px: int

@@ -13,6 +13,7 @@ import glob
 import hashlib
 import json
 import os
+import posixpath
 import stat
 import time
 import urllib.parse
@@ -237,7 +238,7 @@ def _named(row: dict[str, Any], column: str, folder: str, what: str) -> _Named:
     value = row[column]
     if not isinstance(value, str) or not value.strip():
         raise BadInput(what, seen=f"{column} = {value!r}", do="give a path or URI in every row")
-    where = value if "://" in value or value.startswith("/") else f"{folder}/{value}"
+    where = value if "://" in value or value.startswith("/") else _beside(folder, value)
     uri = where if is_remote(where) else os.path.normpath(local_path(where, None))
     licence = next((str(row[c]) for c in LICENCE_COLUMNS if row.get(c)), "")
     other = {k: v for k, v in row.items() if k != column and k not in LICENCE_COLUMNS}
@@ -246,6 +247,12 @@ def _named(row: dict[str, Any], column: str, folder: str, what: str) -> _Named:
     except (TypeError, ValueError):
         metadata = canonical_json(json.loads(json.dumps(other, default=str, allow_nan=True).replace("NaN", "null")))
     return _Named(uri, licence, metadata)
+
+
+def _beside(folder: str, relative: str) -> str:
+    """A relative path of a table, from the table's own folder, which may be remote."""
+    protocol, sign, path = folder.rpartition("://")
+    return f"{protocol}{sign}{posixpath.normpath(f'{path}/{relative}')}"
 
 
 def _rows(uri: str, data: bytes) -> list[dict[str, Any]]:

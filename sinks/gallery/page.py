@@ -69,8 +69,9 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One line of a time line; `note` says what a person should know of it."""
+    """One line of a time line; `head` opens a group (an event), `note` says what a person should know of the line."""
 
+    head: str
     name: str
     note: str
     bands: tuple[Band, ...]
@@ -134,7 +135,11 @@ def write_gallery(
 def _require_ours(out: Path) -> None:
     """The page replaces an older page, and nothing else."""
     page = out / "index.html"
-    if out.exists() and any(out.iterdir()) and not (page.is_file() and _MARK in page.read_text(errors="replace")[:2000]):
+    if (
+        out.exists()
+        and any(out.iterdir())
+        and not (page.is_file() and _MARK in page.read_text(errors="replace")[:2000])
+    ):
         raise BadInput(f"folder {out}", seen="other files than a gallery's", do="name a new or empty folder")
 
 
@@ -176,7 +181,8 @@ class _Pictures:
 
 
 def _entry(sample: Sample, evidence: Evidence, pictures: _Pictures) -> Entry:
-    events = [e for e in evidence.events.get(sample.parent_key, ()) if _told(e, sample)]
+    told = [e for e in evidence.events.get(sample.parent_key, ()) if _told(e, sample)]
+    events = sorted(told, key=lambda e: (str(e["verdict"]["state"]), e["span"]["start_s"], e["key"]))
     subjects = {e["subject_id"] for e in events if e["key"] in sample.evidence}
     refs = _spread(sample.frames, FRAMES_SHOWN)
     shots = tuple(_shot(sample, ref, evidence.boxes(sample.parent_key, ref.at_s, subjects), pictures) for ref in refs)
@@ -212,7 +218,9 @@ def _shot(sample: Sample, ref: FrameRef, tubes: Sequence[tuple[str, Box]], pictu
     answered = [span for turn in sample.turns for span in _spans(turn.tgt_s)]
     inside = any(s.start_s <= ref.at_s < s.end_s for s in answered)
     drawn = [Drawn(box, phrase, "tube") for phrase, box in tubes]
-    drawn += [Drawn(b, turn.text, str(turn.role)) for turn in sample.turns if _on(turn, ref, sample) for b in turn.boxes]
+    drawn += [
+        Drawn(b, turn.text, str(turn.role)) for turn in sample.turns if _on(turn, ref, sample) for b in turn.boxes
+    ]
     media = sample.media
     return Shot(pictures.copy(ref), ref.at_s, media.width_px, media.height_px, inside, tuple(drawn))
 
@@ -237,15 +245,15 @@ def _tracks(sample: Sample, events: Sequence[dict[str, Any]]) -> tuple[Track, ..
     for name, kind in (("asked", "src"), ("answered", "tgt")):
         times = [s for t in sample.turns for s in _spans(t.src_s if kind == "src" else t.tgt_s)]
         if times:
-            found.append(Track(name, "", tuple(_band(kind, s, sample) for s in times)))
+            found.append(Track("", name, "", tuple(_band(kind, s, sample) for s in times)))
     for event in events:
         kind = "accepted" if event["verdict"]["state"] == "accepted" else "rejected"
-        for proposal in event["proposals"]:
+        head = f"{event['phrase']}: {kind}" + (f", {event['verdict']['reason']}" if kind == "rejected" else "")
+        for i, proposal in enumerate(event["proposals"]):
             span = Span(**proposal["span"]) if proposal["span"] else None
-            note = event["verdict"]["reason"] if kind == "rejected" else f"score {proposal['score']:.2f}"
-            note = note if span else f"found nothing; {note}"
+            note = f"score {proposal['score']:.2f}" if span else "found nothing"
             bands = (_band(kind, span, sample),) if span else ()
-            found.append(Track(f"{proposal['localiser']}: {event['phrase']}", note, bands))
+            found.append(Track("" if i else head, proposal["localiser"], note, bands))
     return tuple(found)
 
 

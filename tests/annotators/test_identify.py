@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 
@@ -86,7 +87,7 @@ def test_a_long_video_gives_equal_units_that_hold_every_frame_once(step, tmp_pat
     assert sum(u.expected_frames for u in units) == 1503
     assert {round(u.media.duration_s, 6) for u in units} == {150.3}
     assert max(u.media.span.duration_s for u in units) - min(u.media.span.duration_s for u in units) < 1e-5
-    for one, other in zip(units, units[1:], strict=False):
+    for one, other in itertools.pairwise(units):
         assert one.media.span.end_s == other.media.span.start_s
     assert len({u.key for u in units}) == 3
 
@@ -107,7 +108,7 @@ def test_parts_cover_the_whole_and_none_is_too_long(duration_s):
     assert parts[0][0] == 0.0
     assert parts[-1][1] == pytest.approx(duration_s, abs=2e-6)
     assert all(a < b for a, b in parts)
-    assert all(a[1] == b[0] for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(parts))
     assert max(b - a for a, b in parts) <= UNIT_MAX_S + 2e-6
     assert len({(micros(a), micros(b)) for a, b in parts}) == len(parts)
 

@@ -1,4 +1,4 @@
-"""Spans, boxes and tubes obey the laws of their measures: symmetry, bounds, identity, and agreement with plain counting."""
+"""Spans, boxes and tubes obey the laws of their measures: symmetry, bounds, identity, agreement with plain counting."""
 
 from __future__ import annotations
 

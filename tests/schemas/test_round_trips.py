@@ -184,7 +184,7 @@ def test_a_missing_field_is_named(cls: Any, data: st.DataObject) -> None:
         arrow.typed(cls, {k: v for k, v in row.items() if k != name})
 
 
-WRONG = {
+WRONG: dict[Any, list[Any]] = {
     pa.string(): [3, b"\xff\xfe", ["x"]],
     pa.int64(): ["3", 2**63, 1.5, True, math.nan, np.float32(0.5)],
     pa.float64(): ["0.5", [1.0]],
