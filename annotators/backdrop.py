@@ -158,7 +158,7 @@ def _outline(blob: Mask, stats: Any) -> tuple[tuple[slice, slice], Mask]:
 _STEP_S = 0.4
 _MAX_STEPS = 24
 _CELLS = (4, 3)
-_MIN_CELLS = 5
+_MIN_CELLS, _MIN_CELLS_UNLIKE = 5, 7
 _MIN_AGREE = 0.6
 _SHIFT_PX = 1.2
 _MOVED_SHARE = 0.1
@@ -168,7 +168,8 @@ def camera(frames: Picture, at_s: npt.NDArray[np.float64]) -> Camera:
     """Does the whole frame shift, turn or zoom? Corners are tracked over steps of 0.4 s and over the clip's halves.
 
     On a plain background nothing can be seen, and a mover would be taken for the camera: a step counts only where corners
-    in at least five of twelve parts of the frame agree. Otherwise the camera is taken to stand still.
+    in at least five of twelve parts of the frame agree, or where corners in at least seven move, though not alike (a
+    drive). Otherwise the camera is taken to stand still.
     """
     import cv2
 
@@ -195,8 +196,11 @@ def _shift(before: Picture, after: Picture) -> float:
     back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, found, None, winSize=(15, 15), maxLevel=3)
     kept = (status & again).ravel().astype(bool) & (np.abs(back - corners).max(axis=(1, 2)) < 0.7)
     first, second = corners[kept][:, 0], found[kept][:, 0]
-    if len(first) < 12 or (np.hypot(*(second - first).T) < 0.5).mean() > 1 - _MIN_AGREE:
+    flow = np.hypot(*(second - first).T)
+    if len(first) < 12 or (flow < 0.5).mean() > 1 - _MIN_AGREE:
         return 0.0
+    if _covered(first[flow > 1], before.shape) >= _MIN_CELLS_UNLIKE:
+        return float(np.median(flow))
     model, agree = cv2.estimateAffinePartial2D(first, second, ransacReprojThreshold=1.0)
     if model is None or agree.mean() < _MIN_AGREE or _covered(first[agree.ravel() > 0], before.shape) < _MIN_CELLS:
         return 0.0

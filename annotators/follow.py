@@ -26,7 +26,8 @@ class FollowRules:
 
     coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one; a track shorter than `min_seen_s`,
     smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of its frames, or of
-    a confidence below `min_confidence`, is dropped.
+    a confidence below `min_confidence`, is dropped. So is one whose box changes its area by a factor of more than
+    e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
     """
 
     coast_s: float = 0.6
@@ -40,6 +41,7 @@ class FollowRules:
     min_shift_px: float = 5.0
     min_seen_share: float = 0.6
     min_confidence: float = 0.35
+    most_jump: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def kept(tracks: list[Track], times: list[float], size: Floats, rules: FollowRul
     whole = _stitched(tracks, times, size, rules)
     for track in whole:
         reason = _fault(track, whole, times, size, rules)
-        path = None if reason else _path(track, times)
+        path = None if reason else _path(track, times, size)
         if path is not None and path.confidence < rules.min_confidence:
             reason, path = "low_confidence", None
         if path is None:
@@ -130,7 +130,28 @@ def _fault(track: Track, others: list[Track], times: list[float], size: Floats, 
         return "does_not_move"
     if len(seen) < rules.min_seen_share * (seen[-1].frame - seen[0].frame + 1):
         return "flickers"
+    if _jumps(seen, size) > rules.most_jump:
+        return "unsteady"
+    if _pops(seen, len(times), size) == 2:
+        return "comes_and_goes_in_mid_frame"
     return "part_of_another" if any(_inside(track, other) for other in others if other is not track) else ""
+
+
+def _jumps(seen: list[Sighting], size: Floats) -> float:
+    """90th percentile of the change of log area between neighbouring sightings, not cut by the border where possible."""
+    boxes = np.stack([s.box for s in seen])
+    area = np.log((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+    free = np.array([not _touches(box, size) for box in boxes])
+    pairs = free[1:] & free[:-1]
+    changes = np.abs(np.diff(area))
+    return float(np.percentile(changes[pairs] if pairs.sum() >= 4 else changes, 90))
+
+
+def _pops(seen: list[Sighting], frames: int, size: Floats) -> int:
+    """How many ends of a track lie in mid-frame and in mid-clip: things do not come from nowhere."""
+    begins = seen[0].frame > 0 and not _touches(seen[0].box, size)
+    ends = seen[-1].frame < frames - 1 and not _touches(seen[-1].box, size)
+    return int(begins) + int(ends)
 
 
 def _inside(part: Track, whole: Track) -> bool:
@@ -147,14 +168,14 @@ def _share_inside(box: Floats, other: Floats) -> float:
     return float(shared / (box[2:] - box[:2]).prod())
 
 
-def _path(track: Track, times: list[float]) -> Path:
+def _path(track: Track, times: list[float], size: Floats) -> Path:
     seen = track.sightings
     first, last = seen[0].frame, seen[-1].frame
     own = [s for s in seen if not s.shared] or seen
     return Path(
         first=first,
         boxes=_bridged(seen, np.array(times[first : last + 1])),
-        confidence=_confidence(seen, times),
+        confidence=_confidence(seen, times, _pops(seen, len(times), size)),
         colour=np.median([s.colour for s in own], axis=0),
         spread=float(np.median([s.spread for s in own])),
         shape=track.shape / track.views if track.views else None,
@@ -169,8 +190,9 @@ def _bridged(seen: list[Sighting], at_s: Floats) -> Floats:
     return np.stack([np.interp(at_s, known_s, boxes[:, side]) for side in range(4)], axis=1)
 
 
-def _confidence(seen: list[Sighting], times: list[float]) -> float:
-    """In [0, 1]: geometric mean of length, contrast, share of frames seen, cost of association and steadiness of size.
+def _confidence(seen: list[Sighting], times: list[float], pops: int) -> float:
+    """In [0, 1]: geometric mean of length, contrast, share of frames seen, cost of association, steadiness of size, and of
+    whether it came and went over the border.
 
     An order, not a probability: nobody has calibrated it.
     """
@@ -182,5 +204,6 @@ def _confidence(seen: list[Sighting], times: list[float]) -> float:
         len(seen) / (seen[-1].frame - seen[0].frame + 1),
         1 - float(np.mean([s.cost for s in seen])),
         1 / (1 + 6 * jumps),
+        1 - 0.8 * pops,
     ]
     return float(np.prod(np.maximum(parts, 1e-6)) ** (1 / len(parts)))

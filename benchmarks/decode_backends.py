@@ -19,7 +19,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-CLIPS = ("nasa_13013.mp4", "vidor_3843663025.mp4", "psd_testvideo.mp4", "sam2_cups.mp4")
+CLIPS = ("nasa_13013.mp4", "lf_baby_reading.mp4", "vidor_3843663025.mp4", "sam2_cups.mp4")
 BACKENDS = ("pyav", "decord", "torchcodec")
 SHORT_SIDE_PX = 224
 
@@ -39,14 +39,15 @@ def measure(backend: str, path: str) -> dict[str, float]:
     return {"frames": frames, "cpu_s": cpu_s, "peak_mb": after.ru_maxrss / 1024, "import_mb": before.ru_maxrss / 1024}
 
 
-def measured(backend: str, path: Path, repeats: int) -> dict[str, float]:
-    """Medians over fresh processes."""
-    command = [sys.executable, __file__, "--one", backend, str(path)]
-    runs = []
+def measured(path: Path, repeats: int) -> dict[str, dict[str, float]]:
+    """Medians over fresh processes, the backends in turn, so that a busy spell of the machine hits all of them."""
+    runs: dict[str, list[dict[str, float]]] = {backend: [] for backend in BACKENDS}
     for _ in range(repeats):
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        runs.append(json.loads(done.stdout))
-    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+        for backend in BACKENDS:
+            command = [sys.executable, __file__, "--one", backend, str(path)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs[backend].append(json.loads(done.stdout))
+    return {b: {name: statistics.median(run[name] for run in r) for name in r[0]} for b, r in runs.items()}
 
 
 def report(repeats: int) -> None:
@@ -57,11 +58,11 @@ def report(repeats: int) -> None:
     print(f"{platform.machine()}, {os.cpu_count()} CPUs (shared), Python {platform.python_version()}; {versions}\n")
     print("| clip | frames | backend | CPU-s | frames per CPU-s | peak MB over imports |\n|---|---|---|---|---|---|")
     for clip in CLIPS:
-        for backend in BACKENDS:
-            got = measured(backend, media / clip, repeats)
+        for backend, got in measured(media / clip, repeats).items():
             speed, memory = got["frames"] / got["cpu_s"], got["peak_mb"] - got["import_mb"]
             line = f"| {clip} | {got['frames']:.0f} | {backend} | {got['cpu_s']:.2f} | {speed:.0f} | {memory:.0f} |"
             print(line, flush=True)
+    print(f"\nLoad average at the end: {os.getloadavg()[0]:.1f}.")
 
 
 def main() -> None:

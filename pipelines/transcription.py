@@ -101,7 +101,7 @@ class CompileTranscription:
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         clip = _material(self, row)
-        pages = _pages(clip.frames, arrow.typed(tuple[TextLine, ...], row["texts"]))
+        pages = _pages(clip, arrow.typed(tuple[TextLine, ...], row["texts"]))
         if not pages:
             raise Unusable("no_text", f"0 lines in {len(clip.frames)} shown frame(s)")
         chosen = different(pages, self.same_text)[: self.frames_max]
@@ -164,12 +164,17 @@ def _material(step: CompileTranscription, row: dict[str, Any]) -> Material:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One shown frame and its lines in reading order, their text already harmless. Lines without any are left out."""
+    """One shown frame and its lines in reading order, their text already harmless. Lines without any are left out.
+
+    A frame may be stored smaller than its medium is shown; lines are in pixels of the stored frame, `boxes` in pixels of
+    the medium, whose size a sample carries. `share` is the area of the boxes over that of the medium.
+    """
 
     frame: ShownFrame
     lines: tuple[TextLine, ...]
     texts: tuple[str, ...]
     boxes: tuple[Box, ...]
+    share: float
 
     @property
     def text(self) -> str:
@@ -181,28 +186,31 @@ class Page:
         sizes = [len(text) for text in self.texts]
         return sum(n * line.confidence for n, line in zip(sizes, self.lines, strict=True)) / sum(sizes)
 
-    @property
-    def share(self) -> float:
-        """Area of the lines' boxes over the area of the frame."""
-        return sum(box.area_px for box in self.boxes) / (self.frame.width_px * self.frame.height_px)
 
-
-def _pages(frames: Sequence[ShownFrame], lines: Sequence[TextLine]) -> list[Page]:
+def _pages(clip: Material, lines: Sequence[TextLine]) -> list[Page]:
     """The frames that have text, in order of time."""
     of_frame: dict[int, list[TextLine]] = defaultdict(list)
     for line in lines:
         of_frame[line.frame].append(line)
-    pages = [_page(frame, of_frame[frame.frame]) for frame in sorted(frames, key=lambda f: f.frame)]
+    pages = [_page(clip.media, frame, of_frame[frame.frame]) for frame in sorted(clip.frames, key=lambda f: f.frame)]
     return [page for page in pages if page.lines]
 
 
-def _page(frame: ShownFrame, lines: Sequence[TextLine]) -> Page:
+def _page(media: MediaRef, frame: ShownFrame, lines: Sequence[TextLine]) -> Page:
     kept = []
     for line in sorted(lines, key=lambda line: (line.order, line.quad_px, line.text)):
-        text, box = defused(line.text), line.box.clipped(frame.width_px, frame.height_px)
+        text, box = defused(line.text), _in_medium(line.box, frame, media)
         if text and box.area_px > 0:
             kept.append((line, text, box))
-    return Page(frame, tuple(k[0] for k in kept), tuple(k[1] for k in kept), tuple(k[2] for k in kept))
+    share = sum(box.area_px for _, _, box in kept) / (media.width_px * media.height_px)
+    return Page(frame, tuple(k[0] for k in kept), tuple(k[1] for k in kept), tuple(k[2] for k in kept), share)
+
+
+def _in_medium(box: Box, frame: ShownFrame, media: MediaRef) -> Box:
+    """A box of a stored frame in pixels of its medium, cut at the edges."""
+    x, y = media.width_px / frame.width_px, media.height_px / frame.height_px
+    scaled = Box(box.x0_px * x, box.y0_px * y, box.x1_px * x, box.y1_px * y)
+    return scaled.clipped(media.width_px, media.height_px)
 
 
 def different(pages: Sequence[Page], same_text: float) -> list[Page]:

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 from reelmill.schemas import arrow
-from reelmill.schemas.keys import canonical_json
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.packed import MadeBy, Media, PackedSample
+from reelmill.sinks.records import read_record, record_bytes
 from reelmill.sinks.shards import Shard
 from reelmill.sinks.tables import CountRow
 
@@ -54,14 +54,15 @@ class LabelErrors:
 def label_errors(dataset: Dataset) -> LabelErrors:
     """The errors noted for a dataset; unknown where nobody noted any."""
     try:
-        return LabelErrors(**json.loads(dataset.ledger.objects.get(_ERRORS)))
+        said = read_record(dataset.ledger.objects, dataset.label, _ERRORS, "delete it and note the errors again")
     except FileNotFoundError:
         return LabelErrors()
+    return LabelErrors(said["rendered_truth"], said["audited"])
 
 
 def note_label_errors(dataset: Dataset, errors: LabelErrors) -> None:
     """Keep the errors beside the dataset; cards and pages written from now on show them."""
-    dataset.ledger.objects.put(_ERRORS, canonical_json(arrow.plain(errors)).encode())
+    dataset.ledger.objects.put(_ERRORS, record_bytes(arrow.plain(errors)))
 
 
 @dataclass

@@ -120,15 +120,13 @@ class StoredFrames:
         return self._known[label]
 
     def _checked(self, label: str, key: str, found: Found) -> bytes:
-        shown = found.shown
+        shown, where = found.shown, f"{label} {key} frame {found.shown.frame}"
         try:
             data = self._known[label].dataset.frame(found.part, shown.offset, shown.size)
-        except FileNotFoundError as error:
-            where = f"{label} {key} frame {shown.frame}"
-            raise Corrupt(where, seen=f"no media part {found.part}", do="`retry` its key") from error
+        except Corrupt as error:
+            raise Corrupt(where, seen=f"{error.what}: {error.seen}", do="`retry` its key, then pack again") from error
         digest = hashlib.sha256(data).hexdigest()
         if digest != shown.sha256:
-            where = f"{label} {key} frame {shown.frame}"
             seen = f"{len(data)} of {shown.size} bytes with sha256 {digest[:12]}, recorded {shown.sha256[:12]}"
             raise Corrupt(where, seen=seen, do="`retry` its key, then pack again")
         return data

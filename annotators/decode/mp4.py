@@ -61,12 +61,15 @@ def encryption_scheme(path: Path) -> str | None:
 
 
 def _scheme(moov: bytes) -> str | None:
-    """A protected video track has the sample entry `encv`, and its `schm` box names the scheme."""
-    entry = moov.find(b"encv")
-    if entry < 0:
-        return None
-    scheme = moov.find(b"schm", entry)
-    return moov[scheme + 8 : scheme + 12].decode("latin-1") if scheme > 0 else "unnamed"
+    """A protected video track has the sample entry `encv`, first in its `stsd`; its `schm` box names the scheme."""
+    table = moov.find(b"stsd")
+    while table >= 0:
+        entry = table + 16  # past the name, version and flags, the count, and the entry's own length
+        if moov[entry : entry + 4] == b"encv":
+            scheme = moov.find(b"schm", entry)
+            return moov[scheme + 8 : scheme + 12].decode("latin-1") if scheme > 0 else "unnamed"
+        table = moov.find(b"stsd", table + 4)
+    return None
 
 
 def _boxes(stream: BinaryIO, start: int, size: int) -> Iterator[Box]:

@@ -103,8 +103,8 @@ class OpenAIEngine:
                 stop.set()
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble(Exception):
+@dataclass(eq=False)
+class _Trouble(Exception):  # noqa: N818 - caught a few lines below, never seen outside
     """One attempt failed. `again` says whether another may fare better, `down` whether no request can be answered."""
 
     what: str

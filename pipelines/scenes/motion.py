@@ -58,7 +58,8 @@ def track(mover: Mover, edges_s: np.ndarray, width_px: int, height_px: int) -> T
     clipped = np.clip(box, 0, np.array([width_px, height_px, width_px, height_px]))
     whole = (box == clipped).all(axis=1)
     seen = clipped.copy()
-    for k in np.flatnonzero(~whole):  # the cap of a circle at the border is lower than the circle: ask the mask
+    partly = ~whole & (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    for k in np.flatnonzero(partly):  # the cap of a circle at the border is lower than the circle: ask the mask
         seen[k] = _bounds(_solid(mover, quarters[k], clipped[k]), clipped[k])
     in_view = (seen[:, 2] > seen[:, 0]) & (seen[:, 3] > seen[:, 1])
     displaced = np.zeros(len(quarters), bool)

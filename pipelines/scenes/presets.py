@@ -23,8 +23,8 @@ class Preset:
     """Ranges are (least, most).
 
     `contrast` is the least CIE76 distance between a thing and every tone behind it, `cut_luma` the least mean change in
-    grey levels at a cut, `noise` the sensor noise in grey levels. With `crossing` things may cover others. `same_palette`
-    is the share of cuts that keep the colours, `short_share` the share of scenes of about 2 s.
+    grey levels at a cut, `noise` the sensor noise in grey levels. With `crossing` things may cover others.
+    `same_palette` is the share of cuts that keep the colours, `short_share` the share of scenes of about 2 s.
     """
 
     name: str

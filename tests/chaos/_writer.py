@@ -7,6 +7,10 @@ apart from the ledger.
 its own: it commits groups for a driver that may be dead, as workers on a cluster do. `--void` sends every third key back
 to pending, `--collect` frees garbage. The last line of an undisturbed end is JSON: points reached, bytes freed. Errors
 end it as the command line does: one line, and the error's exit code.
+
+    python _writer.py --nursery SOCKET
+
+forks copies of this program on demand: each is a process of its own to be killed, without half a second of imports.
 """
 
 from __future__ import annotations
@@ -14,7 +18,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
+import socket
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +190,42 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def nursery(line: socket.socket) -> None:
+    """Serve `{"argv", "fault"}` with two descriptors for output: answers a process id; and `{"wait"}`: a wait status,
+    also that of a stopped one."""
+    while True:
+        asked, given, _, _ = socket.recv_fds(line, 65_536, 2)
+        if not asked:
+            return
+        said = json.loads(asked)
+        if "wait" in said:
+            answer = os.waitpid(said["wait"], os.WUNTRACED)[1]
+        else:
+            answer = os.fork()
+            if not answer:
+                line.close()
+                _be_born(said, given)
+        for descriptor in given:
+            os.close(descriptor)
+        line.sendall(f"{answer}\n".encode())
+
+
+def _be_born(said: dict[str, Any], outputs: Sequence[int]) -> None:
+    for to, descriptor in enumerate(outputs, 1):
+        os.dup2(descriptor, to)
+        os.close(descriptor)
+    os.environ["REELMILL_FAULT"], sys.argv = said["fault"], [sys.argv[0], *said["argv"]]
+    code = 70
+    try:
+        code = main()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 def main() -> int:
     asked = argparse.ArgumentParser()
     asked.add_argument("folder", type=Path)
@@ -218,4 +261,7 @@ def _do(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1] == "--nursery":
+        nursery(socket.socket(fileno=int(sys.argv[2])))
+    else:
+        sys.exit(main())

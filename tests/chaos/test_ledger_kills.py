@@ -10,8 +10,10 @@ import importlib.util
 import json
 import os
 import random
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -60,32 +62,70 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(root)
 
 
+class Nursery:
+    """Forks `_writer.py` on demand (see there)."""
+
+    def __init__(self) -> None:
+        self.line, far = socket.socketpair()
+        argv = [sys.executable, str(PROGRAM), "--nursery", str(far.fileno())]
+        self.process = subprocess.Popen(argv, pass_fds=[far.fileno()])
+        far.close()
+
+    def ask(self, said: dict[str, Any], outputs: tuple[int, ...] = ()) -> int:
+        socket.send_fds(self.line, [json.dumps(said).encode()], outputs)
+        return int(self.line.recv(64))
+
+    def close(self) -> None:
+        self.line.close()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nursery() -> Iterator[Nursery]:
+    Program.nursery = Nursery()
+    yield Program.nursery
+    Program.nursery.close()
+
+
 class Program:
     """A running `_writer.py`. What is still alive at the end of a test is killed."""
 
-    def __init__(self, folder: Path, *options: str, fault: str = "") -> None:
-        argv = [sys.executable, str(PROGRAM), str(folder), str(NUMBER), str(SEED), *options]
-        pipe = subprocess.PIPE
-        env = os.environ | {"REELMILL_FAULT": fault}
-        self.process = subprocess.Popen(argv, env=env, stdout=pipe, stderr=pipe, text=True)
+    nursery: ClassVar[Nursery]
 
-    @property
-    def pid(self) -> int:
-        return self.process.pid
+    def __init__(self, folder: Path, *options: str, fault: str = "") -> None:
+        (out, out_far), (err, err_far) = os.pipe(), os.pipe()
+        argv = [str(folder), str(NUMBER), str(SEED), *options]
+        self.pid = self.nursery.ask({"argv": argv, "fault": fault}, (out_far, err_far))
+        os.close(out_far)
+        os.close(err_far)
+        self.out, self.err = open(out), open(err)  # noqa: PTH123, SIM115 - closed in __exit__
+        self.ended: int | None = None
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, last line said, errors."""
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out.splitlines()[-1] if out else "", err
+        said, errors = self.out.read().splitlines(), self.err.read()
+        self.ended = os.waitstatus_to_exitcode(self.nursery.ask({"wait": self.pid}))
+        return self.ended, said[-1] if said else "", errors
+
+    def killed_after(self, seconds: float) -> None:
+        """Kill it then, or let it be if it ended by itself."""
+        ends = time.monotonic() + seconds
+        while select.select([self.out], [], [], max(0.0, ends - time.monotonic()))[0]:
+            if not os.read(self.out.fileno(), 4096):
+                break
+        self.kill()
+        self.end()
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
 
     def hears(self, line: str) -> None:
         """Wait until the program has said a line."""
-        assert self.process.stdout is not None
-        assert any(said.strip() == line for said in self.process.stdout), f"never said {line!r}"
+        assert any(said.strip() == line for said in iter(self.out.readline, "")), f"never said {line!r}"
 
     def stands_still(self) -> None:
         """Wait until it was stopped by its fault."""
-        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        status = self.nursery.ask({"wait": self.pid})
         assert os.WIFSTOPPED(status), f"ended with {status} before it stopped"
 
     def go_on(self) -> None:
@@ -95,9 +135,11 @@ class Program:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+        if self.ended is None:
+            self.kill()
+            self.end()
+        self.out.close()
+        self.err.close()
 
 
 def run(folder: Path, *options: str, fault: str = "") -> tuple[int, str, str]:
@@ -191,12 +233,7 @@ def test_killed_at_random_times(folder: Path, store: int) -> None:
     for _ in range(KILLS):
         with Program(folder, "--group", str(dice.randint(1, 9))) as program:
             program.hears("ready")
-            delay = dice.uniform(0.0, 0.15)
-            try:
-                program.process.wait(delay)
-            except subprocess.TimeoutExpired:
-                program.process.kill()
-            program.process.wait()
+            program.killed_after(dice.uniform(0.0, 0.3))
         if (folder / "dataset.json").exists():
             assert Dataset(folder).counts().closes
     finish(folder)

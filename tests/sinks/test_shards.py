@@ -43,7 +43,9 @@ def test_webdataset_reads_back_every_sample_with_all_its_members(tmp_path: Path)
 def test_a_shard_ends_at_its_number_of_samples(tmp_path: Path) -> None:
     shards, _ = written(tmp_path, SAMPLES, Limits(samples=4))
 
-    assert [(s.name, s.samples) for s in shards] == [(f"shards/name-train-{i:06d}.tar", n) for i, n in enumerate((4, 4, 3))]
+    assert [(s.name, s.samples) for s in shards] == [
+        (f"shards/name-train-{i:06d}.tar", n) for i, n in enumerate((4, 4, 3))
+    ]
     assert [(s.min_key, s.max_key) for s in shards] == [("key00", "key03"), ("key04", "key07"), ("key08", "key10")]
 
 

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from reelmill.schemas import arrow
+from reelmill.schemas.media import ShownFrame
 from reelmill.sinks import tables
+from reelmill.sinks.dataset import Store
 from reelmill.sinks.packed import Media, PackedSample, packed_sample
 from reelmill.sinks.tables import CountRow, TableWriter, count_rows, reject_rows, sample_row, turn_rows
 from reelmill.sinks.view import accepted_children, samples
@@ -72,19 +74,11 @@ def test_parquet_is_zstd(tmp_path: Path) -> None:
 def packed(tmp_path: Path) -> PackedSample:
     _, view = published.stocked(tmp_path, sources=1)
     sample = next(iter(samples(accepted_children(view))))
-    shown = [arrow.typed(tables_shown(), f) for f in clip_frames(tmp_path, sample.parent_key)]
+    shown = [arrow.typed(ShownFrame, f) for f in clip_frames(tmp_path, sample.parent_key)]
     return packed_sample(sample, view.label, Media.FRAMES, shown)
 
 
-def tables_shown() -> type:
-    from reelmill.schemas.media import ShownFrame
-
-    return ShownFrame
-
-
 def clip_frames(tmp_path: Path, key: str) -> list[dict[str, object]]:
-    from reelmill.sinks.dataset import Store
-
     return next(r["frames"] for r in Store(tmp_path).find("clips-t").children().to_pylist() if r["key"] == key)
 
 

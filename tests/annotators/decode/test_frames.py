@@ -193,6 +193,18 @@ def test_a_missing_index_is_told_from_other_faults(tmp_path, videos):
     assert refused.value.reason == "truncated_no_index"
 
 
+def test_a_protected_track_is_encrypted_but_the_word_alone_is_not(tmp_path, videos):
+    data = videos["plain"].path.read_bytes()
+    path = tmp_path / "v.mp4"
+    at = data.index(b"stsd") + 16
+    path.write_bytes(data[:at] + b"encv" + data[at + 4 :])
+    with pytest.raises(Unusable) as refused:
+        read_header(str(path), Limits())
+    assert refused.value.reason == "encrypted"
+    path.write_bytes(data + b"\x00\x00\x00\x10freeencvschm")
+    assert read_header(str(path), Limits()).coded_width_px == 128
+
+
 def test_a_vanished_file_is_unreadable():
     with pytest.raises(Unusable, match="unreadable"):
         read_header("/no/such/file.mp4", Limits())
@@ -239,3 +251,21 @@ def test_every_hard_file_ends_in_frames_or_a_reason(shared_media, capfd):
         "huge_8k.mp4 fps1000.mp4 fragmented.mp4 one_frame.mp4 px_vfr.webm sar_2_1.mp4 tc_h264_10bit.mp4 really_mp4.jpg"
     )
     assert {reasons[name] for name in good.split()} == {"complete"}
+
+
+@pytest.mark.parametrize("parameters", ["open-gop=1:keyint=12:min-keyint=12:bframes=4", "intra-refresh=1:keyint=12"])
+def test_pixels_of_a_span_do_not_depend_on_where_decoding_began(tmp_path, make_video, parameters):
+    path = str(make_video(tmp_path / "v.mp4", list(range(60)), options={"x264-params": f"{parameters}:scenecut=0"}))
+    whole = [f.rgb().tobytes() for f in open_frames(path)]
+    thirds = [Span(0.0, 0.8), Span(0.8, 1.6), Span(1.6, 2.4)]
+    assert [f.rgb().tobytes() for third in thirds for f in open_frames(path, third)] == whole
+
+
+def test_damage_before_a_span_is_not_the_spans(tmp_path, videos):
+    data = bytearray(videos["bframes"].path.read_bytes())
+    start = data.index(b"mdat") + 4 + len(data) // 3
+    data[start : start + 40] = bytes(b ^ 0xFF for b in data[start : start + 40])
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(bytes(data))
+    assert "damaged frames" in watch(str(path), None, []).status.note
+    assert watch(str(path), Span(2.2, 2.4), []).status.note == ""

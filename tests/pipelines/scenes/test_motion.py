@@ -61,6 +61,13 @@ def test_boxes_follow_the_place_and_are_clipped() -> None:
     assert not edge.whole[0]
 
 
+def test_the_cap_at_a_border_is_lower_than_the_circle() -> None:
+    # Radius 19 px about x = 114: the frame shows columns 95 .. 99, where the circle reaches sqrt(19² - 14.5²) = 12 px.
+    seen = track(mover((0.0, 114.0, 30.0), shape="circle", radius=20), EDGES_S, 100, 60)
+    assert seen.seen[0].tolist() == pytest.approx([95, 18, 100, 42], abs=1)
+    assert seen.box[0].tolist() == pytest.approx([95, 11, 133, 49], abs=1)
+
+
 def test_phases_of_an_entrance_a_rest_and_an_exit() -> None:
     # 40 px/s: half 8 px, so visible from x > -8 and whole from x = 8; still from 1.7 s to
     # 2.5 s; then 44.3 px/s: whole until x = 92 (2.5 + 0.99 s), in view until x = 108 (2.5 + 1.35 s).
@@ -112,4 +119,4 @@ def test_a_stamp_lies_where_its_track_says() -> None:
     thing = mover((0.0, 33.3, 21.7), shape="star", radius=14)
     seen = track(thing, EDGES_S, 100, 60)
     mark, left, top = stamp_at(thing, seen.quarters[0])
-    assert seen.box[0].tolist() == (np.array(mark.box) + [left, top, left, top]).tolist()
+    assert seen.box[0].tolist() == np.add(mark.box, (left, top, left, top)).tolist()

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
-import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import av
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reelmill.pipelines.scenes import micro, score
 from reelmill.pipelines.scenes import render as rendering
 from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.draw import Painter
@@ -141,7 +144,7 @@ def test_a_failed_render_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Painter, "frame", fail)
     with pytest.raises(OSError, match="No space"):
         render(compose(1, TINY), tmp_path / "a.mp4")
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_and_foreign_truth_are_named(tmp_path: Path) -> None:
@@ -168,8 +171,6 @@ def test_pictures_have_their_lines(tmp_path: Path) -> None:
 
 def test_demo_scenes_are_cheap(tmp_path: Path) -> None:
     """A bound ten times above what was measured: it catches a wrong order of work, not a slow machine."""
-    import time
-
     scene = compose(0, DEMO)
     start = time.process_time()
     render(scene, tmp_path / "a.mp4")
@@ -177,11 +178,8 @@ def test_demo_scenes_are_cheap(tmp_path: Path) -> None:
 
 
 def test_module_is_light_to_import() -> None:
-    heavy = ("cv2", "av", "scipy", "PIL")
-    code = f"import sys, {rendering.__name__}, reelmill.pipelines.scenes.score; print([m for m in {heavy} if m in sys.modules])"
-    import subprocess
-    import sys
-
+    names = f"{rendering.__name__}, {score.__name__}, {micro.__name__}"
+    code = f"import sys, {names}; print([m for m in ('cv2', 'av', 'scipy', 'PIL', 'torch', 'ray') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

@@ -20,7 +20,7 @@ QUIET = {preset: dataclasses.replace(preset, noise=0.0) for preset in PRESETS.va
 
 
 def only(scene: Scene, shot: Shot, keep: int) -> Scene:
-    """The scene with a single thing left in one shot (keep < 0: none), so that a difference of frames shows that thing."""
+    """The scene with one thing left in one shot (keep < 0: none), so that a difference of frames shows that thing."""
     movers = shot.movers[keep : keep + 1] if keep >= 0 else ()
     shots = tuple(dataclasses.replace(s, movers=movers if s is shot else ()) for s in scene.shots)
     return dataclasses.replace(scene, shots=shots)
@@ -83,7 +83,7 @@ def test_tubes_and_events_keep_to_one_shot_and_to_frames(preset: Preset) -> None
 
 def expected_events(tube: Tube, shot: Span, times: list[float]) -> set[tuple[EventKind, float, float]]:
     """Events by the words of schemas/event.py, read off a tube's boxes alone (no path, no mask)."""
-    after = dict(zip(times, times[1:], strict=False))
+    after = dict(pairwise(times))
     boxes = dict(zip(tube.at_s, tube.boxes, strict=True))
     inside = [
         t
