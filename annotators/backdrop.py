@@ -33,7 +33,7 @@ _NOISE_SIGMAS = 4.5
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """`colour` uint8 [h, w, 3]; `threshold` uint8 [h, w]: a pixel that differs by more, in any channel, is not noise."""
+    """`colour` uint8 [h, w, 3]; `threshold` uint8 [h, w]: what differs by more, in any channel, is not noise."""
 
     colour: Picture
     threshold: Picture
@@ -41,7 +41,7 @@ class Background:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """`moves` where whole-frame shifts were seen; `steps` were tested, `moved` of them shifted, by `shift_px` (median)."""
+    """`moves` where the whole frame shifts: in `moved` of `steps` tested steps, by `shift_px` (median)."""
 
     moves: bool
     steps: int
@@ -69,6 +69,14 @@ def difference(frame: Picture, other: Picture) -> Picture:
     return most
 
 
+def lit_alike(colour: Picture, frame: Picture) -> Picture:
+    """The background under the frame's light: automatic exposure shifts a picture when something large comes."""
+    shift = np.median(frame[::4, ::4].astype(np.int16) - colour[::4, ::4], axis=(0, 1))
+    if not np.abs(shift).max() >= 1:
+        return colour
+    return np.asarray(np.clip(colour + shift, 0, 255), np.uint8)
+
+
 def _median(sample: Picture) -> Picture:
     middle = len(sample) // 2
     return np.ascontiguousarray(np.partition(sample, middle, axis=0)[middle])
@@ -77,7 +85,7 @@ def _median(sample: Picture) -> Picture:
 def _threshold(sample: Picture, colour: Picture) -> Picture:
     import cv2
 
-    apart = np.stack([difference(frame, colour) for frame in sample])
+    apart = np.stack([difference(frame, lit_alike(colour, frame)) for frame in sample])
     place = int(_QUIET_SHARE * (len(apart) - 1))
     quiet = np.partition(apart, place, axis=0)[place].astype(np.float32)
     noise = cv2.blur(cv2.dilate(quiet, np.ones((3, 3), np.uint8)), (5, 5)) / _QUIET_SIGMAS
@@ -113,10 +121,10 @@ def _voted_colour(pixels: Picture, voted: Mask) -> Picture:
 
 
 def _judged(frame: Picture, colour: Picture, edges: Picture) -> list[tuple[Mask, bool]]:
-    """Blobs that differ from the background, each with: does its outline stand in the background and not in the frame?"""
+    """Blobs that differ from the background, and whether their outline stands in the background, not in the frame."""
     import cv2
 
-    differs = (difference(frame, colour) > 2 * THRESHOLD_GREY[0]).astype(np.uint8)
+    differs = (difference(frame, lit_alike(colour, frame)) > 2 * THRESHOLD_GREY[0]).astype(np.uint8)
     differs = cv2.morphologyEx(differs, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(differs, connectivity=8)
     if count < 2:
@@ -157,60 +165,75 @@ def _outline(blob: Mask, stats: Any) -> tuple[tuple[slice, slice], Mask]:
 
 _STEP_S = 0.4
 _MAX_STEPS = 24
-_CELLS = (4, 3)
-_MIN_CELLS, _MIN_CELLS_UNLIKE = 5, 7
-_MIN_AGREE = 0.6
-_SHIFT_PX = 1.2
+_COLUMNS, _ROWS = 4, 3
+_CORNERS = 12
+_TEXTURE_GREY = 5.0
+_LEAST_PARTS, _LEAST_SHARE = 6, 0.6
+_FLOW_PX = 1.0
 _MOVED_SHARE = 0.1
 
 
 def camera(frames: Picture, at_s: npt.NDArray[np.float64]) -> Camera:
     """Does the whole frame shift, turn or zoom? Corners are tracked over steps of 0.4 s and over the clip's halves.
 
-    On a plain background nothing can be seen, and a mover would be taken for the camera: a step counts only where corners
-    in at least five of twelve parts of the frame agree, or where corners in at least seven move, though not alike (a
-    drive). Otherwise the camera is taken to stand still.
+    Each of twelve parts of the frame has one vote, so that a large mover cannot outvote the rest; a plain part has
+    none. On a plain background nothing can be seen, and the camera is taken to stand still.
     """
     import cv2
 
-    starts = np.arange(0.0, max(at_s[-1] - _STEP_S, 0.0) + 1e-9, max(_STEP_S, at_s[-1] / _MAX_STEPS))
-    pairs = [(int(np.searchsorted(at_s, s)), int(np.searchsorted(at_s, s + _STEP_S))) for s in starts]
-    last = len(frames) - 1
-    pairs = [(a, b) for a, b in pairs if a < b <= last] or ([(0, last)] if last else [])
-    pairs += [(0, last // 2), (last // 2, last)] if last >= 4 else []
-    grey = {i: cv2.cvtColor(frames[i], cv2.COLOR_RGB2GRAY) for pair in pairs for i in pair}
-    shifts = [_shift(grey[a], grey[b]) for a, b in pairs]
-    moved = [s for s in shifts if s > _SHIFT_PX * frames.shape[1] / 240]
+    grey = {i: cv2.cvtColor(frames[i], cv2.COLOR_RGB2GRAY) for pair in _steps(at_s) for i in pair}
+    shifts = [_shift(grey[a], grey[b]) for a, b in _steps(at_s)]
+    moved = [s for s in shifts if s > 0]
     moves = len(moved) > max(1, _MOVED_SHARE * len(shifts))
     return Camera(moves, len(shifts), len(moved), float(np.median(moved)) if moved else 0.0)
 
 
+def _steps(at_s: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Pairs of frame numbers to compare."""
+    last = len(at_s) - 1
+    starts = np.arange(0.0, max(at_s[-1] - _STEP_S, 0.0) + 1e-9, max(_STEP_S, at_s[-1] / _MAX_STEPS))
+    pairs = [(int(np.searchsorted(at_s, s)), int(np.searchsorted(at_s, s + _STEP_S))) for s in starts]
+    pairs = [(a, b) for a, b in pairs if a < b <= last] or ([(0, last)] if last else [])
+    return pairs + ([(0, last // 2), (last // 2, last)] if last >= 4 else [])
+
+
 def _shift(before: Picture, after: Picture) -> float:
-    """How far the farthest corner of the frame moves in pixels; 0 where nothing shows that it does."""
+    """Median flow in pixels of the parts of the frame that move, if most of those with texture do; else 0."""
     import cv2
 
-    corners = cv2.goodFeaturesToTrack(before, 150, 0.01, 7)
-    if corners is None or len(corners) < 12:
+    corners = _corners(before)
+    if len(corners) == 0:
         return 0.0
     found, status, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, winSize=(15, 15), maxLevel=3)
     back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, found, None, winSize=(15, 15), maxLevel=3)
     kept = (status & again).ravel().astype(bool) & (np.abs(back - corners).max(axis=(1, 2)) < 0.7)
-    first, second = corners[kept][:, 0], found[kept][:, 0]
-    flow = np.hypot(*(second - first).T)
-    if len(first) < 12 or (flow < 0.5).mean() > 1 - _MIN_AGREE:
-        return 0.0
-    if _covered(first[flow > 1], before.shape) >= _MIN_CELLS_UNLIKE:
-        return float(np.median(flow))
-    model, agree = cv2.estimateAffinePartial2D(first, second, ransacReprojThreshold=1.0)
-    if model is None or agree.mean() < _MIN_AGREE or _covered(first[agree.ravel() > 0], before.shape) < _MIN_CELLS:
-        return 0.0
+    flow = np.hypot(*(found - corners)[kept][:, 0].T)
     height, width = before.shape
-    frame = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
-    return float(np.hypot(*(frame @ model.T - frame[:, :2]).T).max())
+    places = (corners[kept][:, 0] * (_COLUMNS / width, _ROWS / height)).astype(int)
+    part = places[:, 1] * _COLUMNS + places[:, 0]
+    votes = [float(np.median(flow[part == p])) for p in range(_COLUMNS * _ROWS) if (part == p).sum() >= 2]
+    moving = [v for v in votes if v > _FLOW_PX * height / 240]
+    enough = len(moving) >= _LEAST_PARTS and len(moving) >= _LEAST_SHARE * len(votes)
+    return float(np.median(moving)) if enough else 0.0
 
 
-def _covered(points: npt.NDArray[np.float32], shape: tuple[int, ...]) -> int:
-    """In how many of twelve parts of the frame the points lie."""
-    columns = (points[:, 0] * _CELLS[0] / shape[1]).astype(int)
-    rows = (points[:, 1] * _CELLS[1] / shape[0]).astype(int)
-    return len(set(zip(columns.tolist(), rows.tolist(), strict=True)))
+def _corners(grey: Picture) -> npt.NDArray[np.float32]:
+    """Corners float32 [n, 1, 2] from every part of the frame that has texture above noise."""
+    import cv2
+
+    values = grey.astype(np.float32)
+    spread = np.sqrt(np.maximum(cv2.blur(values**2, (9, 9)) - cv2.blur(values, (9, 9)) ** 2, 0))
+    textured = (spread > _TEXTURE_GREY).astype(np.uint8)
+    height, width = grey.shape
+    found = [np.zeros((0, 1, 2), np.float32)]
+    for row in range(_ROWS):
+        for column in range(_COLUMNS):
+            top, left = row * height // _ROWS, column * width // _COLUMNS
+            window = (
+                slice(top, (row + 1) * height // _ROWS),
+                slice(left, (column + 1) * width // _COLUMNS),
+            )
+            corners = cv2.goodFeaturesToTrack(grey[window], _CORNERS, 0.05, 5, mask=textured[window])
+            if corners is not None:
+                found.append(corners + np.array([left, top], np.float32))
+    return np.concatenate(found)

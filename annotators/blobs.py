@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reelmill.annotators.backdrop import Background, Mask, Picture, difference
+from reelmill.annotators.backdrop import Background, Mask, Picture, difference, lit_alike
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,8 +29,10 @@ _STRONG = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """`box` x0 y0 x1 y1 float64 in analysis pixels; `mask` and `lab` cover the box's window at `left`, `top`; `colour` is
-    the median CIE L*a*b* of the mask's inner pixels and `spread` their median distance from it; `contrast` in grey levels."""
+    """`box` x0 y0 x1 y1 float64 in analysis pixels; `mask` and `lab` cover the box's window at `left`, `top`.
+
+    `colour` is the median CIE L*a*b* of the mask's inner pixels, `spread` their median distance from it; `contrast` is in
+    grey levels."""
 
     box: Floats
     left: int
@@ -47,7 +49,7 @@ def blobs(frame: Picture, still: Background) -> tuple[list[Blob], float]:
     """Blobs of a uint8 [h, w, 3] frame, the largest first, and the share of the frame that differs."""
     import cv2
 
-    apart = difference(frame, _lit_alike(still.colour, frame))
+    apart = difference(frame, lit_alike(still.colour, frame))
     weak = apart > still.threshold
     share = float(weak.mean())
     if share == 0:
@@ -55,7 +57,7 @@ def blobs(frame: Picture, still: Background) -> tuple[list[Blob], float]:
     near = cv2.dilate(apart, np.ones((_REACH_PX, _REACH_PX), np.uint8))
     fine = weak & (apart >= _HALF * near)
     joined = cv2.morphologyEx(fine.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     order = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")
     strong = apart > _STRONG * still.threshold.astype(np.float32)
     found = []
@@ -68,14 +70,6 @@ def blobs(frame: Picture, still: Background) -> tuple[list[Blob], float]:
         if (mask & strong[window]).sum() >= MIN_AREA_PX:
             found.append(_blob(frame[window], apart[window], mask, left, top))
     return found, share
-
-
-def _lit_alike(colour: Picture, frame: Picture) -> Picture:
-    """The background under the frame's light: an automatic exposure shifts all of a picture when something large comes."""
-    shift = np.median(frame[::4, ::4].astype(np.int16) - colour[::4, ::4], axis=(0, 1))
-    if not np.abs(shift).max() >= 1:
-        return colour
-    return np.asarray(np.clip(colour + shift, 0, 255), np.uint8)
 
 
 def _blob(frame: Picture, apart: Picture, mask: Mask, left: int, top: int) -> Blob:

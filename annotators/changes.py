@@ -25,9 +25,10 @@ _MILLE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Times of the observed frames, and `end_s` of the last one. `cells` has rows x columns numbers per frame, row by row;
-    `border` has 4 x pieces: top and bottom from left to right, left and right from top to bottom. The first frame, which
-    has none before it, has zeros."""
+    """Times of the observed frames, and `end_s` of the last one.
+
+    `cells` has rows x columns numbers per frame, row by row; `border` has 4 x pieces: top and bottom from left to right,
+    left and right from top to bottom. The first frame, which has none before it, has zeros."""
 
     at_s: tuple[float, ...]
     end_s: float
@@ -63,9 +64,7 @@ class ChangeMap:
         """All that was collected; `end_s` is the clip's decoded duration."""
         cells = np.concatenate(self.cells) if self.cells else np.zeros(0, np.int64)
         border = np.concatenate(self.border) if self.border else np.zeros(0, np.int64)
-        return Changes(
-            tuple(self.times), end_s, COLUMNS, ROWS, PIECES, tuple(cells.tolist()), tuple(border.tolist())
-        )
+        return Changes(tuple(self.times), end_s, COLUMNS, ROWS, PIECES, tuple(cells.tolist()), tuple(border.tolist()))
 
 
 def _strips(changed: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:

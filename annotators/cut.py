@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -196,9 +197,18 @@ def judged(shot: Shot, media: MediaRef, shots: ShotRules, rules: JudgeRules, ste
 
 
 def cut_video(
-    path: str, span: Span | None, expected: int | None, shots: ShotRules, shown: ShownRules, backend: str
+    path: str,
+    span: Span | None,
+    expected: int | None,
+    shots: ShotRules,
+    shown: ShownRules,
+    backend: str,
+    known_cuts_s: tuple[float, ...] | None = None,
 ) -> Found:
-    """One decode of a unit with all consumers. Raises Unusable as `frames.watch` does."""
+    """One decode of a unit with all consumers. Raises Unusable as `frames.watch` does.
+
+    `known_cuts_s` (source time) are taken as they are, in place of what the detectors find: truth, or a person's.
+    """
     from reelmill.annotators.decode.frames import watch
 
     facts, cuts = Facts(shots.side_px), Cuts(shots)
@@ -206,10 +216,21 @@ def cut_video(
     timeline, proposed, kept = watched.results
     found = tuple(
         _shot(timeline, piece, frames_of(kept, timeline, piece.start, piece.stop, shown.every_s))
-        for piece in pieces(timeline, proposed, shots, kept.grid)
+        for piece in (
+            pieces(timeline, proposed, shots, kept.grid)
+            if known_cuts_s is None
+            else cut_where_known(timeline, known_cuts_s)
+        )
     )
     cuts_s = tuple(float(timeline.at_s[c]) for c in proposed)
     return Found(watched.status, watched.width_px, watched.height_px, cuts_s, found)
+
+
+def cut_where_known(timeline: Timeline, cuts_s: tuple[float, ...]) -> tuple[Piece, ...]:
+    """Shots between known cuts, each cut at the frame presented nearest to it."""
+    inside = [c for c in cuts_s if timeline.source_s[0] < c <= timeline.source_s[-1]]
+    edges = sorted({0, timeline.num_frames, *(int(abs(timeline.source_s - c).argmin()) for c in inside)})
+    return tuple(Piece(start, stop, What.SHOT) for start, stop in pairwise(edges))
 
 
 def _shot(timeline: Timeline, piece: Piece, frames: tuple[NewFrame, ...]) -> Shot:

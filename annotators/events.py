@@ -1,7 +1,7 @@
-"""Events of a clip, each with what two localisers say about it: the tube's boxes, and the change map that never saw a tube.
+"""Events of a clip, each with what two localisers say: the tube's boxes, and the change map that never saw a tube.
 
-Only an event on whose times both agree is accepted. The second opinion is asked for the kind at hand: the strip along the
-border for an entrance or exit, the cells under the thing for a move or a rest. The rejected ones keep their proposals.
+Only an event on whose times both agree is accepted. The second opinion is asked for the kind at hand: the strip along
+the border for an entrance or exit, the cells under the thing for a move or a rest. Rejected events keep their proposals.
 
     tubes say "enters" [1.00, 1.28), the left strip changes in [1.00, 1.32)  ->  accepted
     tubes say "enters" [1.00, 1.28), the strip is quiet                      ->  rejected: second_localiser_silent
@@ -132,8 +132,9 @@ class Activity:
         self.border = _active(np.array(changes.border).reshape(count, 4, changes.pieces), rules.piece_mille)
 
     def proposal(self, reading: Reading, phase: Phase) -> Proposal:
-        """What the change map says about a phase: its span, or None where nothing of the kind is seen. `score` is the share
-        of the evidence that fits: changing frames inside a move or crossing, quiet frames inside a rest."""
+        """What the change map says about a phase: its span, or None where nothing of the kind is seen.
+
+        `score` is the share of frames that fit: changing ones inside a move or crossing, quiet ones inside a rest."""
         near = (self.edges_s[:-1] > phase.span.start_s - self.rules.look_s) & (
             self.edges_s[:-1] < phase.span.end_s + self.rules.look_s
         )
@@ -157,8 +158,9 @@ class Activity:
         return active
 
     def _crossing(self, active: Flags) -> Proposal:
-        """From the first change of the strip to its last: what stands across the strip in between need not change it."""
-        frames = np.flatnonzero(active)
+        """From the strip's first change to its last: what stands across it in between need not change it."""
+        lasting = np.flatnonzero(self._quiet_bridged(active))
+        frames = lasting if len(lasting) >= 2 else np.flatnonzero(active)
         if len(frames) < 2:
             return Proposal(CHANGE_LOCALISER, None, 0.0)
         first, last = int(frames[0]), int(frames[-1])
@@ -166,7 +168,7 @@ class Activity:
         return Proposal(CHANGE_LOCALISER, span, round(len(frames) / (last - first + 1), 4))
 
     def _under(self, reading: Reading) -> tuple[Flags, Flags]:
-        """Frames in which a cell under the thing (there or in the frame before) changes, and frames in which it is there."""
+        """Frames in which a cell under the thing (now or one frame ago) changes; frames in which it is there."""
         rows, columns = self.cells.shape[1:]
         grid = np.tile([columns, rows], 2) / np.tile(reading.size, 2)
         boxes = reading.boxes * grid
@@ -203,7 +205,7 @@ class Activity:
         """Changes of a single frame between quiet ones taken out: a compressed film refreshes itself now and then."""
         calm = active.copy()
         for first, end in _runs(active):
-            if end - first == 1 and 0 < first and end < len(active):
+            if end - first == 1 and first > 0 and end < len(active):
                 calm[first] = False
         return calm
 

@@ -1,7 +1,7 @@
 """From blobs in single frames to tracks: one optimal assignment per frame, and honest gaps where blobs merge.
 
-Where two followed things share a blob, its pixels go to the thing whose colour they have; where the colours are too alike
-nobody gets a box, and the gap is bridged from both sides. Frames are seen once and not kept.
+Where two followed things share a blob, its pixels go to the thing whose colour they have; where the colours are too
+alike nobody gets a box, and the gap is bridged from both sides. Frames are seen once and not kept.
 
     Follower(25 fps): red square at frame 0..40, covered 41..44, seen again 45..80  ->  one Track, 4 bridged boxes
 """
@@ -24,9 +24,9 @@ _IMPOSSIBLE = 1e6
 class FollowRules:
     """Distances in pixels of an analysis frame with a short side of 240; colours in CIE76.
 
-    coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one; a track shorter than `min_seen_s`,
-    smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of its frames, or of
-    a confidence below `min_confidence`, is dropped. So is one whose box changes its area by a factor of more than
+    coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one. A track shorter than
+    `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of its
+    frames, or of a confidence below `min_confidence`, is dropped. So is one whose box changes its area by a factor of more than
     e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
     """
 
@@ -165,7 +165,9 @@ class Follower:
         if (far_px > reach_px and overlap == 0) or colour > self.rules.gate_colour:
             return _IMPOSSIBLE
         grown = abs(np.log((blob.area_px + 20) / (track.last.area_px + 20)))
-        return 0.4 * (1 - overlap) + 0.2 * min(1.0, far_px / reach_px) + 0.3 * colour / 60 + 0.1 * min(1.0, grown)
+        return float(
+            0.4 * (1 - overlap) + 0.2 * min(1.0, far_px / reach_px) + 0.3 * colour / 60 + 0.1 * min(1.0, grown)
+        )
 
     def _reunited(self, left: list[Blob], found: list[Blob], boxes: list[Floats], free: list[int]) -> list[Blob]:
         """Give loose pieces that lie inside a track's expected box back to it; the others are new things."""
@@ -234,7 +236,7 @@ class Follower:
 
     def _let_go(self, at_s: float) -> None:
         """End tracks that were lost for too long or whose expected place is out of view."""
-        stay = []
+        stay: list[Track] = []
         for track in self.live:
             gap_s = at_s - self.times[track.last.frame]
             box = track.predicted(gap_s)
@@ -246,8 +248,8 @@ class Follower:
 def translation(boxes: Floats, size: Floats) -> Floats:
     """How far a thing has moved, in pixels [n, 2], since the first of its boxes [n, 4] in frames of `size` (w, h).
 
-    Per axis both edges must move the same way, and the lesser of the two counts: a thing that is being covered, grows or
-    shrinks does not move. Where an edge lies on the border of the frame, the other edge speaks alone.
+    Per axis both edges must move the same way, and the lesser of the two counts: a thing that is being covered, or that
+    grows or shrinks, does not move. Where an edge lies on the border of the frame, the other edge speaks alone.
     """
     low, high = boxes[:, :2], boxes[:, 2:]
     moved_low, moved_high = low - low[0], high - high[0]

@@ -1,7 +1,7 @@
 """What a thing does, read off its boxes alone: it enters, leaves, moves, stops. The first of two localisers.
 
-A rest is a stretch of at least 0.4 s in which the box stays where it is; what lies between rests is a move. Spans follow
-schemas/event.py. What was cut off at its beginning by the clip, or begins or ends unseen, carries a `fault`.
+A rest is a stretch of at least 0.4 s in which the box stays where it is; what lies between rests is a move. Spans
+follow schemas/event.py. What was cut off at its beginning by the clip, or begins or ends unseen, carries a `fault`.
 
     boxes from the left border at 1.0 s, inside from 1.3 s, at rest 2.0-3.0 s (end of clip)
       ->  enters [1.0, 1.3), moves [1.0, 2.0), stops [2.0, 3.0)
@@ -9,6 +9,7 @@ schemas/event.py. What was cut off at its beginning by the clip, or begins or en
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +30,14 @@ _LEAST_JITTER_PX = 0.3
 
 @dataclass(frozen=True, slots=True)
 class PhaseRules:
-    """Pixels of a frame with a short side of 240. `border_px`: a box this near to the border is cut by it; `rest_px`: how far
-    a resting box may stray (or `rest_jitters` times its own jitter); `least_shift_px`: a move goes farther than this."""
+    """Pixels of a frame with a short side of 240.
 
-    border_px: float = 1.1
+    `cut_px`: a box this near to the border is cut by it; `border_px`: one that begins or ends this near came or went over
+    it; `rest_px`: how far a resting box may stray (or `rest_jitters` times its own jitter); `least_shift_px`: a move goes
+    farther than this."""
+
+    cut_px: float = 0.6
+    border_px: float = 1.6
     rest_px: float = 1.0
     rest_jitters: float = 3.0
     still_s: float = 0.4
@@ -52,7 +57,7 @@ class Phase:
 
 
 class Reading:
-    """A tube as arrays: `boxes` float64 [n, 4] in shown pixels, `edges_s` [n + 1] the start of every frame and the end."""
+    """A tube as arrays: `boxes` float64 [n, 4] in shown pixels, `edges_s` [n + 1] its frames' starts and the end."""
 
     def __init__(self, tube: Tube, clip_end_s: float, rules: PhaseRules) -> None:
         self.rules = rules
@@ -64,8 +69,16 @@ class Reading:
 
     @property
     def sides(self) -> Flags:
-        """bool [n, 4]: which border (top, bottom, left, right) cuts the box."""
-        near = self.rules.border_px * self.scale
+        """bool [n, 4]: which border (top, bottom, left, right) the box came or went over, or is cut by."""
+        return self._near(self.rules.border_px)
+
+    @property
+    def cut(self) -> Flags:
+        """bool [n]: is the box cut by a border?"""
+        return np.asarray(self._near(self.rules.cut_px).any(axis=1))
+
+    def _near(self, px: float) -> Flags:
+        near = px * self.scale
         x0, y0, x1, y1 = self.boxes.T
         width, height = self.size
         return np.stack([y0 < near, y1 > height - near, x0 < near, x1 > width - near], axis=1)
@@ -91,14 +104,16 @@ def phases(reading: Reading) -> list[Phase]:
 
 def _border(reading: Reading) -> list[Phase]:
     """An entrance and an exit, where the tube begins and ends at a border while the clip goes on."""
-    cut, found = reading.sides.any(axis=1), []
+    cut, found = reading.cut, []
     whole = np.flatnonzero(~cut)
     fault, detail = ("", "") if len(whole) else ("never_whole", "no frame shows it wholly in view")
-    last = len(cut)
-    if not reading.from_start and cut[0]:
-        found.append(reading.phase(EventKind.ENTERS, 0, int(whole[0]) if len(whole) else last, fault, detail))
-    if not reading.to_end and cut[-1]:
-        found.append(reading.phase(EventKind.LEAVES, int(whole[-1]) + 1 if len(whole) else 0, last, fault, detail))
+    last, touches = len(cut), reading.sides.any(axis=1)
+    if not reading.from_start and touches[0]:
+        found.append(reading.phase(EventKind.ENTERS, 0, max(1, int(whole[0])) if len(whole) else last, fault, detail))
+    if not reading.to_end and touches[-1]:
+        found.append(
+            reading.phase(EventKind.LEAVES, min(last - 1, int(whole[-1]) + 1) if len(whole) else 0, last, fault, detail)
+        )
     return found
 
 
@@ -107,7 +122,7 @@ def _spells(reading: Reading) -> list[Phase]:
     rests = _rests(reading)
     bounds = [0, *(edge for rest in rests for edge in rest), len(reading.boxes)]
     found: list[Phase] = []
-    for number, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (first, end) in enumerate(itertools.pairwise(bounds)):
         if first == end:
             continue
         is_rest = number % 2 == 1
@@ -119,10 +134,9 @@ def _spells(reading: Reading) -> list[Phase]:
 
 
 def _move(reading: Reading, first: int, end: int) -> Phase:
-    cut = reading.sides.any(axis=1)
     if first == 0 and reading.from_start:
         return reading.phase(EventKind.MOVES, first, end, "cut_at_start", "it already moves in the clip's first frame")
-    if first == 0 and not cut[0]:
+    if first == 0 and not reading.sides[0].any():
         detail = f"first seen at {reading.edges_s[0]:.3f} s, in motion, away from every border"
         return reading.phase(EventKind.MOVES, first, end, "start_not_seen", detail)
     return reading.phase(EventKind.MOVES, first, end, *_lost(reading, end))
@@ -179,7 +193,7 @@ def _stays(boxes: Floats, size: Floats, stray_px: float) -> int:
 
 
 def _trimmed(reading: Reading, first: int, end: int, stray_px: float) -> tuple[int, int]:
-    """Ends of a rest against its median place. The frame that arrives at the place is still displaced; the next is not."""
+    """A rest against its median place. The frame that arrives at the place is still displaced; the next one is not."""
     middle = np.median(reading.boxes[first:end], axis=0)
     apart = np.abs(translation(np.vstack([middle, reading.boxes[first:end]]), reading.size)[1:]).max(axis=1)
     near = np.flatnonzero(apart <= 0.6 * stray_px)

@@ -42,8 +42,8 @@ _COLOURS = (
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a thing looks. `colour` CIE L*a*b*, `spread` of its pixels about it, `shape` as in `Path`, `area_share` of the
-    frame, `places` [n, 2] its centre over time, normalised, and its `aspect` (width by height)."""
+    """How a thing looks: `colour` CIE L*a*b*, `spread` of its pixels about it, `shape` as in `Path`, `area_share` of the
+    frame, `places` [n, 2] its centre over time, normalised, `aspect` its width by its height."""
 
     colour: Floats
     spread: float
@@ -61,7 +61,7 @@ def phrases(looks: list[Look]) -> list[str]:
 
 
 def phrase(look: Look) -> str:
-    """ "the red circle", "the large dark object", "the object"."""
+    """One of "the red circle", "the large dark object", "the object"."""
     figure = _figure(look)
     words = ["the", "" if figure else _size(look.area_share), _colour(look.colour, look.spread), figure or "object"]
     return " ".join(word for word in words if word)

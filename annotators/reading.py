@@ -1,8 +1,8 @@
 """The order in which a person reads lines of text: headings, then column by column, each from top to bottom.
 
-A recursive cut of the page in the manner of XY-cut (Nagy and Seth 1984), with two changes: rows are gathered into blocks
-that share a gutter, so that a heading across both columns does not hide them; and a gutter makes columns only where
-both sides hold lines of running text, so that a table is still read row by row.
+A recursive cut of the page in the manner of XY-cut (Nagy and Seth 1984), with two changes: rows are gathered into
+blocks that share a gutter, so that a heading across both columns does not hide them; and a gutter makes columns only
+where both sides hold lines of running text, so that a table is still read row by row.
 
 >>> in_reading_order([quad(0, 20, 90, 30), quad(0, 0, 90, 10)])          # doctest: +SKIP
 [1, 0]
@@ -19,7 +19,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _SHRINK = 0.2  # detectors draw boxes larger than the letters, so that neighbouring lines overlap
-_GUTTER_HEIGHTS = 1.0
+_GUTTER_HEIGHTS = 0.5
 _RUNNING = 4.0
 _FEWEST = 2
 
@@ -51,12 +51,15 @@ def in_reading_order(quads: Sequence[Floats]) -> list[int]:
     if not quads:
         return []
     points = np.asarray(quads, np.float64) @ _upright(quads).T
-    low, high = points.min(1), points.max(1)
-    boxes = [
-        _Box(i, float(a[0]), float(a[1] + _SHRINK * (b[1] - a[1])), float(b[0]), float(b[1] - _SHRINK * (b[1] - a[1])))
-        for i, (a, b) in enumerate(zip(low, high, strict=True))
-    ]
-    return [box.number for box in _read(boxes)]
+    return [box.number for box in _read([_box(i, p.min(0), p.max(0)) for i, p in enumerate(points)])]
+
+
+def _box(number: int, low: Floats, high: Floats) -> _Box:
+    left, top, right, bottom = (float(v) for v in (*low, *high))
+    shrink = min(_SHRINK * (bottom - top), (right - left) / 3)
+    return _Box(
+        number, left + shrink, top + _SHRINK * (bottom - top), right - shrink, bottom - _SHRINK * (bottom - top)
+    )
 
 
 def _upright(quads: Sequence[Floats]) -> Floats:
@@ -104,7 +107,7 @@ def _blocks(bands: Sequence[list[_Box]]) -> list[list[_Box]]:
 
 
 def _gutter(boxes: Sequence[_Box]) -> float | None:
-    """x of the middle of the widest empty column at least one line high; None where there is none."""
+    """x of the middle of the widest empty column at least half a line's height wide; None where there is none."""
     need = _GUTTER_HEIGHTS * float(np.median([b.height for b in boxes])) / (1 - 2 * _SHRINK)
     best: tuple[float, float] | None = None
     right = float("-inf")

@@ -1,10 +1,10 @@
-"""Reading text in shown frames and pictures: lines with place, confidence and reading order. Needs no download and no GPU.
+"""Reading text in shown frames and pictures: lines with place, confidence and reading order. No download, no GPU.
 
 RapidOCR's packaged models (PP-OCRv6 small) find the lines, turn them upright and read them, on one thread. Of a video
 clip only frames are read whose picture differs from the frame read before, and at most a few of them: text stays on
 screen for seconds, and a frame takes most of a second.
 
-    frame of a slide -> TextLine("Photosynthesis", quad_px=(62, 40, 411, 40, ...), confidence=0.99, order=0, frame=0, ...)
+    frame of a slide -> TextLine("Photosynthesis", quad_px=(28, 18, 314, 18, ...), confidence=0.99, order=0, ...)
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ Rgb = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 _TALL = 1.5  # RapidOCR turns a crop by a quarter where it is this much higher than wide
-_UPSIDE_DOWN = 0.9
+_DOUBTFUL, _SURER = 0.8, 0.1
+_NO_LIMIT_PX = 1 << 16
 _DIGITS = 2
 
 
@@ -186,23 +187,24 @@ def _framed(rgb: Rgb, scale: float) -> Rgb:
 
 
 class RapidLines:
-    """RapidOCR on one thread, without its own scaling. Not for several threads at once."""
+    """RapidOCR on one thread, without its own scaling and its direction model. Not for several threads at once.
+
+    That model turned a good line upside down (a formula on a slide). Here a line is read as it stands, and the other
+    way up only where that gave little confidence; the clearly surer reading counts.
+    """
 
     def __init__(self) -> None:
         import cv2
         from rapidocr import RapidOCR
 
         cv2.setNumThreads(1)
-        cv2.setRNGSeed(0)
         _require_packaged()
         self._rapid: Any = RapidOCR(
             params={
                 "Global.log_level": "error",
-                "Global.text_score": 0.0,
-                "Global.use_preprocess_img": False,
                 "Global.use_vertical_padding": False,
                 "Det.limit_type": "max",
-                "Det.limit_side_len": 4096,
+                "Det.limit_side_len": _NO_LIMIT_PX,
                 "Rec.rec_batch_num": 1,
                 "EngineConfig.onnxruntime.intra_op_num_threads": 1,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
@@ -212,28 +214,37 @@ class RapidLines:
 
     def lines(self, bgr: Rgb) -> list[Line]:
         """Lines of one picture; none where nothing is found."""
-        boxes, turned, read = self._rapid.run_ocr_steps(bgr, {"preprocess": {"ratio_h": 1.0, "ratio_w": 1.0}})[:3]
-        if boxes.boxes is None or read.txts is None:
+        from rapidocr.main import RapidOCRError
+
+        try:
+            crops, found = self._rapid.detect_and_crop(bgr, {})
+        except RapidOCRError:  # its way to say that there is no text
             return []
-        found = zip(boxes.boxes, turned.cls_res, read.txts, read.scores, strict=True)
-        return [
-            Line(text, _from_own_top_left(np.asarray(box, np.float64), *label), float(score))
-            for box, label, text, score in found
-            if text.strip()
-        ]
+        read = [self._line(crop, np.asarray(box, np.float64)) for crop, box in zip(crops, found.boxes, strict=True)]
+        return [line for line in read if line.text.strip()]
+
+    def _line(self, crop: Rgb, quad: Floats) -> Line:
+        text, confidence = self._text(crop)
+        steps = 1 if _is_turned(quad) else 0
+        if confidence < _DOUBTFUL:
+            other, other_confidence = self._text(np.ascontiguousarray(crop[::-1, ::-1]))
+            if other_confidence > confidence + _SURER:
+                text, confidence, steps = other, other_confidence, steps + 2
+        return Line(text, np.roll(quad, -steps, axis=0), confidence)
+
+    def _text(self, crop: Rgb) -> tuple[str, float]:
+        read = self._rapid.recognize_txt([crop])
+        return read.txts[0], float(read.scores[0])
 
 
-def _from_own_top_left(quad: Floats, label: str, certainty: float) -> Floats:
-    """The quad, clockwise from the picture's top left, begun at the line's top left as the engine turned it."""
-    wide = max(np.linalg.norm(quad[0] - quad[1]), np.linalg.norm(quad[2] - quad[3]))
-    high = max(np.linalg.norm(quad[0] - quad[3]), np.linalg.norm(quad[1] - quad[2]))
-    steps = 1 if int(high) >= _TALL * int(wide) else 0
-    if "180" in label and certainty > _UPSIDE_DOWN:
-        steps += 2
-    return np.roll(quad, -steps, axis=0)
+def _is_turned(quad: Floats) -> bool:
+    """True where RapidOCR turned the crop by a quarter to the left: its top left is then the quad's top right."""
+    wide = int(max(np.linalg.norm(quad[0] - quad[1]), np.linalg.norm(quad[2] - quad[3])))
+    high = int(max(np.linalg.norm(quad[0] - quad[3]), np.linalg.norm(quad[1] - quad[2])))
+    return high >= _TALL * wide
 
 
-_MODELS = ("PP-OCRv6_det_small.onnx", "ch_ppocr_mobile_v2.0_cls_mobile.onnx", "PP-OCRv6_rec_small.onnx")
+_MODELS = ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx")
 
 
 def _require_packaged() -> None:

@@ -1,6 +1,6 @@
 """From raw tracks to what is published: broken ones stitched, flicker dropped, short gaps bridged, confidence stated.
 
-    tracks of a red circle 0.0-1.2 s and 1.5-3.0 s, same colour, on one line  ->  one Path 0.0-3.0 s, seen in 90 %
+tracks of a red circle 0.0-1.2 s and 1.5-3.0 s, same colour, on one line  ->  one Path 0.0-3.0 s, seen in 90 %
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _STITCH_LOG_AREA = 0.8
 class Path:
     """A thing over the observed frames `first` .. `first + len(boxes) - 1`: boxes float64 [n, 4] in analysis pixels.
 
-    `colour` CIE L*a*b* with `spread` (median distance of its pixels from it); `shape` [32, 32] share of views in which a
-    cell of the thing's box was filled, None where it was never seen whole and alone; `area_px` its median area.
+    `colour` CIE L*a*b* with `spread` (median distance of its pixels from it); `shape` [32, 32] share of views in which
+    a cell of the thing's box was filled, None where it was never seen whole and alone; `area_px` its median area.
     """
 
     first: int
@@ -34,7 +34,9 @@ class Path:
     area_px: float
 
 
-def kept(tracks: list[Track], times: list[float], size: Floats, rules: FollowRules) -> tuple[list[Path], dict[str, int]]:
+def kept(
+    tracks: list[Track], times: list[float], size: Floats, rules: FollowRules
+) -> tuple[list[Path], dict[str, int]]:
     """Tracks worth publishing by first frame, and how many were dropped for which reason."""
     dropped: dict[str, int] = {}
     paths = []
@@ -94,7 +96,7 @@ def _stitch_cost(a: Track, b: Track, times: list[float], size: Floats, rules: Fo
     reach_px = 2 * rules.gate_px * scale + float(np.hypot(*(end.box[2:] - end.box[:2])))
     if colour > _STITCH_COLOUR or grown > _STITCH_LOG_AREA or far_px > reach_px:
         return None
-    return colour / _STITCH_COLOUR + grown + far_px / reach_px + gap_s
+    return float(colour / _STITCH_COLOUR + grown + far_px / reach_px + gap_s)
 
 
 def _touches(box: Floats, size: Floats) -> bool:
@@ -128,6 +130,8 @@ def _fault(track: Track, others: list[Track], times: list[float], size: Floats, 
         return "too_small"
     if shifted < rules.min_shift_px * scale:
         return "does_not_move"
+    if all(_touches(box, size) for box in boxes):
+        return "never_whole"
     if len(seen) < rules.min_seen_share * (seen[-1].frame - seen[0].frame + 1):
         return "flickers"
     if _jumps(seen, size) > rules.most_jump:
@@ -138,7 +142,7 @@ def _fault(track: Track, others: list[Track], times: list[float], size: Floats, 
 
 
 def _jumps(seen: list[Sighting], size: Floats) -> float:
-    """90th percentile of the change of log area between neighbouring sightings, not cut by the border where possible."""
+    """90th percentile of the change of log area between neighbouring sightings; uncut by the border if possible."""
     boxes = np.stack([s.box for s in seen])
     area = np.log((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
     free = np.array([not _touches(box, size) for box in boxes])
@@ -191,14 +195,14 @@ def _bridged(seen: list[Sighting], at_s: Floats) -> Floats:
 
 
 def _confidence(seen: list[Sighting], times: list[float], pops: int) -> float:
-    """In [0, 1]: geometric mean of length, contrast, share of frames seen, cost of association, steadiness of size, and of
-    whether it came and went over the border.
+    """In [0, 1]: geometric mean of length, contrast, share of frames seen, cost of association, steadiness of size, and
+    of whether it came and went over the border.
 
     An order, not a probability: nobody has calibrated it.
     """
     area = np.log([s.area_px for s in seen if not s.shared] or [1.0])
     jumps = float(np.median(np.abs(np.diff(area)))) if len(area) > 1 else 0.0
-    parts = [
+    parts: list[float] = [
         1 - np.exp(-(times[seen[-1].frame] - times[seen[0].frame]) / 0.4),
         min(1.0, float(np.median([s.contrast for s in seen])) / _FULL_CONTRAST_GREY),
         len(seen) / (seen[-1].frame - seen[0].frame + 1),

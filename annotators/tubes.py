@@ -1,7 +1,7 @@
 """Tubes by rules: what moves before a camera that stands still, with a box in every observed frame.
 
-A clip is decoded once, in a child process; the change map for the second localiser comes from the same decode. Where the
-camera or everything moves, there are no tubes, and `tubes_note` says why: a false tube is worse than none.
+A clip is decoded once, in a child process; the change map for the second localiser comes from the same decode. Where
+the camera or everything moves, there are no tubes, and `tubes_note` says why: a false tube is worse than none.
 
     clip of 3 s, a red square crosses  ->  tubes=(Tube(phrase="the red square", 40 boxes, ...),), tubes_note=""
 """
@@ -47,8 +47,9 @@ _SLACK_S = 1e-3
 @dataclass(frozen=True, slots=True)
 class TubeRules:
     """`short_side_px` of analysis frames, less where a clip's frames would not fit into `frames_mb`; frames less than
-    1 / `most_fps` after the last observed one are passed over. Above `busy_share` of a frame differing there is nothing to
-    follow in it; above `busy_frames` of such frames, or `busy_blobs` blobs in the median frame, in none of the clip."""
+    1 / `most_fps` after the last observed one are passed over. Where more than `busy_share` of a frame differs there is
+    nothing to follow in it; above a share `busy_frames` of such frames, or `busy_blobs` blobs in the median frame, in
+    none of the clip."""
 
     short_side_px: int = 240
     least_short_side_px: int = 96
@@ -72,7 +73,7 @@ class Followed:
 
 @dataclass(frozen=True)
 class FollowTubes:
-    """Adds the tubes of a clip, its change map, how its decode went, and why there are no tubes where there are none."""
+    """Adds the tubes of a clip, its change map, how its decode went, and why there are no tubes if there are none."""
 
     rules: TubeRules = field(default_factory=TubeRules)
     seed: int = 0
@@ -118,8 +119,8 @@ def followed(path: str, span: Span | None, num_frames: int, key: str, rules: Tub
 class Eyes:
     """Consumer of a decode: keeps the clip's analysis frames, at most `frames_mb` of them, and feeds the change map.
 
-    The background needs the whole clip before the first blob can be found; keeping small frames costs less than decoding
-    twice.
+    The background needs the whole clip before the first blob can be found; keeping small frames costs less than
+    decoding twice.
     """
 
     def __init__(self, num_frames: int, rules: TubeRules) -> None:

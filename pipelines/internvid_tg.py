@@ -1,18 +1,35 @@
-"""Temporally grounded events: when does it happen, what happens then, everything in order, and what does not happen.
+"""Temporally grounded events: when does it happen, what happens then, everything in order, what does not happen.
 
-After InternVid-TG (DisTime, Zeng et al. 2025): events, several localisers, one accepted interval, templates. Here
-every proposal is kept, acceptance needs agreement, and the first form's events are read by rules from motion.
+After InternVid-TG (DisTime, Zeng et al. 2025): events, several localisers, one accepted interval, templates. Here every
+proposal is kept, acceptance needs agreement, and the first form's events are read by rules from motion.
 """
 
 from __future__ import annotations
 
-from reelmill.pipelines import clips, events
+from reelmill.pipelines import clips, events, media
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.grounding import SAMPLES, CompileGrounding
 from reelmill.pipelines.sources.rows import Rows
+from reelmill.schemas.errors import BadInput
 
 
-def recipe() -> Recipe:
-    """One row per video clip, exploded into samples."""
+def recipe(evidence: str = "rules") -> Recipe:
+    """One row per video clip, exploded into samples. `evidence` is rules, or truth for rendered scenes."""
+    if evidence == "truth":
+        return _from_truth()
+    if evidence != "rules":
+        raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules or truth")
     source = Rows(clips.recipe(), joined=(events.recipe(),), only="video")
     return Recipe(name="internvid_tg", version="1", source=source, steps=(CompileGrounding(),), explode=SAMPLES)
+
+
+def _from_truth() -> Recipe:
+    from reelmill.annotators.cut import CLIPS
+    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents
+
+    cut = Recipe(
+        name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS
+    )
+    true = Recipe(name="events_truth", version="1", source=Rows(cut), steps=(TrueEvents(),), explode=EVENTS)
+    source = Rows(cut, joined=(true,), only="video")
+    return Recipe(name="internvid_tg_truth", version="1", source=source, steps=(CompileGrounding(),), explode=SAMPLES)

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row, step_name
-from reelmill.pipelines._checks import normalised, occurs
+from reelmill.pipelines._checks import normalised
 from reelmill.pipelines._phrasing import (
     Label,
     Material,
@@ -166,7 +166,7 @@ def _material(step: CompileTranscription, row: dict[str, Any]) -> Material:
 class Page:
     """One shown frame and its lines in reading order, their text already harmless. Lines without any are left out.
 
-    A frame may be stored smaller than its medium is shown; lines are in pixels of the stored frame, `boxes` in pixels of
+    A frame may be stored smaller than its medium is shown: lines are in pixels of the stored frame, `boxes` in those of
     the medium, whose size a sample carries. `share` is the area of the boxes over that of the medium.
     """
 
@@ -228,9 +228,9 @@ def different(pages: Sequence[Page], same_text: float) -> list[Page]:
 
 
 def _likeness(one: Page, other: Page) -> float:
-    """1 for a text that stands whole within the other (a sign half out of view), else the ratio of `difflib`."""
+    """1 for a text that is part of the other (a sign half out of view), else the ratio of `difflib`."""
     first, second = normalised(one.text), normalised(other.text)
-    if first == second or occurs(other.text, one.text):
+    if first in second:
         return 1.0
     return difflib.SequenceMatcher(None, first, second, autojunk=False).ratio()
 

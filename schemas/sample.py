@@ -19,7 +19,9 @@ class Role(enum.StrEnum):
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One utterance. `<time>` in `text` stands for one interval: the next (start, end) pair of `src_s` in a question or
-    of `tgt_s` in an answer, seconds of the clip (the src/tgt form of E.T. Instruct). `boxes` are in shown pixels."""
+    of `tgt_s` in an answer, seconds of the clip (the src/tgt form of E.T. Instruct). `<box>` stands for the next of
+    `boxes`, in pixels of the medium as shown (the sample's `media` has its size); a text without any `<box>` may still
+    have boxes: where the things are that it speaks of, in order."""
 
     role: Role
     text: str

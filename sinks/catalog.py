@@ -38,7 +38,7 @@ _FETCH = 10_000
 
 
 def build(root: Path, files: dict[str, list[str]], record: dict[str, Any]) -> dict[str, str]:
-    """Write the catalog of a pack from its Parquet files (kind -> names under `root`); returns the tables' logical hashes.
+    """Write the catalog of a pack from its Parquet files (kind -> names in `root`); returns the logical hashes.
 
     `record` (facts of the run) becomes the table `record` and is outside what is promised equal.
     """

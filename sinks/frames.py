@@ -87,7 +87,7 @@ class StoredFrames:
         return self._checked(ref.dataset, ref.key, found)
 
     def of(self, dataset: str, key: str) -> list[FrameRef]:
-        """References to every frame that a row or child of `dataset` (a label) shows or refers to; empty without any."""
+        """References to every frame that a row or child of `dataset` (a label) shows or refers to, if any."""
         shown = self._dataset(dataset)
         if shown is None:
             return []

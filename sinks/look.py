@@ -38,7 +38,7 @@ def bar(duration_s: float, spans: Sequence[Span], width: int = WIDTH) -> str:
 
 
 def render(dataset: Dataset, n: int = 5) -> RenderableType:
-    """The first `n` accepted samples, then the rejects by reason. Raises BadInput on a dataset that holds no samples."""
+    """The first `n` accepted samples, then the rejects by reason. Raises BadInput on a dataset without samples."""
     accepted = accepted_children(dataset)
     errors = Text("\n".join(label_errors(dataset).lines), style="yellow")
     head = Text(f"{dataset.label}: {accepted.num_rows} accepted samples", style="bold")
@@ -58,7 +58,7 @@ def _panel(sample: Sample) -> Panel:
         if turn.boxes:
             lines.append(f"        {len(turn.boxes)} boxes\n", style="dim")
     lines.append(_facts(sample), style="dim")
-    return Panel(lines, title=Text(f"{sample.task}  {sample.key}"), title_align="left", box=box.ROUNDED)
+    return Panel(lines, title=Text(f"{_safe(sample.task)}  {sample.key}"), title_align="left", box=box.ROUNDED)
 
 
 def _facts(sample: Sample) -> str:

@@ -84,7 +84,7 @@ class Packed:
     def __str__(self) -> str:
         held = ", ".join(f"{n} {split}" for split, n in sorted(self.samples.items())) or "no samples"
         done = "up to date" if self.up_to_date else f"packed in {self.seconds:.1f} s"
-        return f"{self.dataset}: {done}; {held} in {self.shards} shards, {self.bytes / 1e6:.1f} MB"
+        return f"{done}; {held} in {self.shards} shards, {self.bytes / 1e6:.1f} MB"
 
 
 def chosen(media: str) -> Media:

@@ -74,15 +74,10 @@ def verify(dataset: Dataset) -> Verified:
     """Recount and check a dataset and, where it is packed, its pack. Raises NotFound on one that was never begun."""
     _ = dataset.identity
     read = _Read()
-    try:
-        commits = [dataset.winners.commits[name] for name in sorted(dataset.winners.commits)]
-    except (ValueError, KeyError, TypeError) as trouble:
-        read.findings.append(
-            error("commits", "readable JSON", f"{type(trouble).__name__}: {trouble}", "corrupt_commit")
-        )
+    if not _readable(dataset, read):
         return Verified(dataset.label, dict(read.counts), tuple(read.findings))
-    for commit in commits:
-        _check_commit(dataset, commit, read)
+    for name in sorted(dataset.winners.commits):
+        _check_commit(dataset, dataset.winners.commits[name], read)
     _check_counts(dataset, read)
     _check_samples(dataset, read)
     if verify_pack.is_packed(dataset):
@@ -92,6 +87,27 @@ def verify(dataset: Dataset) -> Verified:
 
 
 # ---- ledger ---------------------------------------------------------------------------------------------------------
+
+
+def _readable(dataset: Dataset, read: _Read) -> bool:
+    """Whether the ledger's records can be read; where not, each one that cannot is a finding."""
+    try:
+        names = dataset.ledger.valid_commit_names()
+    except ReelmillError as trouble:
+        read.findings.append(error(trouble.what, "a readable ledger", trouble.seen, "ledger"))
+        return False
+    for name in names:
+        try:
+            dataset.ledger.read_commit(name)
+        except (ReelmillError, FileNotFoundError) as trouble:
+            seen = trouble.seen if isinstance(trouble, ReelmillError) else "no such object"
+            read.findings.append(error(f"commits/{name}.json", "a readable commit", seen, "corrupt_commit"))
+    if not read.findings:
+        try:
+            _ = dataset.winners
+        except ReelmillError as trouble:  # the snapshot or a void
+            read.findings.append(error(trouble.what, "a readable ledger", trouble.seen, "ledger"))
+    return not read.findings
 
 
 def _check_commit(dataset: Dataset, commit: Commit, read: _Read) -> None:

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
+from reelmill.schemas.media import FrameRef
+from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.sample import Sample
 from reelmill.schemas.verdict import State
 from reelmill.sinks.dataset import Dataset, Store
@@ -58,8 +60,9 @@ def samples(table: pa.Table) -> Iterator[Sample]:
 def lineage(store: Store, dataset: Dataset, accepted: pa.Table) -> list[Dataset]:
     """Datasets that the samples rest on, sources first, as their provenance and frames name them; without its own."""
     labels: dict[str, None] = {}
-    for column in ("provenance", "frames"):
-        if column in accepted.column_names and accepted.num_rows:
+    for column, hint in (("provenance", Provenance), ("frames", FrameRef)):
+        # a dataset that stores frames has another `frames` column, and rests on nothing that it names
+        if column in accepted.column_names and accepted[column].type == arrow.type_of(tuple[hint, ...]):  # type: ignore[valid-type]
             items = pc.list_flatten(accepted[column])
             labels |= dict.fromkeys(pc.unique(pc.struct_field(items, "dataset")).to_pylist())
     found = [store.dataset(*label.partition("@")[::2]) for label in labels if label and label != dataset.label]

@@ -100,7 +100,8 @@ def opened(path: str) -> Iterator[Any]:
     try:
         if local.stat().st_size == 0:
             raise Unusable("empty_file", "0 bytes")
-        container = av.open(f"file:{local}", container_options=_ONLY)
+        # Titles in Latin-1 are common, and nothing here reads them.
+        container = av.open(f"file:{local}", container_options=_ONLY, metadata_errors="replace")
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise Unusable("unreadable", error.strerror or str(error)) from error
     except av.error.FFmpegError as error:
@@ -136,7 +137,12 @@ def choose_stream(container: Any) -> Any:
         sound = len(container.streams.audio)
         seen = f"{sound} audio streams, {len(attached)} attached pictures, 0 video streams"
         raise Unusable("audio_only" if sound else "no_video_stream", seen)
-    return max(streams, key=lambda s: (bool(s.disposition & s.disposition.default), s.width * s.height, -s.index))
+    return max(streams, key=lambda s: (bool(s.disposition & s.disposition.default), _area(s), -s.index))
+
+
+def _area(stream: Any) -> int:
+    """Pixels by the header; 0 for a codec that FFmpeg does not know."""
+    return int(stream.codec_context.width * stream.codec_context.height) if stream.codec_context else 0
 
 
 def check_readable(path: str, stream: Any, limits: Limits) -> None:
@@ -146,8 +152,7 @@ def check_readable(path: str, stream: Any, limits: Limits) -> None:
         raise Unusable("encrypted", f"Common Encryption, scheme {scheme}; the key is not ours")
     if stream.codec_context is None:
         raise Unusable("unknown_codec", f"stream {stream.index} names a codec that this FFmpeg does not know")
-    if stream.width and stream.height:
-        check_size(stream.width, stream.height, limits)
+    check_size(stream.codec_context.width, stream.codec_context.height, limits)
 
 
 def read_header(path: str, limits: Limits) -> Header:

@@ -104,7 +104,7 @@ class OpenAIEngine:
 
 
 @dataclass(eq=False)
-class _Trouble(Exception):  # noqa: N818 - caught a few lines below, never seen outside
+class _Trouble(Exception):
     """One attempt failed. `again` says whether another may fare better, `down` whether no request can be answered."""
 
     what: str

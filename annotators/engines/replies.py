@@ -158,7 +158,7 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Recorded replies, one JSON object per line: `request` (its digest), `text`, and perhaps the other fields of Reply.
+    """Recorded replies, a JSON object per line: `request` (its digest), `text`, and perhaps other fields of Reply.
 
     What was not recorded is an error of that request alone. The file's digest is the revision, so another recording is
     another model.

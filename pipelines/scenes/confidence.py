@@ -42,10 +42,12 @@ class Rate:
     def _wilson(self, side: int) -> float | None:
         if not self.count:
             return None
+        if self.hits == (0 if side < 0 else self.count):
+            return float(side > 0)  # exactly, where rounding would leave 0.9999999999999999
         n, p = self.count, self.hits / self.count
         middle = p + _Z**2 / (2 * n)
         spread = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-        return min(1.0, max(0.0, (middle + side * spread) / (1 + _Z**2 / n)))
+        return (middle + side * spread) / (1 + _Z**2 / n)
 
 
 @dataclass(frozen=True, slots=True)

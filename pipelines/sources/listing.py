@@ -37,6 +37,7 @@ LICENCE_COLUMNS = ("licence", "license")
 _BLOCK = 1 << 20
 _SPDX = "SPDX-License-Identifier:"
 _SIDECAR = ".license"
+_BESIDE = (_SIDECAR, ".truth.json")  # files about a medium, which are no media themselves
 # A file may change again within one tick of its clock and keep its stamp: one as young as this is not remembered.
 _SETTLED_NS = 2_000_000_000
 
@@ -158,7 +159,7 @@ def _folder(top: Path, left_out: list[str]) -> list[_Named]:
 
 
 def _sort_out(path: Path, found: list[_Named], waiting: list[Path], left_out: list[str]) -> None:
-    if path.name.startswith(".") or path.name.endswith(_SIDECAR):
+    if path.name.startswith(".") or path.name.endswith(_BESIDE):
         left_out.append(str(path))
     elif path.is_dir():
         waiting.append(path)
@@ -203,7 +204,7 @@ def _remote(place: str) -> list[_Named]:
 
 def _hidden(below: str) -> bool:
     parts = below.strip("/").split("/")
-    return any(p.startswith(".") for p in parts) or below.endswith(_SIDECAR)
+    return any(p.startswith(".") for p in parts) or below.endswith(_BESIDE)
 
 
 def _files_of(uri: str) -> tuple[Any, str]:

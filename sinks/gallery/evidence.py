@@ -41,7 +41,7 @@ class Evidence:
         for tube in self.tubes.get(clip, ()):
             if subjects and tube["tube_id"] not in subjects:
                 continue
-            near = min(range(len(tube["at_s"])), key=lambda i, times=tube["at_s"]: abs(times[i] - at_s), default=None)
-            if near is not None and abs(tube["at_s"][near] - at_s) <= _NEAR_S:
+            away_s, near = min((abs(t - at_s), i) for i, t in enumerate(tube["at_s"]))
+            if away_s <= _NEAR_S:
                 found.append((tube["phrase"], Box(**tube["boxes"][near])))
         return found

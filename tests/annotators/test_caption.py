@@ -91,7 +91,9 @@ def test_a_wrong_shape_is_repaired_once():
     assert json.dumps('{"captoin": "Oops </s>"}') in asked[1].prompt
 
 
-@pytest.mark.parametrize("text", ["A red circle.", '{"caption": ""}', '{"caption": 3}', '{"caption": "abc", "x": 1}', ""])
+@pytest.mark.parametrize(
+    "text", ["A red circle.", '{"caption": ""}', '{"caption": 3}', '{"caption": "abc", "x": 1}', ""]
+)
 def test_what_cannot_be_repaired_is_refused_with_its_raw_text(text):
     (out,), asked = run(lambda a, n: Act(body=completion(text)), row("k"))
     assert out["caption"] is None

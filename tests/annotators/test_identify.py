@@ -182,6 +182,12 @@ def test_hostile_names_are_only_names(step, tmp_path, monkeypatch):
     assert not (tmp_path / "pwned").exists()
 
 
+def test_a_title_that_is_not_utf8_does_not_matter(step, tmp_path):
+    path = video(tmp_path / "v.mp4", 1, "-metadata", "title=cafeteria")
+    path.write_bytes(path.read_bytes().replace(b"cafeteria", b"caf\xe9teria"))
+    assert answer(step, path)["kind"] == "video"
+
+
 def test_a_row_with_a_problem_is_rejected_with_it(step, tmp_path):
     path = tmp_path / "x.mp4"
     path.write_bytes(b"x")

@@ -1,12 +1,12 @@
-"""A small program that fills a dataset through the ledger alone, made to be killed; and what it must come to, worked out
-apart from the ledger.
+"""A small program that fills a dataset through the ledger alone, made to be killed; and what it must come to, worked
+out apart from the ledger.
 
     python _writer.py FOLDER NUM_KEYS SEED [--group 4] [--wait 0] [--worker TOKEN | --void | --collect]
 
-`FOLDER` is a `{store}/{name}/{version}`. A driver says `working` once it holds the lease. `--worker TOKEN` has no lease of
-its own: it commits groups for a driver that may be dead, as workers on a cluster do. `--void` sends every third key back
-to pending, `--collect` frees garbage. The last line of an undisturbed end is JSON: points reached, bytes freed. Errors
-end it as the command line does: one line, and the error's exit code.
+`FOLDER` is a `{store}/{name}/{version}`. A driver says `working` once it holds the lease. `--worker TOKEN` has no lease
+of its own: it commits groups for a driver that may be dead, as workers on a cluster do. `--void` sends every third key
+back to pending, `--collect` frees garbage. The last line of an undisturbed end is JSON: points reached, bytes freed.
+Errors end it as the command line does: one line, and the error's exit code.
 
     python _writer.py --nursery SOCKET
 

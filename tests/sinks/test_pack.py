@@ -306,7 +306,7 @@ def test_clip_packs_hold_the_cut_and_give_the_same_bytes_twice(tmp_path: Path, f
 def test_a_clip_pack_without_its_source_says_so(tmp_path: Path, film: Path) -> None:
     store, view = published.stocked(tmp_path, sources=1)
 
-    with pytest.raises(NotFound, match="film 0.mp4"):
+    with pytest.raises(NotFound, match=r"film 0\.mp4"):
         pack(store, view, media="clip")
 
 

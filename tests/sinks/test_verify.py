@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import tarfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 import published
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,7 +22,10 @@ from reelmill.schemas.media import FrameRef
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.tube import Box
 from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.ledger import parquet_bytes
 from reelmill.sinks.pack import pack
+from reelmill.sinks.packed import PackedSample
+from reelmill.sinks.records import record_bytes
 from reelmill.sinks.verify import Verified, sample_findings, verify
 
 
@@ -91,22 +96,28 @@ def test_a_deleted_part_is_named_and_the_counts_no_longer_agree(store: Store) ->
     assert any(f.where == f"parts/{gone.name}" and f.seen == "no such object" for f in verified.findings)
 
 
+def replace_part(dataset: Dataset, path: Path, data: bytes) -> Path:
+    """Put other bytes in a part's place and make its commit agree, as a bug of ours would."""
+    suffix, name = path.suffix[1:], path.name.split(".")[0]
+    digest = hashlib.sha256(data).hexdigest()
+    commit = dataset.folder / "commits" / f"{name}.json"
+    said = json.loads(commit.read_text())
+    said["files"][suffix] = {"size": len(data), "sha256": digest}
+    del said["sha256"]
+    commit.write_bytes(record_bytes(said))
+    path.unlink()
+    place = path.with_name(f"{name}.{digest[:16]}.{suffix}")
+    place.write_bytes(data)
+    return place
+
+
 def rewrite(
     dataset: Dataset, suffix: str, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]
 ) -> None:
-    """Write the first part of a kind anew and correct its commit's sha256, as a bug of ours would."""
-    import hashlib
-
+    """Write the first part of a kind anew with changed rows."""
     path = parts(dataset, suffix)[0]
     table = pq.read_table(path)
-    pq.write_table(type(table).from_pylist(change(table.to_pylist()), schema=table.schema), path)
-    commit = dataset.folder / "commits" / f"{path.stem}.json"
-    said = json.loads(commit.read_text())
-    said["files"][suffix] = {
-        "size": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
-    commit.write_text(json.dumps(said))
+    replace_part(dataset, path, parquet_bytes(pa.Table.from_pylist(change(table.to_pylist()), schema=table.schema)))
 
 
 def test_a_doubled_row_is_named(store: Store) -> None:
@@ -137,7 +148,7 @@ def test_a_child_of_nobody_is_named(store: Store) -> None:
     rewrite(view, "children", lambda rows: [{**rows[0], "parent_key": "z" * 26}, *rows[1:]])
 
     found = [f for f in verify(view).findings if f.kind == "parent_link"]
-    assert ["parent " + "z" * 26] == [f.seen for f in found]
+    assert [f.seen for f in found] == ["parent " + "z" * 26]
 
 
 def test_a_row_whose_state_differs_from_its_commit_is_named(store: Store) -> None:
@@ -149,15 +160,9 @@ def test_a_row_whose_state_differs_from_its_commit_is_named(store: Store) -> Non
 
 
 def test_a_part_of_another_schema_is_named(store: Store) -> None:
-    import hashlib
-
     view = store.find("grounding-t")
     path = parts(view, "children")[1]
-    pq.write_table(pq.read_table(path).drop_columns(["task"]), path)
-    commit = view.folder / "commits" / f"{path.stem}.json"
-    said = json.loads(commit.read_text())
-    said["files"]["children"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    commit.write_text(json.dumps(said))
+    path = replace_part(view, path, parquet_bytes(pq.read_table(path).drop_columns(["task"])))
 
     found = [f for f in verify(view).findings if f.kind == "schema"]
     assert [f.where for f in found] == [f"parts/{path.name}"]
@@ -342,8 +347,6 @@ def test_a_pack_behind_its_ledger_is_a_warning(store: Store, packed: Dataset) ->
 
 
 def test_documents_are_typed(packed: Dataset) -> None:
-    from reelmill.sinks.packed import PackedSample
-
     with tarfile.open(shard(packed)) as tar:
         member = next(m for m in tar if m.name.endswith(".json"))
         stream = tar.extractfile(member)

@@ -201,6 +201,10 @@ def test_a_protected_track_is_encrypted_but_the_word_alone_is_not(tmp_path, vide
     with pytest.raises(Unusable) as refused:
         read_header(str(path), Limits())
     assert refused.value.reason == "encrypted"
+    path.write_bytes(data[:at] + b"zzzz" + data[at + 4 :])
+    with pytest.raises(Unusable) as refused:
+        read_header(str(path), Limits())
+    assert refused.value.reason == "unknown_codec"
     path.write_bytes(data + b"\x00\x00\x00\x10freeencvschm")
     assert read_header(str(path), Limits()).coded_width_px == 128
 

@@ -51,8 +51,7 @@ def test_tubes_stand_where_pixels_differ_and_nowhere_else() -> None:
     for clip in [c for c in CLIPS if len(c.tubes) == 1]:
         tube = alone(clip)
         boxes = dict(zip(tube.at_s, tube.boxes, strict=True))
-        for k, at_s in enumerate(clip.at_s):
-            mask = seen(clip)[k]
+        for mask, at_s in zip(seen(clip), clip.at_s, strict=True):
             assert mask.any() == (at_s in boxes)
             if at_s in boxes:
                 rows, columns = np.nonzero(mask)

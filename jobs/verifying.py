@@ -1,0 +1,190 @@
+"""`verify`: recount a dataset from its bytes, and with `--truth` measure its labels against the scenes' exact truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from reelmill.jobs.inspecting import opened
+from reelmill.pipelines._checks import check_grounding, check_transcription
+from reelmill.pipelines.scenes.evidence import in_clip
+from reelmill.pipelines.scenes.render import load_truth
+from reelmill.pipelines.scenes.score import Figure, Predicted, score
+from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
+from reelmill.schemas import arrow
+from reelmill.schemas.errors import BadInput
+from reelmill.schemas.event import Event
+from reelmill.schemas.media import MediaRef
+from reelmill.schemas.sample import Sample
+from reelmill.schemas.span import Span
+from reelmill.schemas.text import TextLine
+from reelmill.schemas.tube import Tube
+from reelmill.sinks.card import LabelErrors, label_errors, note_label_errors
+from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.verify import verify as verify_bytes
+
+SLACKS_S = (1e-6, 0.1, 0.5)
+FIGURES = "label_figures.json"
+
+
+def verify(store: Path, label: str, *, truth: bool) -> int:
+    """Print what was recounted and every finding; returns 1 where something is broken, else 0."""
+    dataset = opened(store).find(label)
+    console = Console()
+    found = verify_bytes(dataset)
+    console.print(str(found), highlight=False, markup=False)
+    for finding in found.findings:
+        console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
+    if truth:
+        console.print(truth_table(store, label))
+    return 0 if found.ok else 1
+
+
+def truth_table(store: Path, label: str) -> Table:
+    """Measure, keep the figures beside the dataset and on its card, and give them as a table.
+
+    Raises BadInput where none of the dataset's media was rendered here.
+    """
+    dataset = opened(store).find(label)
+    figures = measure(Store(store.absolute()), dataset)
+    dataset.ledger.objects.put(FIGURES, json.dumps([dataclasses.asdict(f) for f in figures]).encode())
+    note_label_errors(dataset, LabelErrors(_sentence(figures), label_errors(dataset).audited))
+    table = Table("measured on rendered truth", "value", "95 % interval", "count")
+    for one in figures:
+        low, high = one.low, one.high
+        interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+        table.add_row(one.name, "undefined" if one.value is None else f"{one.value:.3f}", interval, str(one.count))
+    return table
+
+
+def measure(store: Store, dataset: Dataset) -> list[Figure]:
+    """Figures of the evidence that a view rests on, and of its own samples."""
+    beside = _Beside(store, dataset)
+    if not beside.truths:
+        raise BadInput(f"{dataset.label} has no truth", seen="no media with a .truth.json", do="render with `scenes`")
+    found = score(beside.truths, beside.predictions())
+    return [*found.rows(), *_sample_figures(dataset, beside)]
+
+
+def _sentence(figures: list[Figure]) -> str:
+    wanted = ("videos", "event precision", "event recall", f"samples right within {SLACKS_S[1]:g} s")
+    chosen = [f for f in figures if f.name in wanted or f.name.startswith("texts right")]
+    return "; ".join(f"{f.name} {'undefined' if f.value is None else f'{f.value:.3f}'} (n={f.count})" for f in chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    key: str
+    media: MediaRef
+
+
+class _Beside:
+    """The datasets of the same set of media: what was found for each rendered file, in the time of the file."""
+
+    def __init__(self, store: Store, dataset: Dataset) -> None:
+        recipe, _, slug = dataset.name.partition("-")
+        self.store, self.slug = store, slug
+        self.suffix = "_truth" if recipe.endswith("_truth") else ""
+        self.clips = {c.key: c for c in self._clips()}
+        self.truths: dict[str, SceneTruth] = {}
+        for clip in self.clips.values():
+            path = Path(clip.media.uri)
+            if clip.media.uri not in self.truths and sidecar(path).exists():
+                self.truths[clip.media.uri] = load_truth(path)
+
+    def table(self, recipe: str, *, children: bool) -> list[dict[str, Any]]:
+        """Rows (or accepted children) of a dataset of this set, none where it was never made."""
+        labels = [d for d in self.store.datasets() if d.name in (f"{recipe}{self.suffix}-{self.slug}",)]
+        if not labels:
+            return []
+        table = labels[-1].children() if children else labels[-1].rows()
+        return [r for r in table.to_pylist() if r["verdict"]["state"] == "accepted"]
+
+    def _clips(self) -> Iterator[_Clip]:
+        for row in self.table("clips", children=True):
+            yield _Clip(row["key"], arrow.typed(MediaRef, row["media"]))
+
+    def predictions(self) -> dict[str, Predicted]:
+        """Accepted evidence by file, in the time of the file."""
+        tubes, events, texts = self._tubes(), self._events(), self._texts()
+        shots: dict[str, list[Span]] = defaultdict(list)
+        for clip in self.clips.values():
+            if clip.media.span is not None:
+                shots[clip.media.uri].append(clip.media.span)
+        return {
+            uri: Predicted(
+                tuple(sorted(shots[uri], key=lambda s: s.start_s)),
+                tuple(tubes[uri]),
+                tuple(events[uri]),
+                tuple(texts[uri]),
+            )
+            for uri in self.truths
+        }
+
+    def _tubes(self) -> dict[str, list[Tube]]:
+        found: dict[str, list[Tube]] = defaultdict(list)
+        for row in self.table("tubes", children=False):
+            clip = self.clips[row["key"]]
+            start_s = clip.media.span.start_s if clip.media.span else 0.0
+            for tube in arrow.typed(tuple[Tube, ...], row["tubes"]):
+                times = tuple(t + start_s for t in tube.at_s)
+                found[clip.media.uri].append(dataclasses.replace(tube, at_s=times, end_s=tube.end_s + start_s))
+        return found
+
+    def _events(self) -> dict[str, list[Event]]:
+        found: dict[str, list[Event]] = defaultdict(list)
+        for row in self.table("events", children=True):
+            clip = self.clips[row["parent_key"]]
+            event: Event = arrow.typed(Event, {k: v for k, v in row.items() if k != "part"})
+            start_s = clip.media.span.start_s if clip.media.span else 0.0
+            found[clip.media.uri].append(dataclasses.replace(event, span=event.span.shifted(start_s)))
+        return found
+
+    def _texts(self) -> dict[str, list[TextLine]]:
+        found: dict[str, list[TextLine]] = defaultdict(list)
+        for row in self.table("text", children=False):
+            clip = self.clips[row["key"]]
+            start_s = clip.media.span.start_s if clip.media.span else 0.0
+            for line in arrow.typed(tuple[TextLine, ...], row["texts"]):
+                found[clip.media.uri].append(dataclasses.replace(line, at_s=line.at_s + start_s))
+        return found
+
+
+def _sample_figures(dataset: Dataset, beside: _Beside) -> list[Figure]:
+    children = dataset.children()
+    if "turns" not in children.column_names:
+        return []
+    right: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for row in children.drop_columns(["part"]).to_pylist():
+        sample: Sample = arrow.typed(Sample, row)
+        clip = beside.clips.get(sample.parent_key)
+        if sample.verdict.accepted and clip is not None and clip.media.uri in beside.truths:
+            for name, faults in _judged(sample, clip.media, beside.truths[clip.media.uri]):
+                total[name] += 1
+                right[name] += not faults
+    return [Figure(name, right[name] / total[name], None, None, total[name]) for name in sorted(total)]
+
+
+def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tuple[str, list[str]]]:
+    """Names of figures and the faults that a sample has in each."""
+    if sample.family == "ocr_rich":
+        at_s = sample.frames[0].at_s + (media.span.start_s if media.span else 0.0)
+        shot = [s for s in exact.shots if s.start_s <= at_s < s.end_s]
+        texts = [t for t in exact.texts if not shot or shot[0].start_s <= t.at_s < shot[0].end_s]
+        yield f"texts right: {sample.task}", check_transcription(sample, texts)
+    elif media.span is not None:
+        inside = (in_clip(e, media.span, media.duration_s) for e in exact.events)
+        events = [e for e in inside if e is not None]
+        for slack_s in SLACKS_S:
+            faults = check_grounding(sample, events, slack_s)
+            yield f"samples right within {slack_s:g} s", faults
+            yield f"samples right within {slack_s:g} s: {sample.task}", faults

@@ -1,0 +1,206 @@
+"""Reading rendered text: what, where, how sure, and which frames; the engine really runs."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from painted import texture
+from PIL import Image, ImageDraw, ImageFont
+
+from reelmill.annotators.annotator import Annotator, result_schema
+from reelmill.annotators.shown import jpeg
+from reelmill.annotators.text import TEXTS, ReadText, _cells, changed_frames, decoded
+from reelmill.schemas import arrow
+from reelmill.schemas.column import schema
+from reelmill.schemas.media import ShownFrame
+
+INK, PAPER = (20, 20, 60), (245, 245, 240)
+
+
+@pytest.fixture(scope="module")
+def step():
+    ready = ReadText()
+    ready.setup()
+    return ready
+
+
+def page(lines, size=(640, 240), ink=INK, paper=PAPER, letters=32):
+    """A picture with lines of text at given places, and their true boxes."""
+    image = Image.new("RGB", size, paper)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(letters)
+    boxes = []
+    for text, place in lines:
+        draw.text(place, text, fill=ink, font=font)
+        boxes.append(draw.textbbox(place, text, font=font))
+    return np.asarray(image), boxes
+
+
+SIGN, BOXES = page([("Platform 9 is closed", (40, 40)), ("Please use the bridge", (60, 120))])
+EMPTY = page([])[0]
+
+
+def row(pictures, key="k" * 26, every_s=0.5):
+    jpegs = [jpeg(p, 92) for p in pictures]
+    shown = [
+        ShownFrame(12 * i, every_s * i, p.shape[1], p.shape[0], "", 0, len(j))
+        for i, (p, j) in enumerate(zip(pictures, jpegs, strict=True))
+    ]
+    return {"key": key, "frames": arrow.plain(tuple(shown)), "jpegs": jpegs}
+
+
+def run(step, *rows):
+    table = step(pa.Table.from_pylist(list(rows), schema=schema(*step.needs)))
+    assert table.schema == result_schema(step.gives)
+    answers = table.to_pylist()
+    assert all(a["fault"] is None and a["verdict"] is None for a in answers), answers
+    return answers
+
+
+def texts_of(answer):
+    return arrow.typed(TEXTS.hint, answer["texts"])
+
+
+def iou(a, b):
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(0.0, width) * max(0.0, height)
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def box(line):
+    return (line.box.x0_px, line.box.y0_px, line.box.x1_px, line.box.y1_px)
+
+
+def test_it_is_an_annotator():
+    assert isinstance(ReadText(), Annotator)
+
+
+def test_lines_are_read_in_place_and_in_order(step):
+    (answer,) = run(step, row([SIGN]))
+    lines = texts_of(answer)
+    assert [x.text for x in lines] == ["Platform 9 is closed", "Please use the bridge"]
+    assert [x.order for x in lines] == [0, 1]
+    assert all(iou(box(x), true) > 0.5 for x, true in zip(lines, BOXES, strict=True))
+    assert all(x.confidence > 0.9 and x.method == "rules" for x in lines)
+    assert answer["text_engine"].startswith("rapidocr 3.")
+    assert "PP-OCRv6_rec_small" in answer["text_engine"]
+
+
+def test_light_on_dark_is_read_too(step):
+    negative, _ = page([("Night bus to Harbour Street", (30, 60))], ink=(240, 240, 120), paper=(10, 20, 30))
+    assert [x.text for x in texts_of(run(step, row([negative]))[0])] == ["Night bus to Harbour Street"]
+
+
+def test_a_small_picture_is_enlarged_and_boxes_stay_in_its_pixels(step):
+    small, boxes = page([("Exit 27", (14, 12))], size=(110, 44), letters=16)
+    (line,) = texts_of(run(step, row([small]))[0])
+    assert line.text == "Exit 27"
+    assert iou(box(line), boxes[0]) > 0.4
+
+
+@pytest.mark.parametrize("size", [(2400, 40), (40, 900), (16, 16)])
+def test_odd_shapes_are_borne(step, size):
+    width, height = size
+    quads = [x.quad_px for x in texts_of(run(step, row([np.full((height, width, 3), 200, np.uint8)]))[0])]
+    assert all(0 <= x <= width for q in quads for x in q[0::2])
+    assert all(0 <= y <= height for q in quads for y in q[1::2])
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_turned_picture_is_read_and_quads_begin_at_the_lines_own_top_left(step, quarters):
+    lines = texts_of(run(step, row([np.ascontiguousarray(np.rot90(SIGN, -quarters))]))[0])
+    assert [x.text for x in lines] == ["Platform 9 is closed", "Please use the bridge"]
+    along = np.array(lines[0].quad_px).reshape(4, 2)
+    direction = (along[1] - along[0]) / np.linalg.norm(along[1] - along[0])
+    angle = np.radians(90 * quarters)
+    assert direction == pytest.approx([np.cos(angle), np.sin(angle)], abs=0.1)
+
+
+def test_nothing_to_read_is_an_answer(step):
+    (answer,) = run(step, row([EMPTY]))
+    assert (answer["texts"], answer["text_frames"], answer["text_unsure"]) == ([], [0], 0)
+
+
+def test_a_row_without_frames_is_an_answer(step):
+    (answer,) = run(step, row([]))
+    assert (answer["texts"], answer["text_frames"]) == ([], [])
+
+
+def test_unsure_lines_are_dropped_and_counted(step):
+    strict = ReadText(min_confidence=1.1)
+    strict.setup()
+    (answer,) = run(strict, row([SIGN]))
+    assert (answer["texts"], answer["text_unsure"]) == ([], 2)
+
+
+def test_a_slide_is_read_when_it_comes_and_not_again(step):
+    other, _ = page([("Platform 9 is open again", (40, 40))])
+    (answer,) = run(step, row([SIGN, SIGN, SIGN, other, other, EMPTY]))
+    assert answer["text_frames"] == [0, 36, 60]
+    lines = texts_of(answer)
+    assert [(x.text, x.frame, x.at_s, x.order) for x in lines] == [
+        ("Platform 9 is closed", 0, 0.0, 0),
+        ("Please use the bridge", 0, 0.0, 1),
+        ("Platform 9 is open again", 36, 1.5, 0),
+    ]
+
+
+def test_a_subtitle_is_change_enough():
+    shot = np.asarray(Image.fromarray(texture(3)).resize((796, 448)))
+    image = Image.fromarray(shot)
+    ImageDraw.Draw(image).text((250, 410), "I told you so.", fill="white", font=ImageFont.load_default(24))
+    cells = [_cells(jpeg(p, 90)) for p in (shot, shot, np.asarray(image))]
+    defaults = ReadText()
+    assert changed_frames(cells, defaults.changed_luma, defaults.changed_share, 8) == [0, 2]
+
+
+def test_the_number_of_frames_read_is_bounded_and_spread():
+    cells = [np.full((54, 96), 40 * (i % 3), np.int16) for i in range(50)]
+    chosen = changed_frames(cells, 24, 0.005, 8)
+    assert chosen == [0, 7, 14, 21, 28, 35, 42, 49]
+    assert changed_frames(cells, 24, 0.005, 1) == [0]
+    assert changed_frames([], 24, 0.005, 8) == []
+
+
+def test_a_row_alone_is_the_row_in_any_batch(step):
+    rows = [
+        row([SIGN], key="a" * 26),
+        row([EMPTY, SIGN], key="b" * 26),
+        row([np.ascontiguousarray(np.rot90(SIGN))], key="c" * 26),
+    ]
+    together = run(step, *rows)
+    assert run(step, *reversed(rows)) == list(reversed(together))
+    fresh = ReadText()
+    fresh.setup()
+    assert [run(fresh, one)[0] for one in rows] == together
+
+
+def test_stored_frames_decode_to_rgb():
+    assert decoded(jpeg(SIGN, 92)).shape == SIGN.shape
+    gray = io.BytesIO()
+    Image.fromarray(SIGN).convert("L").save(gray, "JPEG")
+    assert decoded(gray.getvalue()).shape == SIGN.shape
+
+
+def errors(read, true):
+    """Levenshtein distance over the truth's length (character error rate)."""
+    costs = list(range(len(true) + 1))
+    for i, a in enumerate(read, 1):
+        before, costs[0] = costs[0], i
+        for j, b in enumerate(true, 1):
+            before, costs[j] = costs[j], min(costs[j] + 1, costs[j - 1] + 1, before + (a != b))
+    return costs[-1] / len(true)
+
+
+@pytest.mark.parametrize("name", ["images/tess_phototest.tif", "images/tess_phototest-rotated-R.png"])
+def test_real_pages(step, shared_media, name):
+    import json
+
+    truth = next(e for e in json.loads((shared_media / "groundtruth/ocr.json").read_text()) if e["file"] == name)
+    picture = np.asarray(Image.open(shared_media / name).convert("RGB"))
+    lines = texts_of(run(step, row([picture]))[0])
+    assert errors(" ".join(x.text for x in lines), " ".join(truth["text"].split())) < 0.02
