@@ -31,8 +31,8 @@ _STRONG = 2.0
 class Blob:
     """`box` x0 y0 x1 y1 float64 in analysis pixels; `mask` and `lab` cover the box's window at `left`, `top`.
 
-    `colour` is the median CIE L*a*b* of the mask's inner pixels, `spread` their median distance from it; `contrast` is in
-    grey levels."""
+    `colour` is the median CIE L*a*b* of the mask's inner pixels, `spread` their median distance from it; `contrast` is
+    in grey levels."""
 
     box: Floats
     left: int

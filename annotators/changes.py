@@ -27,8 +27,8 @@ _MILLE = 1000
 class Changes:
     """Times of the observed frames, and `end_s` of the last one.
 
-    `cells` has rows x columns numbers per frame, row by row; `border` has 4 x pieces: top and bottom from left to right,
-    left and right from top to bottom. The first frame, which has none before it, has zeros."""
+    `cells` has rows x columns numbers per frame, row by row; `border` has 4 x pieces: top and bottom from left to
+    right, left and right from top to bottom. The first frame, which has none before it, has zeros."""
 
     at_s: tuple[float, ...]
     end_s: float

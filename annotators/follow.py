@@ -24,10 +24,10 @@ _IMPOSSIBLE = 1e6
 class FollowRules:
     """Distances in pixels of an analysis frame with a short side of 240; colours in CIE76.
 
-    coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one. A track shorter than
-    `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of its
-    frames, or of a confidence below `min_confidence`, is dropped. So is one whose box changes its area by a factor of more than
-    e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
+    coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one. A track is dropped that is shorter
+    than `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share`
+    of its frames, or of a confidence below `min_confidence`. So is one whose box changes its area by a factor of more
+    than e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
     """
 
     coast_s: float = 0.6

@@ -32,9 +32,9 @@ _LEAST_JITTER_PX = 0.3
 class PhaseRules:
     """Pixels of a frame with a short side of 240.
 
-    `cut_px`: a box this near to the border is cut by it; `border_px`: one that begins or ends this near came or went over
-    it; `rest_px`: how far a resting box may stray (or `rest_jitters` times its own jitter); `least_shift_px`: a move goes
-    farther than this."""
+    `cut_px`: a box this near to the border is cut by it; `border_px`: one that begins or ends this near came or went
+    over it; `rest_px`: how far a resting box may stray (or `rest_jitters` times its own jitter); `least_shift_px`: a move
+    goes farther than this."""
 
     cut_px: float = 0.6
     border_px: float = 1.6
@@ -104,16 +104,18 @@ def phases(reading: Reading) -> list[Phase]:
 
 def _border(reading: Reading) -> list[Phase]:
     """An entrance and an exit, where the tube begins and ends at a border while the clip goes on."""
-    cut, found = reading.cut, []
-    whole = np.flatnonzero(~cut)
-    fault, detail = ("", "") if len(whole) else ("never_whole", "no frame shows it wholly in view")
-    last, touches = len(cut), reading.sides.any(axis=1)
-    if not reading.from_start and touches[0]:
-        found.append(reading.phase(EventKind.ENTERS, 0, max(1, int(whole[0])) if len(whole) else last, fault, detail))
-    if not reading.to_end and touches[-1]:
-        found.append(
-            reading.phase(EventKind.LEAVES, min(last - 1, int(whole[-1]) + 1) if len(whole) else 0, last, fault, detail)
-        )
+    whole = np.flatnonzero(~reading.cut)
+    last = len(reading.boxes)
+    fault, detail, entered, leaving = "", "", last, 0
+    if len(whole):
+        entered, leaving = max(1, int(whole[0])), min(last - 1, int(whole[-1]) + 1)
+    else:
+        fault, detail = "never_whole", "no frame shows it wholly in view"
+    found: list[Phase] = []
+    if not reading.from_start and reading.sides[0].any():
+        found.append(reading.phase(EventKind.ENTERS, 0, entered, fault, detail))
+    if not reading.to_end and reading.sides[-1].any():
+        found.append(reading.phase(EventKind.LEAVES, leaving, last, fault, detail))
     return found
 
 
@@ -182,7 +184,8 @@ def _stray_px(reading: Reading) -> float:
     bend = np.abs(np.diff(reading.boxes, n=2, axis=0))
     jitter = float(np.median(bend)) if len(bend) else 0.0
     rules = reading.rules
-    return max(rules.rest_px * reading.scale, rules.rest_jitters * max(jitter, _LEAST_JITTER_PX * reading.scale))
+    jitter = max(jitter, _LEAST_JITTER_PX * reading.scale)
+    return float(max(rules.rest_px * reading.scale, rules.rest_jitters * jitter))
 
 
 def _stays(boxes: Floats, size: Floats, stray_px: float) -> int:

@@ -42,8 +42,8 @@ _COLOURS = (
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a thing looks: `colour` CIE L*a*b*, `spread` of its pixels about it, `shape` as in `Path`, `area_share` of the
-    frame, `places` [n, 2] its centre over time, normalised, `aspect` its width by its height."""
+    """How a thing looks: `colour` CIE L*a*b*, `spread` of its pixels about it, `shape` as in `Path`, `area_share` of
+    the frame, `places` [n, 2] its centre over time, normalised, `aspect` its width by its height."""
 
     colour: Floats
     spread: float

@@ -63,8 +63,8 @@ class ReadText:
 
     min_confidence: float = 0.5
     most_frames: int = 8
-    changed_luma: int = 24
-    changed_share: float = 0.005
+    changed_luma: int = 20
+    changed_share: float = 0.002
     short_px: int = 448
     long_px: int = 2048
     most_enlarged: float = 2.0

@@ -27,11 +27,18 @@ from reelmill.schemas.sample import Sample
 from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Tube
+from reelmill.schemas.verdict import State
 from reelmill.sinks.card import LabelErrors, label_errors, note_label_errors
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.verify import verify as verify_bytes
 
 SLACKS_S = (1e-6, 0.1, 0.5)
+_ABILITIES = {
+    "tubes": ("tube", "false tubes"),
+    "events": ("events", "enters", "leaves", "moves", "stops"),
+    "text": ("words", "character", "invented"),
+}
+"""Which figures a dataset of evidence answers for, by how their names begin."""
 FIGURES = "label_figures.json"
 
 
@@ -70,12 +77,20 @@ def measure(store: Store, dataset: Dataset) -> list[Figure]:
     beside = _Beside(store, dataset)
     if not beside.truths:
         raise BadInput(f"{dataset.label} has no truth", seen="no media with a .truth.json", do="render with `scenes`")
-    found = score(beside.truths, beside.predictions())
-    return [*found.rows(), *_sample_figures(dataset, beside)]
+    return [*_evidence_figures(beside), *_sample_figures(dataset, beside)]
+
+
+def _evidence_figures(beside: _Beside) -> list[Figure]:
+    """Figures of the evidence that was really looked for; truth in the place of evidence is not scored against itself."""
+    if beside.suffix:
+        return []
+    silent = tuple(p for recipe, names in _ABILITIES.items() if not beside.made(recipe) for p in names)
+    figures = score(beside.truths, beside.predictions()).rows()
+    return [f for f in figures if not silent or not f.name.startswith(silent)]
 
 
 def _sentence(figures: list[Figure]) -> str:
-    wanted = ("videos", "event precision", "event recall", f"samples right within {SLACKS_S[1]:g} s")
+    wanted = ("videos", "events, precision", "events, recall", f"samples right within {SLACKS_S[1]:g} s")
     chosen = [f for f in figures if f.name in wanted or f.name.startswith("texts right")]
     return "; ".join(f"{f.name} {'undefined' if f.value is None else f'{f.value:.3f}'} (n={f.count})" for f in chosen)
 
@@ -100,13 +115,17 @@ class _Beside:
             if clip.media.uri not in self.truths and sidecar(path).exists():
                 self.truths[clip.media.uri] = load_truth(path)
 
+    def made(self, recipe: str) -> list[Dataset]:
+        """The versions of a dataset of this set of media, none where it was never made."""
+        return [d for d in self.store.datasets() if d.name == f"{recipe}{self.suffix}-{self.slug}"]
+
     def table(self, recipe: str, *, children: bool) -> list[dict[str, Any]]:
-        """Rows (or accepted children) of a dataset of this set, none where it was never made."""
-        labels = [d for d in self.store.datasets() if d.name in (f"{recipe}{self.suffix}-{self.slug}",)]
-        if not labels:
+        """Accepted rows (or children) of the newest version of a dataset of this set."""
+        made = self.made(recipe)
+        if not made:
             return []
-        table = labels[-1].children() if children else labels[-1].rows()
-        return [r for r in table.to_pylist() if r["verdict"]["state"] == "accepted"]
+        table = made[-1].children() if children else made[-1].rows()
+        return [r for r in table.to_pylist() if r["verdict"]["state"] == State.ACCEPTED]
 
     def _clips(self) -> Iterator[_Clip]:
         for row in self.table("clips", children=True):

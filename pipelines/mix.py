@@ -1,6 +1,6 @@
 """Mixing: draw from several finished datasets by weight, without replacement; what is not drawn says so.
 
-The draw is by a hash of (seed, key), so that it depends on no order, and adding a dataset does not reshuffle the others.
+The draw is by a hash of (seed, key): it depends on no order, and adding a dataset does not reshuffle the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ with ranked as (
 ), sized as (
   select dataset, least(have, cast(floor(weight * least(
     (select min(have / weight) from quota),
-    case when $total > 0 then $total / (select sum(weight) from quota) else 1e18 end) + 1e-9) as bigint)) as want from quota
+    case when $total > 0 then $total / (select sum(weight) from quota) else 1e18 end) + 1e-9) as bigint)) as want
+  from quota
 )
 select key, case when place <= want then 'accepted' else 'rejected' end as state,
   case when place <= want then '' else 'not_drawn' end as reason,

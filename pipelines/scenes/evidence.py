@@ -1,6 +1,6 @@
 """Truth in the place of evidence: clips cut at the true cuts, and the true events of each, for any view to compile.
 
-What a view makes of true evidence must be right in every sample; what it makes of found evidence is measured against it.
+What a view makes of true evidence must be right in every sample; what it makes of found evidence is measured by that.
 """
 
 from __future__ import annotations

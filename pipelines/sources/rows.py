@@ -1,7 +1,7 @@
 """The rows of finished datasets as a source: one base dataset, and evidence joined to it by key.
 
-A base row whose evidence is still pending stays pending here too. One whose evidence was rejected arrives rejected, with
-the step and reason of the evidence.
+A base row whose evidence is still pending stays pending here too. One whose evidence was rejected arrives rejected,
+with the step and reason of the evidence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Datasets as readers see them: found by name, sorted, filtered, counted at both levels, told where they are damaged."""
+"""Datasets as readers see them: found by name, sorted, filtered, counted at both levels, damage told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelmill.schemas import arrow
@@ -149,6 +149,7 @@ def test_a_reader_sees_one_moment(store: Store) -> None:
 ROW = st.none() | st.lists(st.booleans(), max_size=4)
 
 
+@settings(max_examples=30)
 @given(rows=st.dictionaries(st.sampled_from("abcdefghij"), ROW), group=st.integers(1, 4), data=st.data())
 def test_counts_are_those_of_the_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: dict[str, list[bool] | None], group: int, data: st.DataObject
@@ -203,7 +204,7 @@ def test_rows_that_are_damaged_are_never_counted(one: tuple[Dataset, str, Path],
     rows = next(media.parent.glob("*.rows"))
     rows.write_bytes(rows.read_bytes()[:-1] if damage is None else damage)
     for read in (Dataset(dataset.folder).rows, Dataset(dataset.folder).counts, Dataset(dataset.folder).rejects):
-        with pytest.raises(Corrupt, match="bytes of .*, sha256 differs from the commit"):
+        with pytest.raises(Corrupt, match=r"bytes of .*, sha256 differs from the commit"):
             read()
 
 

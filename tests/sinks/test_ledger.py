@@ -391,9 +391,8 @@ def in_use(finished: Path, kind: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_object_is_told(finished: Path, kind: str, damage: str) -> None:
-    for path in in_use(finished, kind):
+def test_a_damaged_object_is_told(finished: Path, kind: str) -> None:
+    for path, damage in itertools.product(in_use(finished, kind), DAMAGES):
         whole = path.read_bytes()
         path.write_bytes(DAMAGES[damage](whole))
         with pytest.raises(Corrupt, match=rf"{path.name}.* is corrupt.*; do: \S+") as caught:
