@@ -23,7 +23,7 @@ import errno
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -54,10 +54,17 @@ class Annotator(Protocol):
     `setup` runs once per worker before the first batch; heavy libraries are imported there.
     """
 
-    needs: ClassVar[tuple[Column, ...]]
-    gives: ClassVar[tuple[Column, ...]]
-    revision: ClassVar[str]
-    resources: ClassVar[Resources]
+    @property
+    def needs(self) -> tuple[Column, ...]: ...
+
+    @property
+    def gives(self) -> tuple[Column, ...]: ...
+
+    @property
+    def revision(self) -> str: ...
+
+    @property
+    def resources(self) -> Resources: ...
 
     def setup(self) -> None: ...
 

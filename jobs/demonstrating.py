@@ -13,9 +13,11 @@ from rich.console import Console
 
 from reelmill.jobs.packing import pack_and_show
 from reelmill.jobs.running import PARTLY, Where, work
+from reelmill.jobs.verifying import truth_table
 from reelmill.pipelines import internvid_tg, ocr_rich
 from reelmill.pipelines._place import place_of
 from reelmill.schemas.errors import NotFound
+from reelmill.sinks.dataset import Store
 
 SCENES, SEED = 8, 20
 PICTURES = {
@@ -33,21 +35,20 @@ def demo(store: Path, media: Path | None) -> int:
     folder = media or _own_media(store / "media", console)
     where = Where(store)
     place = place_of(store, (str(folder),), "" if media else "demo")
-    pages, partly = [], False
-    for recipe in (internvid_tg.recipe(), ocr_rich.recipe()):
-        reports = work(recipe, place, where)
-        partly |= any(r.counts.pending for r in reports)
-        label = place.dataset(recipe).label
-        if reports[-1].counts.accepted_children:
+    recipes = (internvid_tg.recipe(), ocr_rich.recipe())
+    reports = [report for recipe in recipes for report in work(recipe, place, where)]
+    pages = []
+    for label in (place.dataset(recipe).label for recipe in recipes):
+        if media is None:
+            console.print(truth_table(store, label))
+        if Store(store).find(label).counts().accepted_children:
             pages.append(pack_and_show(store, label, "frames"))
         else:
             console.print(f"{label}: no sample was accepted; `reelmill rejects {label} --store {store}` says why")
-    if media is None:
-        _show_error(store, place.dataset(internvid_tg.recipe()).label, console)
     console.print(f"done in {time.monotonic() - started:.0f} s; open in a browser:", highlight=False)
     for page in pages:
         console.print(f"  {page}", highlight=False, soft_wrap=True)
-    return PARTLY if partly else 0
+    return PARTLY if any(r.counts.pending for r in reports) else 0
 
 
 def _own_media(folder: Path, console: Console) -> Path:
@@ -56,13 +57,19 @@ def _own_media(folder: Path, console: Console) -> Path:
     from reelmill.pipelines.scenes.render import render_set
 
     console.print(f"rendering {SCENES} scenes with exact truth into {folder} ...", highlight=False)
-    render_set(folder, SCENES, SEED, PRESETS["demo"])
+    for path in render_set(folder, SCENES, SEED, PRESETS["demo"]):
+        _state_licence(path, "CC0-1.0")
     source = _scikit_image()
     for name, licence in PICTURES.items():
         shutil.copyfile(source / name, folder / name)
         if licence:
-            (folder / f"{name}.license").write_text(f"SPDX-License-Identifier: {licence}\n", encoding="utf-8")
+            _state_licence(folder / name, licence)
     return folder
+
+
+def _state_licence(path: Path, licence: str) -> None:
+    """A licence beside a file, as REUSE does it; the listing reads it and carries it to every sample."""
+    path.with_name(f"{path.name}.license").write_text(f"SPDX-License-Identifier: {licence}\n", encoding="utf-8")
 
 
 def _scikit_image() -> Path:
@@ -71,9 +78,3 @@ def _scikit_image() -> Path:
     except ImportError as error:
         raise NotFound("the demo's pictures", seen=str(error), do="pip install 'reelmill[demo]'") from error
     return Path(skimage.data.__file__).parent
-
-
-def _show_error(store: Path, label: str, console: Console) -> None:
-    from reelmill.jobs.verifying import truth_table
-
-    console.print(truth_table(store, label))
