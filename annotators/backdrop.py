@@ -163,8 +163,8 @@ def _outline(blob: Mask, stats: Any) -> tuple[tuple[slice, slice], Mask]:
 
 # ---- does the camera move? -------------------------------------------------------------------------------------------
 
-_STEP_S = 0.4
-_MAX_STEPS = 24
+_STEPS_S = (0.08, 0.4)
+_MAX_STEPS = 20
 _COLUMNS, _ROWS = 4, 3
 _CORNERS = 12
 _TEXTURE_GREY = 5.0
@@ -174,7 +174,7 @@ _MOVED_SHARE = 0.1
 
 
 def camera(frames: Picture, at_s: npt.NDArray[np.float64]) -> Camera:
-    """Does the whole frame shift, turn or zoom? Corners are tracked over steps of 0.4 s and over the clip's halves.
+    """Does the whole frame shift, turn or zoom? Corners are tracked over short and long steps and the clip's halves.
 
     Each of twelve parts of the frame has one vote, so that a large mover cannot outvote the rest; a plain part has
     none. On a plain background nothing can be seen, and the camera is taken to stand still.
@@ -189,12 +189,13 @@ def camera(frames: Picture, at_s: npt.NDArray[np.float64]) -> Camera:
 
 
 def _steps(at_s: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs of frame numbers to compare."""
+    """Pairs of frame numbers to compare: near ones for a quick pan, far ones for a slow drift."""
     last = len(at_s) - 1
-    starts = np.arange(0.0, max(at_s[-1] - _STEP_S, 0.0) + 1e-9, max(_STEP_S, at_s[-1] / _MAX_STEPS))
-    pairs = [(int(np.searchsorted(at_s, s)), int(np.searchsorted(at_s, s + _STEP_S))) for s in starts]
-    pairs = [(a, b) for a, b in pairs if a < b <= last] or ([(0, last)] if last else [])
-    return pairs + ([(0, last // 2), (last // 2, last)] if last >= 4 else [])
+    starts = np.arange(0.0, at_s[-1], max(_STEPS_S[-1], at_s[-1] / _MAX_STEPS))
+    firsts = np.searchsorted(at_s, starts - 1e-6).tolist()
+    pairs = [(a, int(np.searchsorted(at_s, at_s[a] + step - 1e-6))) for a in firsts for step in _STEPS_S]
+    halves = [(0, last // 2), (last // 2, last)]
+    return sorted({(a, b) for a, b in pairs + halves if a < b <= last})
 
 
 def _shift(before: Picture, after: Picture) -> float:

@@ -24,10 +24,10 @@ _IMPOSSIBLE = 1e6
 class FollowRules:
     """Distances in pixels of an analysis frame with a short side of 240; colours in CIE76.
 
-    coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one. A track is dropped that is shorter
-    than `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share`
-    of its frames, or of a confidence below `min_confidence`. So is one whose box changes its area by a factor of more
-    than e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
+    coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one. Dropped is a track briefer than
+    `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of its
+    frames, or of a confidence below `min_confidence`. So is one whose box changes its area by a factor of more than
+    e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
     """
 
     coast_s: float = 0.6
@@ -74,9 +74,10 @@ class Track:
     def last(self) -> Sighting:
         return self.sightings[-1]
 
-    def predicted(self, gap_s: float) -> Floats:
-        """Box after `gap_s` seconds at the last known velocity."""
-        return np.asarray(self.last.box + np.tile(self.velocity * gap_s, 2))
+    def predicted(self, at_s: float, times: list[float]) -> Floats:
+        """Box at `at_s` at the last known velocity, from where the thing was last seen alone: a part has another size."""
+        alone = next((s for s in reversed(self.sightings) if not s.shared), self.last)
+        return np.asarray(alone.box + np.tile(self.velocity * (at_s - times[alone.frame]), 2))
 
 
 class Follower:
@@ -93,7 +94,7 @@ class Follower:
     def see(self, at_s: float, found: list[Blob]) -> None:
         """The blobs of the next frame, at clip time `at_s`."""
         self.times.append(at_s)
-        boxes = [track.predicted(at_s - self.times[track.last.frame]) for track in self.live]
+        boxes = [track.predicted(at_s, self.times) for track in self.live]
         shared, rest = self._shared(boxes, found)
         for index, part in shared.items():
             if part is not None:
@@ -239,7 +240,7 @@ class Follower:
         stay: list[Track] = []
         for track in self.live:
             gap_s = at_s - self.times[track.last.frame]
-            box = track.predicted(gap_s)
+            box = track.predicted(at_s, self.times)
             out = gap_s > 0 and ((box[2:] <= 0).any() or (box[:2] >= self.size).any())
             (self.ended if out or gap_s > self.rules.coast_s else stay).append(track)
         self.live = stay

@@ -26,6 +26,7 @@ Flags = npt.NDArray[np.bool_]
 SIDES = ("top", "bottom", "left", "right")
 _EPS_S = 1e-6
 _LEAST_JITTER_PX = 0.3
+_STEP_PX = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class PhaseRules:
     """Pixels of a frame with a short side of 240.
 
     `cut_px`: a box this near to the border is cut by it; `border_px`: one that begins or ends this near came or went
-    over it; `rest_px`: how far a resting box may stray (or `rest_jitters` times its own jitter); `least_shift_px`: a move
-    goes farther than this."""
+    over it; `rest_px`: how far a resting box may stray (or `rest_jitters` times its own jitter); `least_shift_px`: a
+    move goes farther than this."""
 
     cut_px: float = 0.6
     border_px: float = 1.6
@@ -199,11 +200,17 @@ def _trimmed(reading: Reading, first: int, end: int, stray_px: float) -> tuple[i
     """A rest against its median place. The frame that arrives at the place is still displaced; the next one is not."""
     middle = np.median(reading.boxes[first:end], axis=0)
     apart = np.abs(translation(np.vstack([middle, reading.boxes[first:end]]), reading.size)[1:]).max(axis=1)
-    near = np.flatnonzero(apart <= 0.6 * stray_px)
-    if not len(near):
+    near = first + np.flatnonzero(apart <= stray_px)
+    if len(near) < 2:
         return first, first
-    arrives = first + int(near[0])
-    return (arrives + 1 if arrives > 0 else 0), first + int(near[-1]) + 1
+    arrives, leaves = int(near[0]), int(near[-1])
+    steps = np.abs(np.diff(reading.boxes[arrives : leaves + 1], axis=0)).max(axis=1) > _STEP_PX * reading.scale
+    still = np.flatnonzero(~steps)
+    if not len(still):
+        return first, first
+    # A box that steps by a pixel within the rest is jitter; one that steps at its ends is still arriving or already going.
+    arrives, leaves = arrives + int(still[0]), arrives + int(still[-1]) + 1
+    return (arrives + 1 if arrives > 0 else 0), leaves + 1
 
 
 def _merged(reading: Reading, rests: list[tuple[int, int]]) -> list[tuple[int, int]]:

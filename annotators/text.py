@@ -55,13 +55,16 @@ class Line:
 
 @dataclass(frozen=True)
 class ReadText:
-    """`min_confidence`: lines under it are dropped and counted. `most_frames` of a clip are read, each with at least
-    `changed_share` of its cells changed by over `changed_luma` (of 255) since the frame read before.
+    """`min_confidence`: lines under it are dropped and counted; `min_short_confidence` for those of under `short_chars`
+    characters, since a pole is easily an I. `most_frames` of a clip are read, each with at least `changed_share` of its
+    cells changed by over `changed_luma` (of 255) since the frame read before.
 
     A frame is enlarged, at most `most_enlarged` times, until its short side has `short_px`, and never over `long_px`.
     """
 
     min_confidence: float = 0.5
+    min_short_confidence: float = 0.9
+    short_chars: int = 4
     most_frames: int = 8
     changed_luma: int = 20
     changed_share: float = 0.002
@@ -88,11 +91,15 @@ class ReadText:
         unsure = 0
         for i in chosen:
             lines = self.read(engine, decoded(row["jpegs"][i]))
-            sure = [line for line in lines if line.confidence >= self.min_confidence]
+            sure = [line for line in lines if line.confidence >= self._wanted(line.text)]
             unsure += len(lines) - len(sure)
             texts += _placed(sure, frames[i])
         read = tuple(frames[i].frame for i in chosen)
         return {"texts": tuple(texts), "text_engine": engine.name, "text_frames": read, "text_unsure": unsure}
+
+    def _wanted(self, text: str) -> float:
+        short = len(text.strip()) < self.short_chars
+        return max(self.min_confidence, self.min_short_confidence) if short else self.min_confidence
 
     def _chosen(self, jpegs: Sequence[bytes]) -> list[int]:
         return changed_frames([_cells(j) for j in jpegs], self.changed_luma, self.changed_share, self.most_frames)

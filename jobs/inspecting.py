@@ -100,9 +100,9 @@ def retry(store: Path, dataset: str, where: str) -> None:
 
 def look(store: Path, dataset: str, number: int) -> None:
     """Show a few samples."""
-    from reelmill.sinks import look as looking
+    from reelmill.sinks.look import render
 
-    Console().print(looking.render(opened(store).find(dataset), number))
+    Console().print(render(opened(store).find(dataset), number))
 
 
 def sql(store: Path, dataset: str, query: str, form: str) -> None:

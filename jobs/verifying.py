@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from reelmill.jobs.inspecting import opened
-from reelmill.pipelines._checks import check_grounding, check_transcription
 from reelmill.pipelines.scenes.evidence import in_clip
 from reelmill.pipelines.scenes.render import load_truth
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
+from reelmill.pipelines.views.checks import check_grounding, check_transcription
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Event
@@ -81,7 +81,7 @@ def measure(store: Store, dataset: Dataset) -> list[Figure]:
 
 
 def _evidence_figures(beside: _Beside) -> list[Figure]:
-    """Figures of the evidence that was really looked for; truth in the place of evidence is not scored against itself."""
+    """Figures of the evidence that was really looked for; truth in its place is not scored against itself."""
     if beside.suffix:
         return []
     silent = tuple(p for recipe, names in _ABILITIES.items() if not beside.made(recipe) for p in names)

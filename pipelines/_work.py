@@ -6,14 +6,16 @@ Both back ends do exactly this; they differ in how many workers there are and wh
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
+from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines._guard import run_step, with_outcome
 from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Load, Place
@@ -21,6 +23,13 @@ from reelmill.schemas.errors import GuardBroken
 from reelmill.schemas.verdict import State
 from reelmill.sinks.lease import Lease
 from reelmill.sinks.parts import part_files
+
+
+def _at(step: Annotator, place: Place) -> Annotator:
+    """A worker's own copy of a step; one that keeps replies is told the folder that the whole store shares."""
+    if getattr(step, "cache", None) == "":
+        return cast(Annotator, dataclasses.replace(cast(Any, step), cache=str(place.cache / "replies")))
+    return copy.copy(step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class Worker:
         self.plan, self.lease = plan, lease
         self.ledger = place.dataset(plan.recipe).ledger
         self.load = load or plan.recipe.source.open(place, plan.recipe)
-        self.steps = tuple(copy.copy(step) for step in plan.recipe.steps)
+        self.steps = tuple(_at(step, place) for step in plan.recipe.steps)
         for step in self.steps:
             step.setup()
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from reelmill.pipelines import clips, events, media
 from reelmill.pipelines._recipe import Recipe
-from reelmill.pipelines.grounding import SAMPLES, CompileGrounding
 from reelmill.pipelines.sources.rows import Rows
+from reelmill.pipelines.views.grounding import SAMPLES, CompileGrounding
 from reelmill.schemas.errors import BadInput
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from reelmill.pipelines import clips, text
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
-from reelmill.pipelines.transcription import SAMPLES, CompileTranscription
+from reelmill.pipelines.views.transcription import SAMPLES, CompileTranscription
 
 
 def recipe() -> Recipe:

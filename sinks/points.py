@@ -25,6 +25,8 @@ POINTS = (
     "void.written",
     "garbage.deleted",
     "record.written",
+    "pack.before",
+    "pack.swapped",
     "shard.write",
     "shard.renamed",
     "table.written",

@@ -1,8 +1,9 @@
-"""Clips of rendered units: every frame in exactly one clip, exact times, true reasons, and the same answer in any company."""
+"""Clips of rendered units: every frame in exactly one clip, exact times, true reasons, the same answer in any batch."""
 
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -221,5 +222,5 @@ def test_every_real_unit_is_covered_without_gap(step, shared_media):
         clips = clips_of(run(step, unit(shared_media / name))[0])
         ends = spans(clips)
         assert ends[0][0] == 0.0
-        assert all(a[1] == pytest.approx(b[0], abs=1e-9) for a, b in zip(ends, ends[1:], strict=False))
+        assert all(a[1] == pytest.approx(b[0], abs=1e-9) for a, b in itertools.pairwise(ends))
         assert all(c.frames for c in clips)

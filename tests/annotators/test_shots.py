@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -146,7 +148,7 @@ def test_pieces_cover_every_frame_once_whatever_is_proposed(scenes, proposed):
     found = pieces(timeline_of(frames(pictures)), cuts, ShotRules())
     assert found[0].start == 0
     assert found[-1].stop == len(pictures)
-    assert all(a.stop == b.start for a, b in zip(found, found[1:], strict=False))
+    assert all(a.stop == b.start for a, b in itertools.pairwise(found))
     assert all(p.start < p.stop for p in found)
 
 
@@ -184,5 +186,5 @@ def test_hard_cuts_of_real_videos(name, shared_media):
 
     timeline, proposed = watch(str(shared_media / name), None, (Facts(144), Cuts(ShotRules()))).results
     found = pieces(timeline, proposed, ShotRules())
-    hard = [b.start for a, b in zip(found, found[1:], strict=False) if a.what is b.what is What.SHOT]
+    hard = [b.start for a, b in itertools.pairwise(found) if a.what is b.what is What.SHOT]
     assert [round(float(timeline.at_s[i]), 3) for i in hard] == pytest.approx(TRUE_CUTS[name], abs=0.005)

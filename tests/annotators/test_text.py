@@ -137,6 +137,17 @@ def test_unsure_lines_are_dropped_and_counted(step):
     assert (answer["texts"], answer["text_unsure"]) == ([], 2)
 
 
+def test_a_short_line_must_be_surer_than_a_long_one():
+    step = ReadText()
+    assert [step._wanted(t) for t in ("V", " V  ", "Exit", "Platform 9")] == [0.9, 0.9, 0.5, 0.5]
+    assert ReadText(min_confidence=0.95)._wanted("V") == 0.95
+
+
+def test_short_lines_that_stand_clear_are_kept(step):
+    sign, _ = page([("W", (60, 60)), ("315", (300, 60)), ("E", (520, 60))], letters=48)
+    assert [x.text for x in texts_of(run(step, row([sign]))[0])] == ["W", "315", "E"]
+
+
 def test_a_slide_is_read_when_it_comes_and_not_again(step):
     other, _ = page([("Platform 9 is open again", (40, 40))])
     (answer,) = run(step, row([SIGN, SIGN, SIGN, other, other, EMPTY]))

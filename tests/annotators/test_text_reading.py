@@ -44,7 +44,7 @@ def test_two_columns_are_read_one_after_the_other():
 
 
 def test_columns_whose_lines_do_not_align():
-    right = [q + [0, 13] for q in RIGHT]
+    right = [q + np.array([0, 13]) for q in RIGHT]
     assert in_reading_order(LEFT + right) == list(range(8))
 
 

@@ -171,11 +171,11 @@ def drive(folder: Path, number: int, seed: int, group: int = 4, wait_s: float = 
         work(Dataset(folder), lease, ledger.pending(), seed, group)
 
 
-def void(folder: Path) -> None:
-    """Send every third key back to pending."""
+def void(folder: Path, every: int = 3) -> None:
+    """Send every third (or so) key back to pending."""
     ledger = Dataset(folder).ledger
     with held(ledger.objects, ledger.take()) as lease:
-        ledger.void(lease, sorted(ledger.winners().of_key)[::3])
+        ledger.void(lease, sorted(ledger.winners().of_key)[::every])
 
 
 def collect(folder: Path) -> int:

@@ -1,10 +1,10 @@
-"""Kill -9 at random points of the whole flow, from media to shards: the rerun's promised bytes equal an undisturbed run's.
+"""Kill -9 at random points of the whole flow, from media to shards: the promised bytes equal an undisturbed run's.
 
-Victims in turn: the driver alone (its decode children must die with it), one decode child (the run must go on by itself),
-and driver and children together. Each rerun starts at once, while whatever was not killed may still write.
+Victims in turn: the driver alone (its decode children must die with it), one decode child (the run must go on by
+itself), and driver and children together. Each rerun starts at once, while whatever was not killed may still write.
 
-The oracle never asks `verify`: it hashes the promised files that the manifest of the undisturbed run names, and recounts
-the source itself. `make chaos` does it on 60 videos with 20 kills; the default is small and seeded.
+The oracle never asks `verify`: it hashes the promised files that the manifest of the undisturbed run names, and
+recounts the source itself. `make chaos` does it on 60 videos with 20 kills; the default is small and seeded.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pytest
 
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
+from reelmill.sinks.processes import start_of
 
 FULL = os.environ.get("REELMILL_CHAOS") == "full"
 VIDEOS, KILLS = (60, 20) if FULL else (4, 4)
@@ -87,7 +88,7 @@ def promised(store: Path) -> dict[str, str]:
 
 
 def alive(pids: set[int]) -> set[int]:
-    return {p for p in pids if Path(f"/proc/{p}").exists() and "Z" not in Path(f"/proc/{p}/stat").read_text().split()[2]}
+    return {p for p in pids if start_of(p)}
 
 
 def test_random_kills_change_no_promised_byte(media: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ out are those of an undisturbed run, none lost, none doubled.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -55,11 +56,19 @@ def _load() -> ModuleType:
 writer: Any = _load()
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    root = Path(tempfile.mkdtemp(dir=SHM if os.access(SHM, os.W_OK) else None))
+    try:
+        yield root / "made" / "1"
+    finally:
+        shutil.rmtree(root)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    root = Path(tempfile.mkdtemp(dir=SHM if os.access(SHM, os.W_OK) else tmp_path))
-    yield root / "made" / "1"
-    shutil.rmtree(root)
+def folder() -> Iterator[Path]:
+    with scratch() as place:
+        yield place
 
 
 class Nursery:
@@ -107,14 +116,14 @@ class Program:
         self.ended = os.waitstatus_to_exitcode(self.nursery.ask({"wait": self.pid}))
         return self.ended, said[-1] if said else "", errors
 
-    def killed_after(self, seconds: float) -> None:
-        """Kill it then, or let it be if it ended by itself."""
+    def killed_after(self, seconds: float) -> bool:
+        """Kill it then; False where it ended by itself before."""
         ends = time.monotonic() + seconds
         while select.select([self.out], [], [], max(0.0, ends - time.monotonic()))[0]:
             if not os.read(self.out.fileno(), 4096):
                 break
         self.kill()
-        self.end()
+        return self.end()[0] == -signal.SIGKILL
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -168,12 +177,12 @@ def finish(folder: Path, group: int = GROUP) -> None:
 
 
 @pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+def points() -> dict[str, int]:
     """How often an undisturbed run reaches each point."""
-    folder = tmp_path_factory.mktemp("counted") / "made" / "1"
-    rc, said, err = run(folder, fault="none:kill")
-    assert rc == 0, err
-    require_whole(folder)
+    with scratch() as folder:
+        rc, said, err = run(folder, fault="none:kill")
+        assert rc == 0, err
+        require_whole(folder)
     counted: dict[str, int] = json.loads(said)["points"]
     return counted
 
@@ -227,9 +236,9 @@ def test_a_store_that_refuses_ends_the_run_with_one_line(folder: Path, action: s
 
 
 @pytest.fixture(scope="module")
-def takes_s(tmp_path_factory: pytest.TempPathFactory) -> float:
+def takes_s() -> float:
     """How long an undisturbed run takes here and now, key by key."""
-    with Program(tmp_path_factory.mktemp("timed") / "made" / "1", "--group", "1") as program:
+    with scratch() as folder, Program(folder, "--group", "1") as program:
         program.hears("ready")
         started = time.monotonic()
         assert program.end()[0] == 0
@@ -238,15 +247,16 @@ def takes_s(tmp_path_factory: pytest.TempPathFactory) -> float:
 
 @pytest.mark.parametrize("store", range(STORES))
 def test_killed_at_random_times(folder: Path, store: int, takes_s: float) -> None:
-    """The same dataset again and again, each run killed at another moment, some keys sent back in between."""
-    dice = random.Random(f"kills {store}")
-    for _ in range(KILLS):
+    """The same dataset again and again, each run killed at another moment, keys sent back in between. A run that ended
+    before its kill is no kill, and counts as none."""
+    dice, kills = random.Random(f"kills {store}"), 0
+    while kills < KILLS:
         with Program(folder, "--group", str(dice.choice([1, 1, 3]))) as program:
             program.hears("ready")
-            program.killed_after(dice.uniform(0.0, takes_s))
+            kills += program.killed_after(dice.uniform(0.0, 0.9 * takes_s))
         if (folder / "dataset.json").exists():
             assert Dataset(folder).counts().closes
-            writer.void(folder)
+            writer.void(folder, every=dice.choice([1, 2]))
     finish(folder)
 
 

@@ -1,4 +1,4 @@
-"""The command line: every kind of bad input is one clear line and the documented exit code; good input does what it says."""
+"""The command line: bad input is one clear line and the documented exit code; good input does what it says."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_another_folder_is_another_dataset(told: Cli, words: Path, tmp_path: Pat
     other.write_text("gamma")
     for path in (words, other):
         assert told("run", "toy:recipe", "--media", str(path), "--no-pack")[0] == 0
-    code, out, _ = told("status")
+    _, out, _ = told("status")
     assert out.count("words-words-") == 2
 
 

@@ -102,7 +102,9 @@ def test_a_submitted_job_runs_a_recipe_with_the_wheel_alone(
     Image.new("RGB", (64, 48), "white").save(media / "white.png")
     words = ["run", "media", "--media", str(media), "--store", str(tmp_path / "store"), "--name", "job", "--on", "ray"]
     where = "import reelmill.schemas.keys as k; print('code from', k.__file__)"
-    told = submit(head, environment, wheel, tmp_path, "sh", "-c", f'python -c "{where}"; exec reelmill {" ".join(words)}')
+    told = submit(
+        head, environment, wheel, tmp_path, "sh", "-c", f'python -c "{where}"; exec reelmill {" ".join(words)}'
+    )
     assert told.returncode == 0, told.stdout + told.stderr
     assert "py_modules_files" in told.stdout.split("code from")[-1].splitlines()[0]
     assert "media-job@1: 1 accepted, 1 rejected, 0 pending" in told.stdout

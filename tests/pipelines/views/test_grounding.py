@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from view_rows import LINK, compiled, event, row, shown, video
 
 from reelmill.annotators.annotator import Annotator
-from reelmill.pipelines._checks import check_grounding
+from reelmill.pipelines.views.checks import check_grounding
 from reelmill.pipelines._recipe import step_identity
-from reelmill.pipelines.grounding import CompileGrounding, united
+from reelmill.pipelines.views.grounding import CompileGrounding, united
 from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
 from reelmill.pipelines.scenes.truth import truth

@@ -25,8 +25,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row, step_name
-from reelmill.pipelines._checks import normalised
-from reelmill.pipelines._phrasing import (
+from reelmill.pipelines.sources.rows import BASE, PROVENANCE
+from reelmill.pipelines.views.checks import normalised
+from reelmill.pipelines.views.phrasing import (
     Label,
     Material,
     Phrasings,
@@ -37,7 +38,6 @@ from reelmill.pipelines._phrasing import (
     sample,
     sample_key,
 )
-from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelmill.pipelines._phrasing import defused, listed, load, phrasings_hash
+from reelmill.pipelines.views.phrasing import defused, listed, load, phrasings_hash
 from reelmill.schemas.errors import BadInput, Drift, NotFound
 
 # What the tokenisers and chat templates of common models, and our own exporters, give a meaning to.

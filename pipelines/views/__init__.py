@@ -1,0 +1,1 @@
+"""Views: compile steps that turn a clip's evidence into training samples, on a CPU, without touching pixels."""
