@@ -160,8 +160,7 @@ class Activity:
 
     def _crossing(self, active: Flags) -> Proposal:
         """From the strip's first change to its last: what stands across it in between need not change it."""
-        lasting = np.flatnonzero(self._quiet_bridged(active))
-        frames = lasting if len(lasting) >= 2 else np.flatnonzero(active)
+        frames = np.flatnonzero(active)
         if len(frames) < 2:
             return Proposal(CHANGE_LOCALISER, None, 0.0)
         first, last = int(frames[0]), int(frames[-1])

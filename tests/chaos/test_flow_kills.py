@@ -50,12 +50,17 @@ def finish(media: Path, store: Path) -> None:
     assert run.returncode == 0, err.decode()
 
 
-def children(pid: int) -> list[int]:
-    told = Path(f"/proc/{pid}/task/{pid}/children")
-    threads = Path(f"/proc/{pid}/task")
-    if not told.exists():
-        return []
-    return [int(c) for task in threads.iterdir() for c in (task / "children").read_text().split()]
+def children(pid: int) -> set[int]:
+    """Processes whose parent is `pid`; one that ends while we look is none."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            found.add(int(stat.parent.name))
+    return found
 
 
 def kill(pid: int) -> None:
@@ -65,19 +70,18 @@ def kill(pid: int) -> None:
         return
 
 
-def strike(run: subprocess.Popen[bytes], victim: str, after_s: float) -> bool:
-    """Wait `after_s`, kill the victims; False where the run had ended before."""
+def strike(run: subprocess.Popen[bytes], victim: str, after_s: float) -> set[int] | None:
+    """Wait `after_s`, then kill the victims; the children that there were, None where the run had ended before."""
     try:
         run.wait(after_s)
     except subprocess.TimeoutExpired:
         below = children(run.pid)
         if victim in ("driver", "both"):
             kill(run.pid)
-        if victim in ("child", "both"):
-            for pid in below[:1] if victim == "child" else below:
-                kill(pid)
-        return True
-    return False
+        for pid in sorted(below) if victim == "both" else sorted(below)[:1] if victim == "child" else ():
+            kill(pid)
+        return below
+    return None
 
 
 def promised(store: Path) -> dict[str, str]:
@@ -105,9 +109,10 @@ def test_random_kills_change_no_promised_byte(media: Path, tmp_path: Path) -> No
         if struck == KILLS:
             break
         run = begin(media, store)
-        if strike(run, victims[i % 3], rng.uniform(0.3, calm_s * 0.8)):
+        below = strike(run, victims[i % 3], rng.uniform(0.3, calm_s * 0.8))
+        if below is not None:
             struck += 1
-            seen |= set(children(run.pid))
+            seen |= below
         if victims[i % 3] == "child":
             _, err = run.communicate(timeout=1200)
             assert run.returncode == 0, err.decode()
