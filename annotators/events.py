@@ -45,12 +45,12 @@ class EventRules:
 
     look_s: float = 0.5
     bridge_s: float = 0.13
-    cell_mille: int = 8
-    piece_mille: int = 50
+    cell_mille: int = 20
+    piece_mille: int = 200
     long_s: float = 0.8
     agree_tiou: float = 0.5
     agree_long_s: float = 0.25
-    agree_s: float = 0.12
+    agree_s: float = 0.16
     least_tube: float = 0.5
     least_s: float = 0.06
 

@@ -25,8 +25,8 @@ class FollowRules:
     """Distances in pixels of an analysis frame with a short side of 240; colours in CIE76.
 
     coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one. Dropped is a track briefer than
-    `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of its
-    frames, or of a confidence below `min_confidence`. So is one whose box changes its area by a factor of more than
+    `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of
+    its frames, or of a confidence below `min_confidence`. So is one whose box changes its area by a factor of more than
     e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
     """
 
@@ -75,7 +75,7 @@ class Track:
         return self.sightings[-1]
 
     def predicted(self, at_s: float, times: list[float]) -> Floats:
-        """Box at `at_s` at the last known velocity, from where the thing was last seen alone: a part has another size."""
+        """Box at `at_s` at the last known velocity, from where it was last seen alone: a part has another size."""
         alone = next((s for s in reversed(self.sightings) if not s.shared), self.last)
         return np.asarray(alone.box + np.tile(self.velocity * (at_s - times[alone.frame]), 2))
 

@@ -208,7 +208,7 @@ def _trimmed(reading: Reading, first: int, end: int, stray_px: float) -> tuple[i
     still = np.flatnonzero(~steps)
     if not len(still):
         return first, first
-    # A box that steps by a pixel within the rest is jitter; one that steps at its ends is still arriving or already going.
+    # A box that steps by a pixel within the rest is jitter; one that steps at its ends still arrives or already goes.
     arrives, leaves = arrives + int(still[0]), arrives + int(still[-1]) + 1
     return (arrives + 1 if arrives > 0 else 0), leaves + 1
 

@@ -200,14 +200,14 @@ def _confidence(seen: list[Sighting], times: list[float], pops: int) -> float:
 
     An order, not a probability: nobody has calibrated it.
     """
-    area = np.log([s.area_px for s in seen if not s.shared] or [1.0])
+    area = np.log([s.area_px for s in seen if not s.shared] or [1])
     jumps = float(np.median(np.abs(np.diff(area)))) if len(area) > 1 else 0.0
-    parts = [
+    parts: tuple[float, ...] = (
         1.0 - float(np.exp((times[seen[0].frame] - times[seen[-1].frame]) / 0.4)),
         min(1.0, float(np.median([s.contrast for s in seen])) / _FULL_CONTRAST_GREY),
         len(seen) / (seen[-1].frame - seen[0].frame + 1),
         1 - float(np.mean([s.cost for s in seen])),
-        1 / (1 + 6 * jumps),
+        1.0 / (1 + 6 * jumps),
         1.0 - 0.8 * pops,
-    ]
+    )
     return float(np.prod(np.maximum(np.array(parts), 1e-6)) ** (1 / len(parts)))

@@ -32,9 +32,7 @@ def test_change_lies_in_the_cells_that_the_thing_leaves_and_reaches_and_nowhere_
     cells, border, _ = mapped(Shot(evenly(0.4), [hops]))
     frame = 5
     assert not np.delete(cells, frame, axis=0).any()
-    assert {(int(r), int(c)) for r, c in np.argwhere(cells[frame])} == {
-        (r, c) for r in (3,) for c in (2,)
-    } | {(9, 10)}
+    assert {(int(r), int(c)) for r, c in np.argwhere(cells[frame])} == {(r, c) for r in (3,) for c in (2,)} | {(9, 10)}
     assert cells[frame, 3, 2] == 1000
     assert not border.any()
 

@@ -105,7 +105,11 @@ def test_a_thing_that_is_there_at_first_does_not_enter_and_one_that_stays_does_n
 def test_a_move_that_the_clip_cuts_at_its_start_is_refused_and_at_its_end_is_not():
     shot = Shot(evenly(2.4), [Thing(RED, path((0.0, 10, 20), (0.8, 60, 20), (1.6, 60, 20), (2.4, 120, 20)))])
     events = told(shot, 2.4)
-    assert [(str(e.kind), e.verdict.reason) for e in events] == [("moves", "cut_at_start"), ("stops", ""), ("moves", "")]
+    assert [(str(e.kind), e.verdict.reason) for e in events] == [
+        ("moves", "cut_at_start"),
+        ("stops", ""),
+        ("moves", ""),
+    ]
     assert events[-1].span.end_s == 2.4
 
 
@@ -222,7 +226,12 @@ coordinates = st.tuples(*[st.floats(-5, 165)] * 2, *[st.floats(-5, 125)] * 2)
 @given(st.lists(coordinates, min_size=1, max_size=50), st.integers(0, 20), st.integers(0, 10))
 def test_whatever_the_boxes_every_event_lies_in_the_clip(corners, before, after):
     boxes = [
-        (min(max(0, min(a, b)), 159), min(max(0, min(c, d)), 119), max(min(160, max(a, b)), 1), max(min(120, max(c, d)), 1))
+        (
+            min(max(0, min(a, b)), 159),
+            min(max(0, min(c, d)), 119),
+            max(min(160, max(a, b)), 1),
+            max(min(120, max(c, d)), 1),
+        )
         for a, b, c, d in corners
     ]
     times = evenly((before + len(boxes) + after) / 25)

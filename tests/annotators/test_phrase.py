@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn import Shot, Thing, evenly, texture
+from drawn import Drawn, Shot, Thing, evenly, texture
 
 from reelmill.annotators.blobs import lab
 from reelmill.annotators.phrase import Look, phrase, phrases
@@ -64,14 +64,14 @@ def test_outlines_are_named_from_what_was_seen(points, word):
 
     def picture(x: float) -> np.ndarray:
         frame = texture(320, 240, spread=20)
-        cv2.fillPoly(frame, [np.rint((outline + (x, 120)) * 16).astype(np.int32)], (44, 88, 196), cv2.LINE_AA, 4)
+        cv2.fillPoly(
+            frame, [np.rint((outline + np.array([x, 120])) * 16).astype(np.int32)], (44, 88, 196), cv2.LINE_AA, 4
+        )
         return frame
 
     shot = Shot(evenly(2.0), [Thing((0, 0, 0), lambda t: None)])
     eyes = Eyes(50, TubeRules())
     for i, at_s in enumerate(shot.times):
-        from drawn import Drawn
-
         eyes.see(Drawn(at_s, picture(60 + 4 * i)))
     tubes, _ = eyes.tubes("clip", (320, 240), 2.0)
     assert [t.phrase for t in tubes] == [f"the blue {word}"]

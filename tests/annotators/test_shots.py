@@ -131,14 +131,16 @@ def test_proposals_are_those_of_the_two_detectors_run_apart():
 
 
 def test_what_is_proposed_late_was_suspect_in_time():
-    cuts, suspects = Cuts(ShotRules()), set()
-    for one in frames([A] * 10 + [mixed(A, B, 0.25)] * 10 + [C] * 10):
+    cuts, suspects, late = Cuts(ShotRules()), set(), 0
+    for one in frames([A] * 10 + [mixed(A, B, 0.12)] * 10 + [C] * 10):
         cuts.see(one)
+        late += sum(c < one.index for c in cuts.newly)
         if cuts.suspect:
             suspects.add(one.index)
         assert all(one.index - 2 <= c <= one.index for c in cuts.newly)
         assert suspects.issuperset(cuts.newly)
     assert cuts.done() == (10, 20)
+    assert late == 1
 
 
 @given(st.lists(st.sampled_from([0, 1, 2, 3]), min_size=1, max_size=40), st.sets(st.integers(1, 39)))

@@ -114,9 +114,7 @@ def test_sensor_noise_does_not_hide_a_thing_nor_make_one():
     rng = np.random.default_rng(3)
     shot = Shot(evenly(2.4), [CROSSES])
     clean = shot.pictures()
-    shot.pictures = lambda: [
-        np.clip(p + rng.normal(0, 5, p.shape), 0, 255).astype(np.uint8) for p in clean
-    ]
+    shot.pictures = lambda: [np.clip(p + rng.normal(0, 5, p.shape), 0, 255).astype(np.uint8) for p in clean]
     tubes, _ = watched(shot)
     assert [t.phrase.split()[1] for t in tubes] == ["red"]
     assert overlap(tubes[0], shot, CROSSES) > 0.75
@@ -167,7 +165,9 @@ def test_half_a_second_is_enough_for_a_quick_thing():
     assert tubes[0].end_s == 0.52
 
 
-@pytest.mark.parametrize("times", [evenly(2.4, 30000 / 1001), sorted(set(np.cumsum([0.017, 0.066, 0.033] * 22).round(6)))])
+@pytest.mark.parametrize(
+    "times", [evenly(2.4, 30000 / 1001), sorted(set(np.cumsum([0.017, 0.066, 0.033] * 22).round(6)))]
+)
 def test_times_are_those_of_the_frames_whatever_their_rhythm(times):
     shot = Shot([float(t - times[0]) for t in times], [CROSSES])
     tubes, _ = watched(shot)

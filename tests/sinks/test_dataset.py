@@ -139,7 +139,7 @@ def test_a_reader_sees_one_moment(store: Store) -> None:
     dataset = begin(store, "clips")
     commit(dataset, {"a": [True], "b": None})
     reader = Dataset(dataset.folder)
-    assert reader.counts().live == 2
+    assert len(reader.entries()) == 2
     commit(dataset, {"c": [True], "d": None, "e": []}, absent=("b",))
     assert reader.rows()["key"].to_pylist() == ["a", "b"]
     assert (reader.counts().live, reader.counts().closes, len(reader.entries())) == (2, True, 2)

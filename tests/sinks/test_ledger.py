@@ -233,16 +233,14 @@ def test_a_lease_that_was_never_sealed_is_covered_by_the_next_seal(ledger: Ledge
 
 
 def test_a_late_listing_changes_nothing(ledger: Ledger) -> None:
-    run(ledger, keys="abc")
-    run(ledger, keys="abc")
-    table = arrow.to_table(Entry, [Entry.derived("z")])
-    seal = json.loads(ledger.objects.get("seals/000002.json"))
-    assert seal["snapshot"] == "000001.parquet"
-    run(ledger, keys="abcd")
-    late(ledger, "snapshots/000002.parquet", parquet_bytes(table))
-    assert [e.key for e in ledger.snapshot()] == list("abcd")
+    for _ in range(3):
+        run(ledger, keys="abc")
+    assert json.loads(ledger.objects.get("seals/000003.json"))["snapshot"] == "000001.parquet"
+    late(ledger, "snapshots/000002.parquet", parquet_bytes(arrow.to_table(Entry, [Entry.derived("z")])))
+    assert [e.key for e in ledger.snapshot()] == list("abc")
     ledger.take()
-    assert [e.key for e in ledger.snapshot()] == list("abcd")
+    assert [e.key for e in ledger.snapshot()] == list("abc")
+    assert ledger.garbage() == ["snapshots/000002.parquet"]
 
 
 def test_a_late_void_changes_nothing(ledger: Ledger) -> None:
@@ -417,6 +415,21 @@ def test_a_flipped_byte_is_told_or_changes_nothing(finished: Path, kind: str) ->
                 told += 1
         path.write_bytes(whole)
     assert told > 0
+
+
+def test_no_byte_of_a_snapshot_flips_unseen(ledger: Ledger, folder: Path) -> None:
+    entries = [Entry(k, f"/media/{k}.mp4", k * 64, ord(k), "CC0-1.0", "{}", None, live=k < "f") for k in KEYS]
+    with held(ledger.objects, ledger.take()) as lease:
+        ledger.list_inputs(lease, entries)
+    path, want = folder / "snapshots" / "000001.parquet", ledger.snapshot()
+    whole, told = path.read_bytes(), 0
+    for i in range(0, len(whole), 2):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << i // 2 % 8]) + whole[i + 1 :])
+        try:
+            assert (ledger.snapshot(), ledger.live_keys()) == (want, set("abcde"))
+        except (Corrupt, BadInput):
+            told += 1
+    assert told > len(whole) / 8
 
 
 @pytest.mark.parametrize("kind", ["commits", "seals", "voids", "faults", "."])

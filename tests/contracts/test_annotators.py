@@ -1,0 +1,133 @@
+"""Every step of every recipe that ships: a row's answer does not depend on its neighbours, columns are as declared.
+
+Steps are found through the recipes and recipes by their files, so a new one is enrolled by existing. Rows are real:
+what each recipe's own source gives over a few rendered files, a picture, and a file that is no medium.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from chat_server import Act, Asked, caption_of, chatting, completion
+
+from reelmill.annotators.annotator import Annotator, result_schema, step_name
+from reelmill.jobs.recipes import make, recipe_files
+from reelmill.pipelines._guard import run_step, with_outcome
+from reelmill.pipelines._place import place_of
+from reelmill.pipelines._recipe import Place, Recipe, in_order, step_identity
+from reelmill.pipelines._run import Local, run
+from reelmill.pipelines._table import TableRecipe
+from reelmill.pipelines.scenes.presets import PRESETS
+from reelmill.pipelines.scenes.render import render_set
+from reelmill.schemas.keys import canonical_json
+
+pytestmark = pytest.mark.slow
+NEEDS_ENGINE = ("captions", "captioned")
+WHOLE_DATASETS = ("mix",)
+NAMES = [f.name for f in recipe_files() if f.name not in WHOLE_DATASETS]
+
+
+def answer(asked: Asked, earlier: int) -> Act:
+    del earlier
+    return Act(body=completion(caption_of(asked)))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[str]:
+    with chatting(answer) as chat:
+        yield f"openai:toy@{chat.url}"
+
+
+def recipe_of(name: str, engine: str) -> Recipe:
+    made = make(name, {"caption_engine": engine} if name in NEEDS_ENGINE else {})
+    assert isinstance(made, Recipe)
+    return made
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Place:
+    """A store in which every recipe has run once."""
+    folder = tmp_path_factory.mktemp("contract")
+    short = dataclasses.replace(PRESETS["demo"], name="short", short_share=1.0)
+    render_set(folder / "media", 2, 8, short, pictures=1)
+    (folder / "media" / "notes.txt").write_text("no medium")
+    place = place_of(folder / "store", (str(folder / "media"),), "contract")
+    for name in NAMES:
+        run(recipe_of(name, engine), place, Local(2))
+    return place
+
+
+def inputs(recipe: Recipe, place: Place) -> list[tuple[Annotator, pa.Table]]:
+    """Each step with the rows that it is given in a real run."""
+    keys = sorted(place.dataset(recipe).winners.of_key)
+    table = with_outcome(recipe.source.open(place, recipe)(keys))
+    pairs: list[tuple[Annotator, pa.Table]] = []
+    for step in recipe.steps:
+        if pairs:
+            table = run_step(pairs[-1][0], table)
+        step.setup()
+        live = table.filter(pa.compute.is_null(table["verdict"]))
+        pairs.append((step, live.select(list(dict.fromkeys(["key", *(c.name for c in step.needs)])))))
+    return pairs
+
+
+def by_key(answer: pa.Table) -> dict[str, Any]:
+    return {row["key"]: row for row in answer.to_pylist()}
+
+
+def test_table_recipes_are_the_only_ones_left_out(engine: str) -> None:
+    for name in WHOLE_DATASETS:
+        assert isinstance(make(name, {"inputs": {"a@1": 1.0}}), TableRecipe)
+    assert {"media", "clips", "tubes", "events", "text", "internvid_tg", "ocr_rich"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_alone_is_the_row_in_any_batch(name: str, place: Place, engine: str) -> None:
+    for step, batch in inputs(recipe_of(name, engine), place):
+        whole = by_key(step(batch))
+        assert whole, f"{name}: no live row reached {step_name(step)}"
+        backwards = by_key(step(batch.take(list(range(batch.num_rows))[::-1])))
+        assert backwards == whole, f"{name}: {step_name(step)} depends on the order of rows"
+        for i in range(batch.num_rows):
+            alone = step(batch.slice(i, 1)).to_pylist()[0]
+            assert alone == whole[alone["key"]], f"{name}: {step_name(step)} depends on a row's neighbours"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_batch_keeps_the_declared_columns(name: str, place: Place, engine: str) -> None:
+    for step, batch in inputs(recipe_of(name, engine), place):
+        empty = step(batch.slice(0, 0))
+        assert empty.num_rows == 0
+        assert empty.schema.equals(result_schema(step.gives)), f"{name}: {step_name(step)}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_travel_to_workers_and_have_one_spelling(name: str, engine: str) -> None:
+    for recipe in in_order(recipe_of(name, engine)):
+        for step in recipe.steps:
+            again = pickle.loads(pickle.dumps(step))
+            assert step_identity(again) == step_identity(step) == step_identity(copy.copy(step))
+            canonical_json(step_identity(step))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fresh_worker_gives_the_same_answers(name: str, place: Place, engine: str) -> None:
+    untouched = recipe_of(name, engine).steps
+    for (step, batch), sent in zip(inputs(recipe_of(name, engine), place), untouched, strict=True):
+        first = by_key(step(batch))
+        fresh = pickle.loads(pickle.dumps(sent))
+        fresh.setup()
+        assert by_key(fresh(batch)) == first, f"{name}: {step_name(step)}"
+
+
+def test_a_strangers_recipe_is_found_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "theirs.py").write_text("from toy import recipe\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert make("theirs:recipe", {}).name == "words"
