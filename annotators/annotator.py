@@ -85,8 +85,9 @@ def result_schema(gives: tuple[Column, ...]) -> pa.Schema:
 def each_row(step: Annotator, batch: pa.Table, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> pa.Table:
     """Apply `answer` to each row on its own, so that a row's answer cannot depend on its neighbours.
 
-    `answer` takes a row as a dict and returns exactly the `gives` columns (plain data or dataclasses). `Unusable` rejects
-    the row; a missing import, memory or name error and a full disk end the run; anything else is a fault of this row.
+    `answer` takes a row as a dict and returns exactly the `gives` columns (plain data or dataclasses). `Unusable`
+    rejects the row; a missing import, memory or name error and a full disk end the run; anything else is a fault of
+    this row.
     """
     rows = [_outcome(step, row, answer) for row in batch.to_pylist()]
     return arrow.cast_rows(rows, result_schema(step.gives))

@@ -167,7 +167,7 @@ _STEPS_S = (0.08, 0.4)
 _MAX_STEPS = 20
 _COLUMNS, _ROWS = 4, 3
 _CORNERS = 12
-_TEXTURE_GREY = 5.0
+_TEXTURE_GREY, _UNCHANGED_GREY = 5.0, 2.5
 _LEAST_PARTS, _LEAST_SHARE = 6, 0.6
 _FLOW_PX = 1.0
 _MOVED_SHARE = 0.1
@@ -209,6 +209,7 @@ def _shift(before: Picture, after: Picture) -> float:
     back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, found, None, winSize=(15, 15), maxLevel=3)
     kept = (status & again).ravel().astype(bool) & (np.abs(back - corners).max(axis=(1, 2)) < 0.7)
     flow = np.hypot(*(found - corners)[kept][:, 0].T)
+    flow[_unchanged(before, after, corners[kept][:, 0])] = 0.0
     height, width = before.shape
     places = (corners[kept][:, 0] * (_COLUMNS / width, _ROWS / height)).astype(int)
     part = places[:, 1] * _COLUMNS + places[:, 0]
@@ -216,6 +217,15 @@ def _shift(before: Picture, after: Picture) -> float:
     moving = [v for v in votes if v > _FLOW_PX * height / 240]
     enough = len(moving) >= _LEAST_PARTS and len(moving) >= _LEAST_SHARE * len(votes)
     return float(np.median(moving)) if enough else 0.0
+
+
+def _unchanged(before: Picture, after: Picture, points: npt.NDArray[np.float32]) -> Mask:
+    """bool [n]: points [n, 2] about which nothing changed: along a stripe, flow slides though nothing moves."""
+    import cv2
+
+    change = cv2.blur(cv2.absdiff(before, after).astype(np.float32), (9, 9))
+    columns, rows = points.astype(int).T
+    return np.asarray(change[rows, columns] < _UNCHANGED_GREY)
 
 
 def _corners(grey: Picture) -> npt.NDArray[np.float32]:

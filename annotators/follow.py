@@ -24,7 +24,8 @@ _IMPOSSIBLE = 1e6
 class FollowRules:
     """Distances in pixels of an analysis frame with a short side of 240; colours in CIE76.
 
-    coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one. Dropped is a track briefer than
+    coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one; young_s: a younger track that
+    merges with one of its colour (within `piece_colour`) was a part of it. Dropped is a track briefer than
     `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of
     its frames, or of a confidence below `min_confidence`. So is one whose box changes its area by a factor of more than
     e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
@@ -36,6 +37,8 @@ class FollowRules:
     gate_colour: float = 55.0
     claim_share: float = 0.35
     apart_colour: float = 14.0
+    young_s: float = 0.4
+    piece_colour: float = 35.0
     min_seen_s: float = 0.3
     min_area_px: float = 45.0
     min_shift_px: float = 5.0
@@ -60,7 +63,8 @@ class Sighting:
 
 @dataclass(slots=True)
 class Track:
-    """Sightings in rising frame order. `shape` sums masks of whole views scaled to 32 x 32; `views` counts them."""
+    """Sightings in rising frame order. `shape` sums masks of whole views scaled to 32 x 32; `views` counts them.
+    `absorbed`: it turned out to be a piece of another."""
 
     number: int
     sightings: list[Sighting] = field(default_factory=list)
@@ -69,6 +73,7 @@ class Track:
     area_px: float = 0.0
     shape: Floats = field(default_factory=lambda: np.zeros((SHAPE_CELLS, SHAPE_CELLS)))
     views: int = 0
+    absorbed: bool = False
 
     @property
     def last(self) -> Sighting:
@@ -97,7 +102,7 @@ class Follower:
         boxes = [track.predicted(at_s, self.times) for track in self.live]
         shared, rest = self._shared(boxes, found)
         for index, part in shared.items():
-            if part is not None:
+            if part is not None and not self.live[index].absorbed:
                 self._add(self.live[index], part, 0.3, shared=True)
         free = [i for i in range(len(self.live)) if i not in shared]
         left = self._assigned(free, boxes, rest)
@@ -120,11 +125,29 @@ class Follower:
             if best >= 0 and inside[best] >= self.rules.claim_share * track.area_px:
                 claims.setdefault(best, []).append(index)
         parts: dict[int, Blob | None] = {}
+        taken, grown = set(), set()
         for place, indices in claims.items():
+            grown |= self._pieces(indices)
+            indices = [i for i in indices if i not in grown]
             if len(indices) > 1:
                 parts |= self._split(found[place], indices, boxes)
-        taken = {place for place, indices in claims.items() if len(indices) > 1}
+                taken.add(place)
+        for index in grown:
+            self.live[index].absorbed = True
+            parts[index] = None
         return parts, [blob for place, blob in enumerate(found) if place not in taken]
+
+    def _pieces(self, indices: list[int]) -> set[int]:
+        """Of tracks that claim one blob, the young ones of the eldest's colour: its parts came into view one by one."""
+        eldest, *others = sorted((self.live[i] for i in indices), key=lambda t: (t.sightings[0].frame, t.number))
+        return {
+            i
+            for i in indices
+            for track in others
+            if self.live[i] is track
+            and self.times[-1] - self.times[track.sightings[0].frame] < self.rules.young_s
+            and float(np.linalg.norm(track.colour - eldest.colour)) < self.rules.piece_colour
+        }
 
     def _split(self, blob: Blob, indices: list[int], boxes: list[Floats]) -> dict[int, Blob | None]:
         """Every pixel of a blob goes to the track of the nearest colour, if it lies where that track may be."""
@@ -242,7 +265,8 @@ class Follower:
             gap_s = at_s - self.times[track.last.frame]
             box = track.predicted(at_s, self.times)
             out = gap_s > 0 and ((box[2:] <= 0).any() or (box[:2] >= self.size).any())
-            (self.ended if out or gap_s > self.rules.coast_s else stay).append(track)
+            if not track.absorbed:
+                (self.ended if out or gap_s > self.rules.coast_s else stay).append(track)
         self.live = stay
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,8 +27,9 @@ from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Tube
 from reelmill.schemas.verdict import State
-from reelmill.sinks.card import LabelErrors, label_errors, note_label_errors
+from reelmill.sinks.card import LabelErrors, label_errors, note_figures, note_label_errors
 from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.pack import manifest, pack
 from reelmill.sinks.verify import verify as verify_bytes
 
 SLACKS_S = (1e-6, 0.1, 0.5)
@@ -39,7 +39,8 @@ _ABILITIES = {
     "text": ("words", "character", "invented"),
 }
 """Which figures a dataset of evidence answers for, by how their names begin."""
-FIGURES = "label_figures.json"
+_NOT_OF_VIEW = {"internvid_tg": ("text",), "ocr_rich": ("tubes", "events")}
+"""Evidence that a view does not rest on, and whose figures would only be noise beside it."""
 
 
 def verify(store: Path, label: str, *, truth: bool) -> int:
@@ -52,6 +53,9 @@ def verify(store: Path, label: str, *, truth: bool) -> int:
         console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
     if truth:
         console.print(truth_table(store, label))
+        packed = manifest(dataset)
+        if packed is not None:  # shards stay as they are; the card says the new figures
+            pack(Store(store.absolute()), dataset, media=packed["media"])
     return 0 if found.ok else 1
 
 
@@ -62,7 +66,7 @@ def truth_table(store: Path, label: str) -> Table:
     """
     dataset = opened(store).find(label)
     figures = measure(Store(store.absolute()), dataset)
-    dataset.ledger.objects.put(FIGURES, json.dumps([dataclasses.asdict(f) for f in figures]).encode())
+    note_figures(dataset, [dataclasses.asdict(f) for f in figures])
     note_label_errors(dataset, LabelErrors(_sentence(figures), label_errors(dataset).audited))
     table = Table("measured on rendered truth", "value", "95 % interval", "count")
     for one in figures:
@@ -84,15 +88,18 @@ def _evidence_figures(beside: _Beside) -> list[Figure]:
     """Figures of the evidence that was really looked for; truth in its place is not scored against itself."""
     if beside.suffix:
         return []
-    silent = tuple(p for recipe, names in _ABILITIES.items() if not beside.made(recipe) for p in names)
+    aside = _NOT_OF_VIEW.get(beside.recipe, ())
+    without = [recipe for recipe in _ABILITIES if recipe in aside or not beside.made(recipe)]
+    silent = tuple(name for recipe in without for name in _ABILITIES[recipe])
     figures = score(beside.truths, beside.predictions()).rows()
     return [f for f in figures if not silent or not f.name.startswith(silent)]
 
 
 def _sentence(figures: list[Figure]) -> str:
-    wanted = ("videos", "events, precision", "events, recall", f"samples right within {SLACKS_S[1]:g} s")
+    wanted = ("events, precision", "events, recall", "words read", f"samples right within {SLACKS_S[1]:g} s")
     chosen = [f for f in figures if f.name in wanted or f.name.startswith("texts right")]
-    return "; ".join(f"{f.name} {'undefined' if f.value is None else f'{f.value:.3f}'} (n={f.count})" for f in chosen)
+    said = [f"{f.name} {'undefined' if f.value is None else f'{f.value:.3f}'} (n={f.count})" for f in chosen]
+    return "; ".join([f"rendered scenes, rules: {figures[0].count} files" if figures else "", *said]).strip("; ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ class _Beside:
 
     def __init__(self, store: Store, dataset: Dataset) -> None:
         recipe, _, slug = dataset.name.partition("-")
-        self.store, self.slug = store, slug
+        self.store, self.recipe, self.slug = store, recipe, slug
         self.suffix = "_truth" if recipe.endswith("_truth") else ""
         self.clips = {c.key: c for c in self._clips()}
         self.truths: dict[str, SceneTruth] = {}

@@ -156,8 +156,9 @@ def to_table(cls: Any, rows: Iterable[Any]) -> pa.Table:
 
 def cast_rows(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Dict rows as a table of `schema`. Raises SchemaBroken on a wrong type or a forbidden null, at any depth."""
-    for place in (_fraction(f.name, f.type, row.get(f.name)) for f in schema if _counts(f.type) for row in rows):
-        if place:
+    for field in schema:
+        values = (row.get(field.name) for row in rows)
+        if _counts(field.type) and (place := _first(field.name, _fraction(field.type), values)):
             raise SchemaBroken(f"column {place}", seen="a fraction in a column of whole numbers", do="round it")
     try:
         table = pa.Table.from_pylist(list(rows), schema=schema)
@@ -179,17 +180,27 @@ def _counts(kind: pa.DataType) -> bool:
     return _counts(kind.value_type) if pa.types.is_list(kind) else pa.types.is_integer(kind)
 
 
-def _fraction(path: str, kind: pa.DataType, value: Any) -> str | None:
-    """Where a fraction stands for a whole number, or None. pyarrow would cut 1.5 down to 1 without a word."""
-    if value is None or not _counts(kind):
-        return None
+@cache
+def _fraction(kind: pa.DataType) -> Callable[[Any], str | None]:
+    """Finds where a fraction stands for a whole number. pyarrow would cut 1.5 down to 1 without a word.
+
+    Worked out once per type, and blind to what holds no whole number: every row passes here.
+    """
     if pa.types.is_integer(kind):
-        return path if isinstance(value, (float, np.floating)) and value % 1 != 0 else None
-    if pa.types.is_struct(kind):
-        inner = [(f"{path}.{c.name}", c.type, value.get(c.name)) for c in kind] if isinstance(value, dict) else []
-    else:
-        inner = [(f"{path}[]", kind.value_type, v) for v in value] if isinstance(value, (list, tuple)) else []
-    return next((place for child in inner if (place := _fraction(*child))), None)
+        return lambda value: "" if isinstance(value, (float, np.floating)) and value % 1 != 0 else None
+    if pa.types.is_list(kind):
+        item = _fraction(kind.value_type)
+        return lambda value: _first("[]", item, value) if isinstance(value, (list, tuple)) else None
+    inner = [(child.name, _fraction(child.type)) for child in kind if _counts(child.type)]
+    return lambda value: _first_of(inner, value) if isinstance(value, dict) else None
+
+
+def _first(path: str, find: Callable[[Any], str | None], values: Iterable[Any]) -> str | None:
+    return next((path + found for v in values if v is not None and (found := find(v)) is not None), None)
+
+
+def _first_of(inner: Sequence[tuple[str, Callable[[Any], str | None]]], row: dict[str, Any]) -> str | None:
+    return next((found for name, find in inner if (found := _first(f".{name}", find, (row.get(name),)))), None)
 
 
 def _hole(path: str, field: pa.Field, values: pa.Array) -> str | None:

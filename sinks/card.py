@@ -21,7 +21,10 @@ from reelmill.sinks.records import read_record, record_bytes
 from reelmill.sinks.shards import Shard
 from reelmill.sinks.tables import CountRow
 
-_ERRORS = "label_errors.json"
+_ERRORS, _FIGURES = "label_errors.json", "label_figures.json"
+FIGURES = pa.schema(
+    [("name", pa.string()), *((n, pa.float64()) for n in ("value", "low", "high")), ("count", pa.int64())]
+)
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _HUB_LICENCES = {
     *("cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "pddl"),
@@ -58,6 +61,20 @@ def label_errors(dataset: Dataset) -> LabelErrors:
     except FileNotFoundError:
         return LabelErrors()
     return LabelErrors(said["rendered_truth"], said["audited"])
+
+
+def note_figures(dataset: Dataset, figures: Sequence[dict[str, Any]]) -> None:
+    """Keep the figures of a measurement (name, value, low, high, count) beside the dataset; `sql` shows them."""
+    dataset.ledger.objects.put(_FIGURES, record_bytes({"figures": list(figures)}))
+
+
+def figures(dataset: Dataset) -> pa.Table:
+    """The figures noted last, empty where nobody measured."""
+    try:
+        said = read_record(dataset.ledger.objects, dataset.label, _FIGURES, "delete it and measure again")
+    except FileNotFoundError:
+        said = {"figures": []}
+    return pa.Table.from_pylist(said["figures"], schema=FIGURES)
 
 
 def note_label_errors(dataset: Dataset, errors: LabelErrors) -> None:

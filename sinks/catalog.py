@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from reelmill.schemas.errors import NotFound
 from reelmill.schemas.keys import canonical_json
+from reelmill.sinks.card import figures
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.points import reach
 
@@ -95,9 +96,10 @@ def hashes(path: Path) -> dict[str, str]:
 def connect(store: Store, dataset: Dataset) -> duckdb.DuckDBPyConnection:
     """A connection for questions about a dataset, packed or not.
 
-    `inputs`, `rows`, `children` and `dataset_rejects` show the ledger of this moment. Where the dataset is packed, the
-    tables of its catalog (samples, turns, index, sources, rejects, counts, record) are there too, read-only. Each
-    `upstream_*` holds the children (or rows) of a dataset that it rests on, where `store` has it.
+    `inputs`, `rows`, `children` and `dataset_rejects` show the ledger of this moment, `label_figures` the last
+    measurement against truth. Where the dataset is packed, the tables of its catalog (samples, turns, index, sources,
+    rejects, counts, record) are there too, read-only. Each `upstream_*` holds the children (or rows) of a dataset that
+    it rests on, where `store` has it.
     """
     packed = dataset.folder / NAME
     connection = duckdb.connect(str(packed), read_only=True) if packed.exists() else duckdb.connect()
@@ -106,6 +108,7 @@ def connect(store: Store, dataset: Dataset) -> duckdb.DuckDBPyConnection:
         "rows": dataset.rows(),
         "children": dataset.children(),
         "dataset_rejects": dataset.rejects(),
+        "label_figures": figures(dataset),
     }
     for name, table in {**live, **_upstream(store, dataset)}.items():
         connection.register(name, table)

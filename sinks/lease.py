@@ -2,8 +2,9 @@
 
 Taking lease n+1 voids whatever holders of n or less commit from then on (see `ledger.Ledger.seal`): workers of a killed
 driver go on writing for a second or more. A holder on this machine is known to be dead or alive by its process (a
-stopped one is alive). One elsewhere is known by a counter that it raises; the watcher looks at it over its own monotonic
-time, so no wall clock matters. If it stands still for longer it loses its lease, and what it writes on waking is void.
+stopped one is alive). One elsewhere is known by a counter that it raises; the watcher looks at it over its own
+monotonic time, so no wall clock matters. If it stands still for longer it loses its lease, and what it writes on waking
+is void.
 
     with held(objects, take(objects, what="dataset clips@1")) as lease: ...
 """

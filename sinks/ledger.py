@@ -2,7 +2,7 @@
 rows.
 
     dataset.json                     identity: recipe, version, fingerprint
-    snapshots/<token>.parquet        the inputs, as listed by run <token>
+    snapshots/<token>.*.parquet      the inputs, as listed by run <token>
     leases/<token>.json              one writer at a time; the number is the fencing token
     seals/<token>.json               what run <token> found of earlier tokens: commits, voids and snapshot that count
     parts/<hash>-<token>.<sha>.*     rows, children and media of one group of keys
@@ -44,7 +44,7 @@ _NAME = {
     "voids": re.compile(r"[a-z2-7]{26}-(\d{6,})\.json"),
     "faults": re.compile(r"[a-z2-7]{26}-(\d{6,})\.json"),
     "seals": re.compile(r"(\d{6,})\.json"),
-    "snapshots": re.compile(r"(\d{6,})\.parquet"),
+    "snapshots": re.compile(r"(\d{6,})\.\d{3,}\.([0-9a-f]{16})\.parquet"),
     "parts": re.compile(r"[a-z2-7]{26}-(\d{6,})\.[0-9a-f]{16}\.[a-z]+"),
 }
 _FORMAT_MARK = b"reelmill.format"
@@ -112,14 +112,12 @@ class _Seal:
 def parquet_bytes(table: pa.Table) -> bytes:
     """A table as one zstd Parquet file: the same rows give the same bytes under the same library version."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", compression_level=3, write_page_checksum=True)
+    pq.write_table(table, sink, compression="zstd", compression_level=3)
     return sink.getvalue()
 
 
 def parquet_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The inverse of `parquet_bytes`. Raises OSError or pa.ArrowException on bytes that are damaged."""
-    names = list(columns) if columns is not None else None
-    return pq.read_table(pa.BufferReader(data), columns=names, page_checksum_verification=True)
+    return pq.read_table(pa.BufferReader(data), columns=list(columns) if columns is not None else None)
 
 
 class Ledger:
@@ -166,10 +164,15 @@ class Ledger:
         changed = snapshots.change(old, new)
         if new != old:
             table = arrow.to_table(Entry, new).replace_schema_metadata({_FORMAT_MARK: str(FORMAT)})
-            leases.require_newest(self.objects, lease)
-            self.objects.put(f"snapshots/{lease.token:06d}.parquet", parquet_bytes(table))
-            reach("snapshot.written")
+            self._put_snapshot(lease, parquet_bytes(table))
         return changed
+
+    def _put_snapshot(self, lease: Lease, data: bytes) -> None:
+        leases.require_newest(self.objects, lease)
+        before = sum(token == lease.token for token, _ in self._names("snapshots"))
+        name = f"{lease.token:06d}.{before:03d}.{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+        self.objects.put(f"snapshots/{name}", data)
+        reach("snapshot.written")
 
     def _snapshot_name(self, chain: Sequence[_Seal]) -> str:
         """Name of the snapshot that counts: the newest since the last seal, or the one that this seal found; or ''."""
@@ -183,13 +186,14 @@ class Ledger:
             return None
         what, mend = f"{self.name}: snapshots/{name}", "restore it from a copy, or build the dataset anew"
         try:
-            table = parquet_table(self.objects.get(f"snapshots/{name}"), columns)
+            data = self.objects.get(f"snapshots/{name}")
         except FileNotFoundError as error:
             raise Corrupt(what, seen="no such object, and it is the newest", do=mend) from error
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise Corrupt(what, seen=str(error).splitlines()[0], do=mend) from error
-        require_known(what, int((table.schema.metadata or {}).get(_FORMAT_MARK, b"0")))
-        return table
+        if hashlib.sha256(data).hexdigest()[:16] != name.split(".")[2]:
+            raise Corrupt(what, seen=f"{len(data)} bytes with another sha256 than its name says", do=mend)
+        metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
+        require_known(what, int(metadata.get(_FORMAT_MARK, b"0")))
+        return parquet_table(data, columns)
 
     # ---- lease and seal -----------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 Unset, a point costs one look-up. `REELMILL_FAULT=commit.written:kill` kills the process with SIGKILL when the point is
 reached, `commit.written:kill:3` the third time, `object.write:full` raises a full disk, `object.write:denied` a refused
-permission, `commit.before:stop` makes it stand still (SIGSTOP) as a sleeping laptop does. The chaos tests walk through `POINTS`.
+permission, `commit.before:stop` makes it stand still (SIGSTOP) as a sleeping laptop does. The chaos tests walk through
+`POINTS`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from reelmill.annotators.decode import mp4
@@ -96,6 +95,8 @@ def turn_of(frame: Any) -> Turn:
 @contextmanager
 def opened(path: str) -> Iterator[Any]:
     """A PyAV container of a local file. Raises Unusable with the true reason where it cannot be opened."""
+    import av
+
     local = Path(path)
     try:
         if local.stat().st_size == 0:
@@ -196,6 +197,8 @@ def stamp(frame: Any) -> int:
 
 
 def _first_frame(container: Any, stream: Any) -> Any:
+    import av
+
     errors = 0
     try:
         for packet in container.demux(stream):

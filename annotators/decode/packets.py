@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-
 from reelmill.annotators.decode import mp4
 from reelmill.annotators.decode.frames import Limits
 from reelmill.annotators.decode.headers import Header, opened, read_header
@@ -51,6 +49,8 @@ class Packets:
 
 def scan(path: str, header: Header | None = None, limits: Limits | None = None) -> Packets:
     """Read every video packet of a file. Raises Unusable as `read_header` does."""
+    import av
+
     header = header or read_header(path, limits or Limits())
     found = _Found()
     with opened(path) as container:

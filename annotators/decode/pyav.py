@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import av
-
 from reelmill.annotators.decode.frames import Limits, Picture, Rgb, Troubles, shown_size
 from reelmill.annotators.decode.headers import Header, opened, read_header
 from reelmill.annotators.decode.scale import converted
@@ -65,6 +63,8 @@ class PyavMedium:
 
     def _sought(self, at_s: float) -> Iterator[Any]:
         """Frames from where the demuxer lands for `at_s`; none where it cannot seek."""
+        import av
+
         stamp = int(max(self.origin_s, at_s) / self._stream.time_base)
         try:
             self._container.seek(stamp, stream=self._stream, backward=True)
@@ -74,6 +74,8 @@ class PyavMedium:
 
     def _frames(self) -> Iterator[Any]:
         """Decoded frames; packets that cannot be decoded are counted and do not end the stream."""
+        import av
+
         try:
             for packet in self._container.demux(self._stream):
                 try:

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import ColorRange, Interpolation
-
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 
 
 def converted(frame: Any, width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
     """Full-range RGB uint8 (height, width, 3) of a PyAV frame, converted and scaled in one pass, on this thread."""
+    from av.video.reformatter import ColorRange, Interpolation
+
+    exact = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
     shrinks = width_px <= frame.width and height_px <= frame.height
     rgb = frame.reformat(
         width=width_px,
         height=height_px,
         format="rgb24",
-        interpolation=(Interpolation.AREA if shrinks else Interpolation.BILINEAR) | _EXACT,
+        interpolation=(Interpolation.AREA if shrinks else Interpolation.BILINEAR) | exact,
         dst_color_range=ColorRange.JPEG,
         threads=1,
     )
@@ -33,6 +32,8 @@ def converted(frame: Any, width_px: int, height_px: int) -> npt.NDArray[np.uint8
 
 def scaled(rgb: npt.NDArray[np.uint8], width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
     """RGB pixels at another size; a copy where the size is already right."""
+    import av
+
     if rgb.shape[:2] == (height_px, width_px):
         return rgb.copy()
     return converted(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"), width_px, height_px)

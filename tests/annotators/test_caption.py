@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import pickle
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -21,7 +22,7 @@ from reelmill.schemas.errors import Drift, EngineDown
 from reelmill.schemas.media import ShownFrame
 
 
-def row(key: str, times: tuple[float, ...] = (0.0, 0.52, 1.04)) -> dict:
+def row(key: str, times: tuple[float, ...] = (0.0, 0.52, 1.04)) -> dict[str, Any]:
     jpegs = [f"{key} at {t}".encode() for t in times]
     frames = [
         ShownFrame(i * 13, t, 320, 240, hashlib.sha256(j).hexdigest(), 0, len(j))
@@ -30,7 +31,7 @@ def row(key: str, times: tuple[float, ...] = (0.0, 0.52, 1.04)) -> dict:
     return {"key": key, "frames": [arrow.plain(f) for f in frames], "jpegs": jpegs}
 
 
-def table(*rows: dict) -> pa.Table:
+def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema(*Caption.needs))
 
 
@@ -44,7 +45,7 @@ def answer(asked: Asked, earlier: int) -> Act:
     return Act(body=completion(caption_of(asked)))
 
 
-def run(behave, *rows: dict, **kwargs) -> tuple[list[dict], list[Asked]]:
+def run(behave, *rows: dict[str, Any], **kwargs) -> tuple[list[dict[str, Any]], list[Asked]]:
     with chatting(behave) as chat:
         out = step(chat.url, **kwargs)(table(*rows)).to_pylist()
     return out, chat.asked

@@ -20,7 +20,7 @@ from reelmill.schemas.clip import NewClip
 from reelmill.schemas.column import schema
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import child_key, micros
-from reelmill.schemas.media import DecodeStatus, MediaRef
+from reelmill.schemas.media import DecodeStatus, Kind, MediaRef
 from reelmill.schemas.span import Span
 
 A, B, C = texture(1), texture(2), texture(3)
@@ -45,7 +45,7 @@ def three_shots(tmp_path_factory):
 
 def unit(path: Path, span: Span | None = None, *, expected: int | None = None, kind: str = "video", key: str = PARENT):
     seconds = span.duration_s if span else 5.0
-    media = MediaRef(str(path), "ab" * 32, kind, 1, 1, seconds if kind == "video" else 0.0, span, "CC0-1.0")
+    media = MediaRef(str(path), "ab" * 32, Kind(kind), 1, 1, seconds if kind == "video" else 0.0, span, "CC0-1.0")
     return {"key": key, "media": arrow.plain(media), "expected_frames": expected}
 
 
@@ -59,7 +59,8 @@ def run(step, *rows):
 def clips_of(row) -> tuple[NewClip, ...]:
     assert row["fault"] is None, row["fault"]
     assert row["verdict"] is None, row["verdict"]
-    return arrow.typed(CLIPS.hint, row["clips"])
+    clips: tuple[NewClip, ...] = arrow.typed(CLIPS.hint, row["clips"])
+    return clips
 
 
 def spans(clips):
@@ -85,6 +86,7 @@ def test_a_clip_says_where_it_comes_from(step, three_shots):
     clip = clips_of(run(step, unit(three_shots, Span(0.0, 4.6)))[0])[1]
     media = clip.media
     assert clip.parent_key == PARENT
+    assert media.span is not None
     assert clip.key == child_key(PARENT, "clip", micros(media.span.start_s), micros(media.span.end_s))
     assert (media.digest, media.licence, media.kind) == ("ab" * 32, "CC0-1.0", "video")
     assert (media.width_px, media.height_px) == (192, 144)
@@ -130,6 +132,7 @@ def test_a_still_clip_is_accepted_and_marked(step, tmp_path):
 def test_a_small_thing_that_moves_is_not_still(step, tmp_path):
     path = write_video(tmp_path / "dot.mp4", moving(A, lambda i: 2 * i, 30, size=5))
     (clip,) = clips_of(run(step, unit(path))[0])
+    assert clip.stats is not None
     assert clip.stats.motion < step.judge.still_motion, "the mean alone would call it still"
     assert not clip.still
 
@@ -195,6 +198,7 @@ def test_a_picture_is_a_clip_of_one_frame(step, tmp_path):
     assert (row["cuts_s"], row["shots"]) == ([], [])
     assert (clip.media.span, clip.media.duration_s, clip.still, clip.num_frames) == (None, 0.0, True, 1)
     assert (clip.media.width_px, clip.media.height_px) == (3000, 1000)
+    assert clip.stats is not None
     assert clip.stats.motion == 0.0
     assert clip.stats.sharpness > 0
     (shown,) = clip.frames

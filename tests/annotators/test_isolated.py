@@ -232,6 +232,7 @@ sys.stdin.read()
     parent = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_env
     )
+    assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     assert not gone(pid, within_s=0.0)
     parent.kill()

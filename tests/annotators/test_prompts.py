@@ -1,3 +1,5 @@
+"""Prompts: files with a declared head, found by name, hashed, and refused where they do not hold together."""
+
 from __future__ import annotations
 
 import sys

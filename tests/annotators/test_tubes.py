@@ -136,6 +136,30 @@ def test_a_large_mover_before_texture_is_not_taken_for_the_camera():
     assert len(tubes) == 1
 
 
+def test_stripes_do_not_slide():
+    across, down = np.meshgrid(np.arange(160), np.arange(120))
+    stripes = np.repeat((128 + 25 * np.sin((across + 0.3 * down) / 2.5))[..., None], 3, axis=2)
+    rng = np.random.default_rng(2)
+    shot = Shot(evenly(2.4), [CROSSES], stripes.astype(np.uint8))
+    clean = shot.pictures()
+    shot.pictures = lambda: [np.clip(p + rng.normal(0, 2, p.shape), 0, 255).astype(np.uint8) for p in clean]
+    tubes, note = watched(shot)
+    assert not note.startswith("camera_moves")
+    assert len(tubes) == 1
+
+
+def test_a_thing_that_comes_into_view_in_two_parts_is_one():
+    def prong(y: float) -> Thing:
+        return Thing(RED, path((0.4, -36, y), (1.6, 160, y)), size=(36, 8))
+
+    body = Thing(RED, path((0.4, -36, 40), (1.6, 160, 40)), size=(20, 32))
+    shot = Shot(evenly(2.0), [body, prong(40), prong(64)])
+    whole = Thing(RED, body.corner, size=(36, 32))
+    tubes, _ = watched(shot)
+    assert len(tubes) == 1
+    assert overlap(tubes[0], shot, whole) > 0.8
+
+
 def test_a_change_of_light_is_no_thing():
     base = texture(spread=30).astype(np.int16)
     shot = Shot(evenly(2.0))

@@ -1,7 +1,7 @@
 """The flow on real files: each change of the media costs exactly its own work in every dataset, shown by counts.
 
-Two rendered scenes of 2 s and a picture with text go from files to packed samples; nothing is stubbed, and the captioner
-is a real HTTP server.
+Two rendered scenes of 2 s and a picture with text go from files to packed samples; nothing is stubbed, and the
+captioner is a real HTTP server.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -123,7 +123,7 @@ def answer(asked: Asked, earlier: int) -> Act:
 
 
 @pytest.fixture
-def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Writes the prompt `mine:ask` with a closing sentence; a new process would see the same."""
     package = tmp_path / "code" / "mine"
     package.mkdir(parents=True)

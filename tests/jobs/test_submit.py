@@ -84,7 +84,9 @@ def head(environment: dict[str, str]) -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def submit(head: str, environment: dict[str, str], wheel: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess:
+def submit(
+    head: str, environment: dict[str, str], wheel: Path, cwd: Path, *words: str
+) -> subprocess.CompletedProcess[str]:
     needs = json.dumps({"py_modules": [str(wheel)]})
     command = [str(BIN / "ray"), "job", "submit", "--address", head, "--runtime-env-json", needs, "--", *words]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=220, check=False)

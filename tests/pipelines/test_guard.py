@@ -115,7 +115,7 @@ def test_a_full_disk_ends_the_run_and_is_no_row_fault() -> None:
 
 
 def test_an_answer_of_the_wrong_type_is_refused() -> None:
-    with pytest.raises(Exception, match="double|rows"):
+    with pytest.raises(Exception, match=r"double|rows"):
         each_row(Twice(), pa.table({"key": ["a"], "number": [1]}), lambda row: {"double": "two"})
 
 

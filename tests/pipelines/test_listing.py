@@ -106,6 +106,7 @@ def test_a_name_that_is_not_utf8_is_listed_with_its_problem(tmp_path):
     raw = os.fsencode(tmp_path) + b"/caf\xe9.mp4"
     Path(os.fsdecode(raw)).write_bytes(b"x")
     (one,) = list_media(str(tmp_path))
+    assert one.problem is not None
     assert one.problem.startswith("bad_name")
     assert one.uri.endswith("caf%E9.mp4")
     assert os.fsencode(local_path(one.uri, None)) == raw
@@ -281,6 +282,7 @@ while True:
     held = 0
     for _ in range(4):
         child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=clean_env)
+        assert child.stdout is not None
         child.stdout.readline()
         while not path.exists() or path.stat().st_size < 1000 * (held + 1):
             os.sched_yield()

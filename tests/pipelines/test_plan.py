@@ -9,8 +9,9 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelmill.annotators.annotator import Resources
+from reelmill.annotators.annotator import Annotator, Resources
 from reelmill.pipelines._plan import Plan
+from reelmill.pipelines._recipe import Recipe
 from reelmill.schemas.column import Column
 from reelmill.schemas.errors import PlanRefused, SchemaBroken
 
@@ -21,7 +22,7 @@ class Step(toy.Measure):
     gives = (Column.of("other", int),)
 
 
-def with_steps(*steps: object) -> object:
+def with_steps(*steps: Annotator) -> Recipe:
     return dataclasses.replace(toy.recipe(), steps=steps, explode=None)
 
 

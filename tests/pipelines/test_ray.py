@@ -1,4 +1,4 @@
-"""The Ray back end: the same rows as the local one, also when an actor is killed; our errors come through as themselves."""
+"""The Ray back end: the same rows as the local one, also when an actor is killed; our errors come as themselves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -42,7 +43,7 @@ def place_at(folder: Path, words: str = WORDS) -> Place:
     return Place(folder / "store", (str(folder / "words.txt"),), "toy")
 
 
-def rows_of(place: Place) -> tuple[list[dict], list[dict]]:
+def rows_of(place: Place) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows and children without the facts that depend on how keys were grouped."""
     dataset = place.dataset(toy.recipe())
     children = dataset.children().drop_columns(["part"]).to_pylist()

@@ -1,4 +1,4 @@
-"""Rows of finished datasets as a source: joins lose nothing, evidence that is late or refused says so, frames are the bytes."""
+"""Rows of finished datasets as a source: joins lose nothing, late or refused evidence says so, frames are the bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import toy
 
-from reelmill.pipelines._recipe import Place, in_order
+from reelmill.pipelines._recipe import Place, Recipe, in_order
 from reelmill.pipelines._run import Local, drifted, run
+from reelmill.pipelines.sources.rows import Rows
 from reelmill.schemas.errors import Drift
 
 
@@ -59,8 +60,8 @@ def test_a_change_upstream_is_drift_downstream_and_only_there(place: Place) -> N
     changed = toy.hearing(version="1")
     assert drifted(changed, place) == []
     other = Place(place.store, place.media, place.slug)
-    upstream = toy.Recipe(
-        name="hearing", version="1", source=toy.Rows(toy.recipe(extra=1), with_frames=True), steps=(toy.Hear(),)
+    upstream = Recipe(
+        name="hearing", version="1", source=Rows(toy.recipe(extra=1), with_frames=True), steps=(toy.Hear(),)
     )
     assert drifted(upstream, other) == ["words", "hearing"]
     with pytest.raises(Drift, match=r"source\.rows_of\.words"):

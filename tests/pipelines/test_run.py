@@ -1,4 +1,4 @@
-"""Running: what is done is not done again, changes of input cost exactly their own work, drift is refused, faults wait."""
+"""Running: what is done stays done, changes of input cost exactly their own work, drift is refused, faults wait."""
 
 from __future__ import annotations
 

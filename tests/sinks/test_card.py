@@ -12,7 +12,7 @@ from typing import Any
 
 import published
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # PyYAML ships no types; what it reads is annotated where it is used
 
 from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.sample import Sample

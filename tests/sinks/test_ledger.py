@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from reelmill.schemas import arrow
@@ -172,6 +172,10 @@ def test_a_stale_writer_is_refused_everywhere(ledger: Ledger) -> None:
     assert len(ledger.snapshot()) == len(KEYS)
 
 
+def snapshot_name(ledger: Ledger, token: int = 1) -> str:
+    return next(n for n in ledger.objects.list("snapshots") if int(n.split(".")[0]) == token)
+
+
 @pytest.fixture
 def aside(tmp_path: Path) -> Path:
     return tmp_path / "aside"
@@ -235,12 +239,13 @@ def test_a_lease_that_was_never_sealed_is_covered_by_the_next_seal(ledger: Ledge
 def test_a_late_listing_changes_nothing(ledger: Ledger) -> None:
     for _ in range(3):
         run(ledger, keys="abc")
-    assert json.loads(ledger.objects.get("seals/000003.json"))["snapshot"] == "000001.parquet"
-    late(ledger, "snapshots/000002.parquet", parquet_bytes(arrow.to_table(Entry, [Entry.derived("z")])))
+    assert json.loads(ledger.objects.get("seals/000003.json"))["snapshot"] == snapshot_name(ledger)
+    late_name = "snapshots/000002.000.0123456789abcdef.parquet"
+    late(ledger, late_name, parquet_bytes(arrow.to_table(Entry, [Entry.derived("z")])))
     assert [e.key for e in ledger.snapshot()] == list("abc")
     ledger.take()
     assert [e.key for e in ledger.snapshot()] == list("abc")
-    assert ledger.garbage() == ["snapshots/000002.parquet"]
+    assert ledger.garbage() == [late_name]
 
 
 def test_a_late_void_changes_nothing(ledger: Ledger) -> None:
@@ -303,6 +308,14 @@ def test_a_void_needs_a_lease_of_its_own(ledger: Ledger) -> None:
 # ---- inputs that come and go, garbage --------------------------------------------------------------------------------
 
 
+def test_a_run_may_list_its_inputs_again(ledger: Ledger) -> None:
+    with held(ledger.objects, ledger.take()) as lease:
+        for keys in ("abc", "b", "bd", "a"):
+            change = ledger.list_inputs(lease, [Entry.derived(k) for k in keys])
+        assert ledger.live_keys() == {"a"}
+        assert (change.vanished, change.returned) == (2, 1)
+
+
 def test_an_input_that_returns_is_not_done_again(ledger: Ledger, folder: Path) -> None:
     run(ledger)
     run(ledger, keys=KEYS[:5])
@@ -329,7 +342,7 @@ def test_garbage_is_what_nothing_refers_to(ledger: Ledger, folder: Path) -> None
     commit = ledger.winners().commits[f"{group_hash(['a', 'b'])}-000001"]
     assert gone == [f"commits/{commit.name}.json", *sorted(commit.part(s) for s in commit.files)], "commit first"
     run(ledger, 2, keys="abc")
-    assert "snapshots/000001.parquet" in ledger.garbage()
+    assert f"snapshots/{snapshot_name(ledger)}" in ledger.garbage()
     sizes = sum((folder / n).stat().st_size for n in ledger.garbage())
     assert collect(ledger) == sizes
     assert (ledger.garbage(), ledger.pending()) == ([], [])
@@ -417,21 +430,6 @@ def test_a_flipped_byte_is_told_or_changes_nothing(finished: Path, kind: str) ->
     assert told > 0
 
 
-def test_no_byte_of_a_snapshot_flips_unseen(ledger: Ledger, folder: Path) -> None:
-    entries = [Entry(k, f"/media/{k}.mp4", k * 64, ord(k), "CC0-1.0", "{}", None, live=k < "f") for k in KEYS]
-    with held(ledger.objects, ledger.take()) as lease:
-        ledger.list_inputs(lease, entries)
-    path, want = folder / "snapshots" / "000001.parquet", ledger.snapshot()
-    whole, told = path.read_bytes(), 0
-    for i in range(0, len(whole), 2):
-        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << i // 2 % 8]) + whole[i + 1 :])
-        try:
-            assert (ledger.snapshot(), ledger.live_keys()) == (want, set("abcde"))
-        except (Corrupt, BadInput):
-            told += 1
-    assert told > len(whole) / 8
-
-
 @pytest.mark.parametrize("kind", ["commits", "seals", "voids", "faults", "."])
 def test_what_a_later_program_wrote_is_refused(finished: Path, kind: str) -> None:
     for path in in_use(finished, kind):
@@ -444,8 +442,9 @@ def test_what_a_later_program_wrote_is_refused(finished: Path, kind: str) -> Non
 
 def test_a_snapshot_of_a_later_program_is_refused(finished: Path) -> None:
     path = in_use(finished, "snapshots")[0]
-    table = parquet_table(path.read_bytes()).replace_schema_metadata({"reelmill.format": "2"})
-    pq.write_table(table, path)
+    data = parquet_bytes(parquet_table(path.read_bytes()).replace_schema_metadata({"reelmill.format": "2"}))
+    path.unlink()
+    path.with_name(f"000009.000.{hashlib.sha256(data).hexdigest()[:16]}.parquet").write_bytes(data)
     with pytest.raises(BadInput, match="has format 2"):
         account(finished)
 

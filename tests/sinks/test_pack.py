@@ -60,6 +60,7 @@ def test_every_accepted_sample_is_packed_and_loads_back_equal(tmp_path: Path) ->
         assert (told.turns, told.provenance, told.evidence) == (sample.turns, sample.provenance, sample.evidence)
         assert [(f.frame, f.at_s) for f in told.frames] == [(f.frame, f.at_s) for f in sample.frames]
         for ref, frame in zip(sample.frames, told.frames, strict=True):
+            assert frame.member is not None
             assert hashlib.sha256(read[sample.key][frame.member]).hexdigest() == ref.sha256
 
 

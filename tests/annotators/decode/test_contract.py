@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ KNOWN_EXCEPTIONS = {"mirrored", "stream_choice", "damaged", "resolution_change",
 
 
 def cannot(backend: str) -> dict[str, str]:
-    return importlib.import_module(f"reelmill.annotators.decode.{BACKENDS[backend]}").CANNOT
+    declared: dict[str, str] = importlib.import_module(f"reelmill.annotators.decode.{BACKENDS[backend]}").CANNOT
+    return declared
 
 
 CAN = [(b, name) for b in sorted(BACKENDS) for name in RENDERED if name not in cannot(b)]
@@ -210,6 +212,7 @@ def test_the_pixel_limit_holds_for_what_is_shown(videos, backend):
 def test_a_decode_that_is_left_early_lets_go_of_its_file(videos, backend):
     frames = open_frames(str(videos["plain"].path), backend=backend, troubles=Troubles())
     next(frames)
+    assert isinstance(frames, Generator)
     frames.close()
     assert next(frames, None) is None
 

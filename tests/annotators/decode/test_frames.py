@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -36,7 +37,8 @@ def test_consumers_share_one_decode(videos, read_number):
     assert [n for n, _ in seen.results[0]] == list(range(10, 20))
     assert {shape for shape, _ in seen.results[1]} == {(32, 64, 3)}
     assert seen.status.complete
-    assert (seen.num_frames, seen.duration_s, seen.width_px, seen.height_px) == (10, pytest.approx(0.4), 128, 64)
+    facts: tuple[object, ...] = (seen.num_frames, seen.duration_s, seen.width_px, seen.height_px)
+    assert facts == (10, pytest.approx(0.4), 128, 64)
     assert (seen.status.frames_got, seen.status.frames_expected, seen.status.note) == (10, 10, "")
 
 
@@ -128,12 +130,14 @@ class Raw:
 
     origin_s = 10.0
 
-    def __init__(self, times, sizes=None):
+    def __init__(self, times: Sequence[float | None], sizes: Sequence[tuple[int, int]] | None = None) -> None:
         self.times, self.sizes = times, sizes or [(8, 4)] * len(times)
 
-    def pictures(self, from_s):
+    def pictures(self, from_s: float | None) -> Iterator[Picture]:
         for at_s, size in zip(self.times, self.sizes, strict=True):
             yield Picture(at_s, 0.04, *size, lambda w, h: np.zeros((h, w, 3), np.uint8))
+
+    def close(self) -> None: ...
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(10.0, 20.0)), max_size=30))

@@ -160,7 +160,7 @@ def test_pictures_have_their_lines(tmp_path: Path) -> None:
         path = tmp_path / f"{seed}.png"
         exact = render_picture(seed, path)
         assert load_truth(path) == exact == picture_truth(compose_picture(seed))
-        assert exact.shots == exact.tubes == exact.events == ()
+        assert (exact.shots, exact.tubes, exact.events) == ((), (), ())
         assert 2 <= len(exact.texts) <= 5
         with Image.open(path) as picture:
             assert picture.size == (exact.width_px, exact.height_px)

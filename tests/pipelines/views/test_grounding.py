@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from view_rows import LINK, compiled, event, row, shown, video
 
 from reelmill.annotators.annotator import Annotator
-from reelmill.pipelines.views.checks import check_grounding
 from reelmill.pipelines._recipe import step_identity
-from reelmill.pipelines.views.grounding import CompileGrounding, united
 from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
 from reelmill.pipelines.scenes.truth import truth
+from reelmill.pipelines.views.checks import check_grounding
+from reelmill.pipelines.views.grounding import CompileGrounding, united
 from reelmill.schemas.errors import Drift
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import child_key
@@ -43,7 +43,8 @@ def samples(events, step: CompileGrounding | None = None, key: str = "clip", med
         step or CompileGrounding(), row(media or video(), shown(0, 50, 100), key=key, still=False, events=tuple(events))
     )
     assert out["verdict"] is None, out["verdict"]
-    return out["samples"]
+    found: tuple[Sample, ...] = out["samples"]
+    return found
 
 
 def of(task: str, all_samples, about: str = "") -> list[Sample]:

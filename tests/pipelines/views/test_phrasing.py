@@ -1,3 +1,5 @@
+"""Wording: a stranger's text forges no token or role, lists read well, and templates are hashed and checked."""
+
 from __future__ import annotations
 
 import re

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from view_rows import LINK, compiled, line, picture, row, shown, video
 
 from reelmill.annotators.annotator import Annotator
-from reelmill.pipelines.views.checks import check_transcription
-from reelmill.pipelines.views.phrasing import defused
 from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.pictures import compose_picture, picture_truth
+from reelmill.pipelines.views.checks import check_transcription
+from reelmill.pipelines.views.phrasing import defused
 from reelmill.pipelines.views.transcription import CompileTranscription
+from reelmill.schemas.media import ShownFrame
 from reelmill.schemas.sample import Role, Sample
+from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Box
 
 LINES = (
@@ -27,7 +30,9 @@ LINES = (
 )
 
 
-def outcome(texts, step: CompileTranscription | None = None, media=None, frames=None, key: str = "clip") -> dict:
+def outcome(
+    texts, step: CompileTranscription | None = None, media=None, frames=None, key: str = "clip"
+) -> dict[str, Any]:
     made = row(media or picture(), frames or shown(0), key=key, texts=tuple(texts), text_engine="rapidocr-3")
     (out,) = compiled(step or CompileTranscription(), made)
     return out
@@ -115,7 +120,7 @@ def test_mean_confidence_is_per_letter():
     assert samples((long, short), "transcription")
 
 
-def frames_with(**texts: str) -> tuple[tuple, tuple]:
+def frames_with(**texts: str) -> tuple[tuple[ShownFrame, ...], tuple[TextLine, ...]]:
     numbers = [int(name[1:]) for name in texts]
     lines = tuple(line(text, frame=int(name[1:]), width=150) for name, text in texts.items())
     return shown(*numbers), lines
