@@ -15,7 +15,7 @@ from reelmill.schemas.errors import BadInput
 def connected(address: str = "", cpus: int | None = None) -> Iterator[None]:
     """Connect to Ray for the length of a block. Inside a submitted job the job's own cluster is used.
 
-    Raises BadInput where no Ray answers at the address.
+    Raises BadInput where no Ray answers at the address, or it is none.
     """
     import ray
 
@@ -23,10 +23,10 @@ def connected(address: str = "", cpus: int | None = None) -> Iterator[None]:
     own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if target == "local" else {}
     try:
         ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, RuntimeError) as error:
-        raise BadInput(
-            f"--ray {target}", seen=str(error).splitlines()[0], do="start Ray there, or use `local`"
-        ) from error
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        seen = next(iter(str(error).splitlines()), type(error).__name__)
+        do = "use local, ray, or the address of a running Ray such as 10.0.0.1:6379 or ray://10.0.0.1:10001"
+        raise BadInput(f"no Ray at {target!r}", seen=seen, do=do) from error
     try:
         yield
     finally:

@@ -44,7 +44,7 @@ def demo(store: Path, media: Path | None) -> int:
         if Store(store).find(label).counts().accepted_children:
             pages.append(pack_and_show(store, label, "frames"))
         else:
-            console.print(f"{label}: no sample was accepted; `reelmill rejects {label} --store {store}` says why")
+            console.print(f"{label}: no sample was accepted; `reelmill rejects {label} --store {store}` says why", soft_wrap=True)
     console.print(f"done in {time.monotonic() - started:.0f} s; open in a browser:", highlight=False)
     for page in pages:
         console.print(f"  {page}", highlight=False, soft_wrap=True)
@@ -56,7 +56,7 @@ def _own_media(folder: Path, console: Console) -> Path:
     from reelmill.pipelines.scenes.presets import PRESETS
     from reelmill.pipelines.scenes.render import render_set
 
-    console.print(f"rendering {SCENES} scenes with exact truth into {folder} ...", highlight=False)
+    console.print(f"rendering {SCENES} scenes with exact truth into {folder} ...", highlight=False, soft_wrap=True)
     for path in render_set(folder, SCENES, SEED, PRESETS["demo"]):
         _state_licence(path, "CC0-1.0")
     source = _scikit_image()

@@ -115,6 +115,8 @@ def _writable(store: Path) -> Finding:
         Store(store).require_writable()
     except StoreUnusable as error:
         return Finding(f"store {store}", False, error.seen, error.do, True)
+    except OSError as error:
+        return Finding(f"store {store}", False, str(error), "choose another --store", True)
     if made:
         store.rmdir()
     return Finding(f"store {store}", True, "writable", "", True)

@@ -11,11 +11,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from reelmill.jobs.progress import wide_console
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.sinks.dataset import Counts, Dataset, Store
 from reelmill.sinks.lease import held
+
+_FAULTS = 10
 
 
 def opened(store: Path) -> Store:
@@ -26,30 +30,49 @@ def opened(store: Path) -> Store:
 
 
 def status(store: Path, dataset: str) -> None:
-    """A table of datasets with their counts; faults of pending rows below."""
-    found = [opened(store).find(dataset)] if dataset else opened(store).datasets()
-    table = Table("dataset", "inputs", "accepted", "rejected", "pending", "children", "accepted ", "vanished", "packed")
-    faults: dict[str, str] = {}
+    """A table of datasets with their counts; below it inputs that vanished, and faults of pending rows."""
+    place, console = opened(store), wide_console()
+    found = [place.find(dataset)] if dataset else place.datasets()
+    if not found:
+        console.print(f"no dataset in {place.root} yet; run a recipe", highlight=False, markup=False, soft_wrap=True)
+        return
+    table = _lined("dataset", "inputs", "accepted", "rejected", "pending", "children", "packed")
+    below: list[str] = []
     for one in found:
         counts = one.counts()
         table.add_row(one.label, *_numbers(counts), "yes" if (one.folder / "manifest.json").exists() else "")
-        faults |= {f"{one.label} {k}": v.strip().splitlines()[-1] for k, v in one.ledger.faults().items()}
-    console = Console()
+        below += [f"{one.label}: {counts.vanished} inputs that vanished are not counted"] if counts.vanished else []
+        below += _faults(one)
     console.print(table)
-    for key, fault in list(faults.items())[:10]:
-        console.print(f"pending {key}: {fault}", highlight=False, markup=False)
+    for line in below:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _lined(*columns: str) -> Table:
+    """A table that folds a long word where the terminal ends, and never cuts one off."""
+    table = Table(box=None, padding=(0, 1), collapse_padding=True)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def _numbers(counts: Counts) -> list[str]:
-    numbers = (counts.live, counts.accepted, counts.rejected, counts.pending, counts.children, counts.accepted_children)
-    return [str(n) for n in (*numbers, counts.vanished)]
+    numbers = (counts.live, counts.accepted, counts.rejected, counts.pending)
+    return [*(str(n) for n in numbers), f"{counts.accepted_children} of {counts.children}" if counts.children else ""]
+
+
+def _faults(dataset: Dataset) -> list[str]:
+    """Lines on the first faults of a dataset, and how many more there are."""
+    faults = [f"{dataset.label} pending {k}: {v.strip().splitlines()[-1]}" for k, v in dataset.ledger.faults().items()]
+    more = [f"{dataset.label}: {len(faults) - _FAULTS} more faults"] if len(faults) > _FAULTS else []
+    return faults[:_FAULTS] + more
 
 
 def rejects(store: Path, dataset: str, where: str, number: int) -> None:
     """Rejects by reason, then one by one. Raises BadInput on a condition that DuckDB does not take."""
     found = _selected(opened(store).find(dataset), where)
-    console = Console()
-    by_reason = Table("level", "step", "reason", "count")
+    console = wide_console()
+    by_reason = _lined("level", "step", "reason", "count")
     counted = Counter((r["level"], r["step"], r["reason"]) for r in found.to_pylist())
     for reason, count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
         by_reason.add_row(*reason, str(count))
@@ -59,6 +82,8 @@ def rejects(store: Path, dataset: str, where: str, number: int) -> None:
         where_from = files.get(row["key"]) or files.get(row["parent_key"] or "") or row["key"]
         line = f"{where_from}  {row['step']}/{row['reason']}  {row['detail']}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if found.num_rows > number:
+        console.print(f"... and {found.num_rows - number} more; -n shows more of them", highlight=False)
 
 
 def _files(store: Store, dataset: str) -> dict[str, str]:
@@ -95,7 +120,8 @@ def retry(store: Path, dataset: str, where: str) -> None:
         lease = one.ledger.take()
         with held(one.ledger.objects, lease):
             one.ledger.void(lease, keys)
-    Console().print(f"{one.label}: {len(keys)} rows are pending again; run the recipe to work on them")
+    line = f"{one.label}: {len(keys)} rows are pending again; run the recipe to work on them"
+    Console().print(line, highlight=False, soft_wrap=True)
 
 
 def look(store: Path, dataset: str, number: int) -> None:
@@ -109,35 +135,34 @@ def sql(store: Path, dataset: str, query: str, form: str) -> None:
     """Run a query over a dataset's tables. Raises BadInput with DuckDB's first line on a wrong one."""
     from reelmill.sinks import catalog
 
+    if form not in ("table", "csv", "json"):
+        raise BadInput(f"--format {form!r}", seen="an unknown form", do="use table, csv or json")
     connection = catalog.connect(opened(store), opened(store).find(dataset))
     try:
         relation = connection.sql(query or "select table_name, column_name, data_type from information_schema.columns")
+        if relation is not None:
+            _show(relation.columns, relation.fetchall(), form)
     except duckdb.Error as error:
-        raise BadInput(
-            "the query", seen=str(error).splitlines()[0], do="run `sql` without one to see tables"
-        ) from error
-    if relation is None:
-        return
-    _show(relation, form)
+        seen, do = str(error).splitlines()[0], "run `sql` without one to see tables"
+        raise BadInput("the query", seen=seen, do=do) from error
 
 
-def _show(relation: duckdb.DuckDBPyRelation, form: str) -> None:
+def _show(columns: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
     if form == "json":
-        for row in relation.to_arrow_table().to_pylist():
-            sys.stdout.write(json.dumps(row, default=str, ensure_ascii=False) + "\n")
+        for row in rows:
+            named = dict(zip(columns, row, strict=True))
+            sys.stdout.write(json.dumps(named, default=str, ensure_ascii=False) + "\n")
     elif form == "csv":
         import csv
 
         writer = csv.writer(sys.stdout)
-        writer.writerow(relation.columns)
-        writer.writerows(relation.fetchall())
-    elif form == "table":
-        table = Table(*relation.columns)
-        for row in relation.fetchall():
-            table.add_row(*("" if v is None else str(v) for v in row))
-        Console().print(table, markup=False)
+        writer.writerow(columns)
+        writer.writerows(rows)
     else:
-        raise BadInput(f"--format {form!r}", seen="an unknown form", do="use table, csv or json")
+        table = _lined(*map(escape, columns))
+        for row in rows:
+            table.add_row(*("" if v is None else escape(str(v)) for v in row))
+        wide_console().print(table, highlight=False)
 
 
 def collect(store: Path) -> None:
@@ -146,4 +171,4 @@ def collect(store: Path) -> None:
         lease = one.ledger.take()
         with held(one.ledger.objects, lease):
             freed = one.ledger.collect(lease)
-        Console().print(f"{one.label}: {freed} bytes freed", highlight=False)
+        Console().print(f"{one.label}: {freed} bytes freed", highlight=False, soft_wrap=True)

@@ -6,6 +6,7 @@ it ends, and one every few seconds between.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +27,13 @@ from reelmill.pipelines._run import Report
 from reelmill.pipelines._work import Done
 
 _LINE_EVERY_S = 5.0
+_PIPE_COLUMNS = 10_000
+
+
+def wide_console() -> Console:
+    """A console that breaks no line where the output is no terminal: a log or a pipe has no edge of 80 columns."""
+    told = Console()
+    return told if told.is_terminal or os.environ.get("COLUMNS") else Console(width=_PIPE_COLUMNS)
 
 
 class Terminal:
@@ -67,7 +75,7 @@ class Terminal:
         return told
 
     def waiting(self, label: str, holder: dict[str, Any]) -> None:
-        self.console.print(f"{label}: waiting for process {holder['pid']}, which writes it since {holder['taken_at']}")
+        self._say(f"{label}: waiting for process {holder['pid']}, which writes it since {holder['taken_at']}")
 
     def started(self, label: str, total: int, cached: int) -> None:
         self.seen, self.started_at, self.total = Counter(), time.monotonic(), total - cached
@@ -75,7 +83,7 @@ class Terminal:
             counts = f"{cached} cached" if cached else ""
             self.tasks[label] = self.progress.add_task(label, total=total, completed=cached, rate="", counts=counts)
             if not self.live:
-                self.console.print(f"{label}: {total - cached} rows to do, {cached} cached", highlight=False)
+                self._say(f"{label}: {total - cached} rows to do, {cached} cached")
 
     def advanced(self, label: str, done: Done) -> None:
         rows = done.accepted + done.rejected + done.faults
@@ -87,12 +95,16 @@ class Terminal:
         self.progress.update(self.tasks[label], advance=rows, rate=rate, counts=counts)
         if not self.live and time.monotonic() - self.told_at > _LINE_EVERY_S:
             self.told_at = time.monotonic()
-            self.console.print(f"{label}: {self.seen['rows']} of {self.total} rows, {rate}, {counts}", highlight=False)
+            self._say(f"{label}: {self.seen['rows']} of {self.total} rows, {rate}, {counts}")
 
     def finished(self, report: Report) -> None:
         if report.label in self.tasks:
             self.progress.update(self.tasks[report.label], visible=False)
-        self.console.print(line_of(report), highlight=False)
+        self._say(line_of(report))
+
+    def _say(self, line: str) -> None:
+        """One whole line: a log is read by programs too."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def line_of(report: Report) -> str:

@@ -7,16 +7,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from reelmill.schemas.errors import NotFound
+from reelmill.schemas.errors import BadInput, NotFound
 
 
 def render(folder: Path, count: int, seed: int, preset: str) -> None:
-    """Render, or keep what is there already. Raises NotFound on an unknown preset."""
+    """Render, or keep what is there already. Raises NotFound on an unknown preset, BadInput where no folder can be."""
     from reelmill.pipelines.scenes.presets import PRESETS
     from reelmill.pipelines.scenes.render import render_set
 
     if preset not in PRESETS:
         raise NotFound(f"preset {preset!r}", seen=", ".join(PRESETS), do="choose one of these")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"folder {str(folder)!r}", seen=str(error), do="name a folder that can be made") from error
     console = Console()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("rendering", total=count)

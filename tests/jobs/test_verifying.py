@@ -1,0 +1,101 @@
+"""`verify --truth`: true evidence compiles to right samples only, and the figures reach the card and `sql`."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reelmill.jobs import verifying
+from reelmill.pipelines import internvid_tg, ocr_rich
+from reelmill.pipelines._place import place_of
+from reelmill.pipelines._recipe import Place
+from reelmill.pipelines._run import Local, run
+from reelmill.pipelines.scenes.presets import PRESETS
+from reelmill.pipelines.scenes.render import load_truth, render_set
+from reelmill.pipelines.scenes.score import Figure
+from reelmill.pipelines.scenes.truth import SceneTruth
+from reelmill.schemas.errors import BadInput
+from reelmill.sinks import catalog
+from reelmill.sinks.card import label_errors
+from reelmill.sinks.dataset import Store
+from reelmill.sinks.pack import pack
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("verify")
+    render_set(folder / "media", 3, 77, PRESETS["demo"], pictures=1)
+    return place_of(folder / "store", (str(folder / "media"),), "seen")
+
+
+def figures_of(place: Place, label: str) -> dict[str, Figure]:
+    store = Store(place.store)
+    return {f.name: f for f in verifying.measure(store, store.find(label))}
+
+
+def test_every_sample_compiled_from_truth_is_right(place: Place) -> None:
+    recipe = internvid_tg.recipe("truth")
+    counts = run(recipe, place, Local(2))[-1].counts
+    figures = figures_of(place, "internvid_tg_truth-seen")
+    exact = figures["samples right within 1e-06 s"]
+    assert exact.count == counts.accepted_children > 20
+    assert all(f.value == 1.0 for f in figures.values())
+    assert {n.rpartition(": ")[2] for n in figures} >= {"grounding", "span_caption", "dense_caption", "absent"}
+
+
+def test_found_evidence_is_measured_and_the_figures_are_kept(place: Place) -> None:
+    run(internvid_tg.recipe(), place, Local(2))
+    store = Store(place.store)
+    dataset = store.find("internvid_tg-seen")
+    pack(store, dataset)
+    assert "Error on rendered truth: not measured" in (dataset.folder / "README.md").read_text()
+    before = (dataset.folder / "manifest.json").read_bytes()
+    assert verifying.verify(place.store, "internvid_tg-seen", truth=True) == 0
+    card = (dataset.folder / "README.md").read_text()
+    assert "not measured" not in card
+    assert "events, recall" in card
+    assert "UNAUDITED" in card
+    assert (dataset.folder / "manifest.json").read_bytes() == before
+    assert label_errors(dataset).rendered_truth
+    with catalog.connect(store, dataset) as connection:
+        names = [n for (n,) in connection.sql("select name from label_figures where count > 0").fetchall()]
+    assert "tube vIoU, mean" in names
+    assert "words read" not in names
+
+
+def test_a_wrong_time_in_a_sample_is_seen(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = internvid_tg.recipe("truth")
+    run(recipe, place, Local(2))
+    true = load_truth
+
+    def late(path: Path) -> SceneTruth:
+        exact = true(path)
+        moved = tuple(dataclasses.replace(e, span=e.span.shifted(0.2)) for e in exact.events)
+        return dataclasses.replace(exact, events=moved)
+
+    monkeypatch.setattr(verifying, "load_truth", late)
+    figures = figures_of(place, "internvid_tg_truth-seen")
+    grounding = figures["samples right within 0.1 s: grounding"]
+    assert grounding.value is not None
+    assert grounding.value < 0.1
+
+
+def test_text_is_measured_on_its_own_view(place: Place) -> None:
+    run(ocr_rich.recipe(), place, Local(2))
+    figures = figures_of(place, "ocr_rich-seen")
+    assert figures["texts right: transcription"].count > 0
+    assert "tube vIoU, mean" not in figures
+
+
+def test_media_without_truth_cannot_be_measured(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    shutil.copy(next(Path(place.media[0]).glob("*.png")), tmp_path / "media")
+    bare = place_of(tmp_path / "store", (str(tmp_path / "media"),), "bare")
+    run(ocr_rich.recipe(), bare, Local(1))
+    with pytest.raises(BadInput, match=r"no media with a \.truth\.json"):
+        verifying.truth_table(bare.store, "ocr_rich-bare")
