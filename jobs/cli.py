@@ -18,8 +18,14 @@ import typer
 
 from reelmill.schemas.errors import ReelmillError
 
+_HELP = """Raw videos and pictures in, verified training datasets out.
+
+Begin with `reelmill demo`, or `reelmill list` and `reelmill run RECIPE --media FOLDER`."""
+_EXIT_CODES = "Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget."
+
 app = typer.Typer(
-    help=(__doc__ or "").split("\n\n", 1)[0],
+    help=_HELP,
+    epilog=_EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,21 +38,26 @@ StoreAt = Annotated[Path, typer.Option("--store", help="The folder that holds th
 Media = Annotated[
     list[str] | None,
     typer.Option(
-        "--media", help="A folder, file, glob, table of URIs (csv, parquet, jsonl) or fsspec URI. Repeatable."
+        "--media",
+        metavar="PLACE",
+        help="A folder, file, glob, table of URIs (csv, parquet, jsonl) or fsspec URI. Repeatable.",
     ),
 ]
 Option = Annotated[
-    list[str] | None, typer.Option("--set", help="An option of the recipe, as name=value. See `explain`. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An option of the recipe. See `explain`. Repeatable."),
 ]
 EngineFor = Annotated[
     list[str] | None,
     typer.Option(
-        "--engine", help="ABILITY=ENGINE, such as caption=openai:MODEL@URL or caption=replay:FILE. Repeatable."
+        "--engine",
+        metavar="ABILITY=ENGINE",
+        help="Such as caption=openai:MODEL@URL or caption=replay:FILE. Repeatable.",
     ),
 ]
 Weighed = Annotated[
     list[str] | None,
-    typer.Option("--input", help="DATASET=WEIGHT, for recipes over whole datasets such as mix. Repeatable."),
+    typer.Option("--input", metavar="DATASET=WEIGHT", help="For recipes over whole datasets such as mix. Repeatable."),
 ]
 DEFAULT_STORE = Path("store")
 
@@ -84,11 +95,13 @@ def run(
     option: Option = None,
     engine: EngineFor = None,
     weighed: Weighed = None,
-    on: Annotated[str, typer.Option(help="local, ray (own or the job's cluster), or a Ray address.")] = "local",
+    on: Annotated[
+        str, typer.Option(help="local, ray (the job's cluster, or one of its own), or a Ray address.")
+    ] = "local",
     workers: Annotated[int, typer.Option(min=0, help="Workers on this machine; 0 means one per CPU.")] = 0,
     limit: Annotated[int, typer.Option(min=0, help="Work on at most so many pending rows per dataset; 0: all.")] = 0,
     dev: Annotated[bool, typer.Option("--dev", help="Build drifted datasets beside the finished ones.")] = False,
-    as_version: Annotated[str, typer.Option(help="Build drifted datasets as this new version.")] = "",
+    as_version: Annotated[str, typer.Option(help="Build drifted datasets as this new version, such as 2.")] = "",
     fault_budget: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of rows that may fail.")] = 0.01,
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for another run on a dataset.")] = 600.0,
     pack: Annotated[bool, typer.Option(help="Pack shards, tables, card and gallery at the end.")] = True,

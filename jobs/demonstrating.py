@@ -44,7 +44,9 @@ def demo(store: Path, media: Path | None) -> int:
         if Store(store).find(label).counts().accepted_children:
             pages.append(pack_and_show(store, label, "frames"))
         else:
-            console.print(f"{label}: no sample was accepted; `reelmill rejects {label} --store {store}` says why", soft_wrap=True)
+            console.print(
+                f"{label}: no sample was accepted; `reelmill rejects {label} --store {store}` says why", soft_wrap=True
+            )
     console.print(f"done in {time.monotonic() - started:.0f} s; open in a browser:", highlight=False)
     for page in pages:
         console.print(f"  {page}", highlight=False, soft_wrap=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from reelmill.pipelines.sources.files import Files
 from reelmill.schemas.errors import BadInput
 
 PARTLY = 3
+_VERSION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,12 @@ def recipe_of(
 
 def _weight(text: str) -> float:
     try:
-        return float(text)
-    except ValueError as error:
-        raise BadInput("--input wants DATASET=WEIGHT", seen=repr(text), do="give a positive number") from error
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not (math.isfinite(weight) and weight > 0):
+        raise BadInput("--input wants DATASET=WEIGHT", seen=repr(text), do="give a positive number")
+    return weight
 
 
 def _pairs(words: Sequence[str], flag: str, form: str) -> dict[str, Any]:
@@ -81,11 +87,13 @@ def _literal(text: str) -> Any:
 
 def run(recipe: Recipe | TableRecipe, media: tuple[str, ...], where: Where, pack_media: str) -> int:
     """Run and pack; returns the exit code."""
+    if pack_media not in ("", "frames", "clip", "ref"):
+        raise BadInput(f"--pack-media {pack_media!r}", seen="an unknown form", do="use frames, clip or ref")
     if isinstance(recipe, TableRecipe):
         return _run_table(recipe, where, pack_media)
     _require_media(recipe, media)
-    if pack_media not in ("", "frames", "clip", "ref"):
-        raise BadInput(f"--pack-media {pack_media!r}", seen="an unknown form", do="use frames, clip or ref")
+    _require_version(where)
+    _require_store_outside(where.store, media)
     place = with_versions(place_of(where.store, media, where.name), recipe, dev=where.dev, as_version=where.as_version)
     reports = work(recipe, place, where)
     final = place.dataset(recipe)
@@ -120,10 +128,29 @@ def work(recipe: Recipe, place: Place, where: Where) -> list[Report]:
 
 def _require_media(recipe: Recipe, media: tuple[str, ...]) -> None:
     wants = any(isinstance(one.source, Files) for one in in_order(recipe))
-    if wants and not media:
-        raise BadInput(
-            f"recipe {recipe.name} is made from media", seen="no --media", do="give a folder, file, glob or table"
+    if wants and not (media and all(media)):
+        seen = "an empty --media" if media else "no --media"
+        raise BadInput(f"recipe {recipe.name} is made from media", seen=seen, do="give a folder, file, glob or table")
+
+
+def _require_version(where: Where) -> None:
+    """A version names a folder of the store."""
+    if where.as_version and where.dev:
+        raise BadInput("--dev and --as-version", seen="both", do="give one: --dev names its versions itself")
+    if where.as_version and not _VERSION.fullmatch(where.as_version):
+        seen = "other characters, or too many"
+        raise BadInput(f"--as-version {where.as_version!r} cannot name a version", seen=seen, do="use a-z, 0-9 and -")
+
+
+def _require_store_outside(store: Path, media: tuple[str, ...]) -> None:
+    """A store below a folder of media would be listed as media itself, and grow with every run."""
+    for folder in (Path(m).absolute() for m in media if "://" not in m and Path(m).is_dir()):
+        below = (
+            store.resolve().relative_to(folder.resolve()) if store.resolve().is_relative_to(folder.resolve()) else None
         )
+        if below is not None and not any(part.startswith(".") for part in below.parts):
+            seen = f"the store {store.absolute()} inside it"
+            raise BadInput(f"media folder {str(folder)!r}", seen=seen, do="give a --store outside of the media")
 
 
 def _makes_samples(recipe: Recipe) -> bool:

@@ -48,7 +48,7 @@ def verify(store: Path, label: str, *, truth: bool) -> int:
     dataset = opened(store).find(label)
     console = Console()
     found = verify_bytes(dataset)
-    console.print(str(found), highlight=False, markup=False)
+    console.print(str(found), highlight=False, markup=False, soft_wrap=True)
     for finding in found.findings:
         console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
     if truth:
