@@ -53,7 +53,7 @@ bench: setup ## measure this machine; results are dated files in benchmarks/
 		echo "== $$script"; $(QUIET_RUN) $(BIN)/python "$$script"; done
 
 chaos: setup ## kill runs at every commit point and at random; the same bytes must come out
-	@$(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
+	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
 
 clean: ## remove what these commands made here: .venv, caches, builds (never ./demo)
 	rm -rf $(VENV) .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

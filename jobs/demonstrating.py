@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from reelmill.jobs.packing import pack_and_show
-from reelmill.jobs.running import PARTLY, Where, work
+from reelmill.jobs.running import PARTLY, Where, require_store_outside, work
 from reelmill.jobs.verifying import truth_table
 from reelmill.pipelines import internvid_tg, ocr_rich
 from reelmill.pipelines._place import place_of
@@ -32,6 +32,8 @@ PICTURES = {
 def demo(store: Path, media: Path | None) -> int:
     """Make, pack, measure and show both families; returns the exit code."""
     started, console = time.monotonic(), Console()
+    if media:
+        require_store_outside(store, (str(media),))
     folder = media or _own_media(store / "media", console)
     where = Where(store)
     place = place_of(store, (str(folder),), "" if media else "demo")

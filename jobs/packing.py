@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from reelmill.jobs.inspecting import opened
 from reelmill.jobs.progress import wide_console
+from reelmill.schemas.errors import Busy
+from reelmill.sinks.dataset import Dataset, Store
+
+if TYPE_CHECKING:
+    from reelmill.sinks.pack import Packed
+
+_LOOK_AGAIN_S = 0.5
 
 
-def pack_and_show(store: Path, dataset: str, media: str) -> Path:
-    """Pack, write the gallery, print the counts; returns the gallery's page."""
+def pack_and_show(store: Path, dataset: str, media: str, wait_s: float = 0.0) -> Path:
+    """Pack, write the gallery, print the counts; returns the gallery's page.
+
+    Raises Busy where another process still packs the dataset after `wait_s`.
+    """
     from reelmill.sinks.gallery import write_gallery
-    from reelmill.sinks.pack import pack
 
     console, place = wide_console(), opened(store)
     one = place.find(dataset)
     with console.status(f"packing {one.label} ..."):
-        packed = pack(place, one, media=media)
+        packed = _packed(place, one, media, wait_s, console)
         page = write_gallery(place, one, one.folder / "gallery")
     console.print(f"{one.label}: {packed}", highlight=False, soft_wrap=True)
     console.print(f"gallery: {page}", highlight=False, soft_wrap=True)
     return page
+
+
+def _packed(place: Store, one: Dataset, media: str, wait_s: float, console: Console) -> Packed:
+    """Two runs that end together both want to pack: the second waits, and finds the work done."""
+    from reelmill.sinks.pack import pack
+
+    until, told = time.monotonic() + wait_s, False
+    while True:
+        try:
+            return pack(place, one, media=media)
+        except Busy:
+            if time.monotonic() >= until:
+                raise
+            if not told:
+                console.print(f"{one.label}: waiting for another run that packs it", highlight=False, soft_wrap=True)
+                told = True
+            time.sleep(_LOOK_AGAIN_S)

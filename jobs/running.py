@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -21,6 +23,8 @@ from reelmill.pipelines._run import run as run_recipe
 from reelmill.pipelines._table import TableRecipe, run_table
 from reelmill.pipelines.sources.files import Files
 from reelmill.schemas.errors import BadInput
+from reelmill.schemas.keys import canonical_json
+from reelmill.sinks.dataset import Store
 
 PARTLY = 3
 _VERSION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -93,26 +97,40 @@ def run(recipe: Recipe | TableRecipe, media: tuple[str, ...], where: Where, pack
         return _run_table(recipe, where, pack_media)
     _require_media(recipe, media)
     _require_version(where)
-    _require_store_outside(where.store, media)
+    require_store_outside(where.store, media)
     place = with_versions(place_of(where.store, media, where.name), recipe, dev=where.dev, as_version=where.as_version)
     reports = work(recipe, place, where)
     final = place.dataset(recipe)
     if pack_media and _makes_samples(recipe) and reports[-1].counts.accepted_children:
         from reelmill.jobs import packing
 
-        packing.pack_and_show(where.store, final.label, pack_media)
+        packing.pack_and_show(where.store, final.label, pack_media, where.wait_s)
     return _exit_code(reports)
 
 
 def _run_table(recipe: TableRecipe, where: Where, pack_media: str) -> int:
+    _require_version(where)
     place = place_of(where.store, recipe.inputs, where.name)
+    recipe = _versioned(recipe, place, where)
     with Terminal(Console()) as terminal:
         report = run_table(recipe, place, limits=Limits(wait_s=where.wait_s), watcher=terminal)
     if pack_media and report.counts.accepted_children:
         from reelmill.jobs import packing
 
-        packing.pack_and_show(where.store, report.label, pack_media)
+        packing.pack_and_show(where.store, report.label, pack_media, where.wait_s)
     return _exit_code([report])
+
+
+def _versioned(recipe: TableRecipe, place: Place, where: Where) -> TableRecipe:
+    """The recipe under another version, where its dataset was made by another form of it and that was asked for."""
+    if not (where.dev or where.as_version):
+        return recipe
+    made = Store(place.store).dataset(f"{recipe.name}-{place.slug}", recipe.version).ledger.identity()
+    said = canonical_json(recipe.fingerprint())
+    if made is None or canonical_json(made["fingerprint"]) == said:
+        return recipe
+    version = where.as_version or f"dev-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
+    return dataclasses.replace(recipe, version=version)
 
 
 def work(recipe: Recipe, place: Place, where: Where) -> list[Report]:
@@ -142,7 +160,7 @@ def _require_version(where: Where) -> None:
         raise BadInput(f"--as-version {where.as_version!r} cannot name a version", seen=seen, do="use a-z, 0-9 and -")
 
 
-def _require_store_outside(store: Path, media: tuple[str, ...]) -> None:
+def require_store_outside(store: Path, media: tuple[str, ...]) -> None:
     """A store below a folder of media would be listed as media itself, and grow with every run."""
     for folder in (Path(m).absolute() for m in media if "://" not in m and Path(m).is_dir()):
         below = (

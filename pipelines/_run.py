@@ -246,7 +246,7 @@ def record(dataset: Dataset, report: Report, lease: Lease) -> None:
         "dataset": report.label,
         "identity": dataset.identity,
         "run": lease.token,
-        "argv": sys.argv,
+        "argv": [word.encode("utf-8", "backslashreplace").decode() for word in sys.argv],
         "ended_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(report.seconds, 3),
         "step_seconds": report.step_seconds,

@@ -19,8 +19,10 @@ from reelmill.pipelines._run import Limits, Report, Silent, Watcher, grouped, re
 from reelmill.pipelines._work import Done
 from reelmill.schemas.column import Column
 from reelmill.schemas.errors import BadInput, GuardBroken
+from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.sample import Sample
 from reelmill.schemas.verdict import State
+from reelmill.sinks import snapshot as snapshots
 from reelmill.sinks.dataset import PART, Dataset, Store
 from reelmill.sinks.lease import Lease, held
 from reelmill.sinks.parts import part_files
@@ -51,12 +53,16 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
     dataset = Store(place.store).dataset(f"{recipe.name}-{place.slug}", recipe.version)
     samples = _input_samples(recipe, Store(place.store))
     identity = {"name": dataset.name, "version": dataset.version, "recipe": recipe.name}
-    dataset.ledger.begin({**identity, "fingerprint": recipe.fingerprint()})
+    made_from = [Store(place.store).find(label) for label in recipe.inputs]
+    fed = {d.label: canonical_json(d.identity["fingerprint"]) for d in made_from}
+    dataset.ledger.begin({**identity, "fingerprint": {**recipe.fingerprint(), "fed": fed}})
     lease = dataset.ledger.take(limits.wait_s, lambda holder: watcher.waiting(dataset.label, holder))
     with held(dataset.ledger.objects, lease):
-        changed = dataset.ledger.list_inputs(lease, [Entry.derived(k) for k in samples])
-        if changed:
-            dataset.ledger.void(lease, dataset.ledger.winners().of_key)
+        listed = [Entry.derived(k) for k in samples]
+        known = dataset.ledger.snapshot()
+        if known and snapshots.change(known, snapshots.merge(known, listed)):
+            dataset.ledger.void(lease, dataset.ledger.winners().of_key)  # first: a kill after it is made good next time
+        changed = dataset.ledger.list_inputs(lease, listed)
         keys = dataset.ledger.pending()
         watcher.started(dataset.label, len(samples), len(samples) - len(keys))
         done = []

@@ -6,6 +6,7 @@ with the step and reason of the evidence.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from reelmill.annotators.annotator import VERDICT, step_name
 from reelmill.pipelines._recipe import Load, Place, Recipe, in_order
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
+from reelmill.schemas.errors import Corrupt
 from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.verdict import State, rejected
 from reelmill.sinks.dataset import PART, Dataset
@@ -134,10 +136,18 @@ class _Reader:
 
     def _jpegs(self, table: pa.Table, parts: list[str]) -> pa.Array:
         read = [
-            [self.base.frame(part, f["offset"], f["size"]) for f in frames]
+            [self._jpeg(part, frame) for frame in frames]
             for part, frames in zip(parts, table["frames"].to_pylist(), strict=True)
         ]
         return pa.array(read, JPEGS.field.type)
+
+    def _jpeg(self, part: str, frame: dict[str, Any]) -> bytes:
+        data = self.base.frame(part, frame["offset"], frame["size"])
+        seen = hashlib.sha256(data).hexdigest()
+        if seen != frame["sha256"]:
+            what = f"{self.base.label}: frame {frame['frame']} in part {part}"
+            raise Corrupt(what, seen=f"sha256 {seen[:12]}, want {frame['sha256'][:12]}", do="`retry` its row")
+        return data
 
     @cached_property
     def _chain(self) -> list[dict[str, Any]]:
