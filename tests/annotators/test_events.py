@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +60,7 @@ def near(span: Span, start_s: float, end_s: float, frames: float = 1.05) -> bool
     return max(abs(span.start_s - start_s), abs(span.end_s - end_s)) <= frames * FRAME
 
 
-def drawn_tube(boxes: list[tuple[float, float, float, float]], times: list[float], end_s: float) -> Tube:
+def drawn_tube(boxes: Sequence[tuple[float, ...]], times: list[float], end_s: float) -> Tube:
     return Tube("t", "the red square", tuple(times), tuple(Box(*b) for b in boxes), 160, 120, end_s, 0.9, "rules")
 
 
