@@ -60,6 +60,7 @@ Weighed = Annotated[
     typer.Option("--input", metavar="DATASET=WEIGHT", help="For recipes over whole datasets such as mix. Repeatable."),
 ]
 DEFAULT_STORE = Path("store")
+_INTERRUPTED = 130
 
 
 @app.command("list")
@@ -255,9 +256,10 @@ def main() -> None:
     except ReelmillError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to go on", err=True)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:  # typer ends so on Ctrl-C, without a word
+            typer.echo("stopped; run the same command again to go on", err=True)
+        raise
     except Exception:
         traceback.print_exc()
         typer.echo("error: this is our fault, not yours; what was committed is safe, run again to go on", err=True)

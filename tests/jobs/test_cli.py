@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from reelmill.jobs import cli
+from reelmill.schemas.errors import BadInput, Busy
+from reelmill.sinks.dataset import Store
 
 Told = tuple[int, str, str]
 Cli = Callable[..., Told]
@@ -52,7 +56,7 @@ BAD = {
     "empty folder": (("run", "media", "--media", "empty"), "empty"),
     "option without value": (("run", "toy:recipe", "--set", "extra"), "--set wants name=value"),
     "unknown option": (("run", "toy:recipe", "--set", "speed=2"), "has no option 'speed'"),
-    "bad name": (("run", "media", "--media", ".", "--name", "../up"), "cannot name a dataset"),
+    "bad name": (("run", "media", "--media", "empty", "--name", "../up"), "cannot name a dataset"),
     "bad pack form": (("run", "toy:recipe", "--media", "words.txt", "--pack-media", "gif"), "use frames, clip or ref"),
     "no store": (("status", "--store", "nowhere"), "no such folder"),
     "no dataset": (("rejects", "clips-x", "--store", "empty"), "run `reelmill status`"),
@@ -62,6 +66,15 @@ BAD = {
     "no dataset to pack": (("pack", "clips-x", "--store", "empty"), "run `reelmill status`"),
     "no dataset to retry": (("retry", "clips-x", "--store", "empty"), "run `reelmill status`"),
     "no store to collect": (("gc", "--store", "nowhere"), "no such folder"),
+    "empty media": (("run", "media", "--media", ""), "an empty --media"),
+    "store inside the media": (("run", "media", "--media", "."), "give a --store outside of the media"),
+    "store inside the demo's media": (("demo", "--media", ".", "--store", "demo"), "outside of the media"),
+    "version with a path": (("run", "media", "--media", "empty", "--as-version", "../x"), "cannot name a version"),
+    "two kinds of version": (("run", "media", "--media", "empty", "--as-version", "2", "--dev"), "give one"),
+    "no Ray address": (("run", "toy:recipe", "--media", "words.txt", "--on", "bogus"), "no Ray at 'bogus'"),
+    "weight that is no number": (("run", "mix", "--input", "a=nan"), "give a positive number"),
+    "weight of nothing": (("run", "mix", "--input", "a=0"), "give a positive number"),
+    "scenes into a file": (("scenes", "words.txt"), "name a folder that can be made"),
 }
 
 
@@ -200,3 +213,88 @@ def test_doctor_names_what_is_there(told: Cli) -> None:
     assert code == 0
     assert "RapidOCR" in out
     assert "ffprobe" in out
+
+
+SQL_FAULTS = {
+    "found while reading the query": "selec 1",
+    "found while running it": "select cast(word as integer) from (select 'x' as word)",
+    "found at the last row": "select cast(word as integer) from (select unnest(['1', 'x']) as word)",
+}
+
+
+@pytest.mark.parametrize("case", SQL_FAULTS)
+def test_a_wrong_query_is_one_clear_line(told: Cli, words: Path, case: str) -> None:
+    toy_run(told, words)
+    code, _, err = told("sql", "words-toy", SQL_FAULTS[case])
+    assert code == 2
+    assert err.startswith("error: the query; seen: ")
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_sql_answers_in_three_forms(told: Cli, words: Path) -> None:
+    toy_run(told, words)
+    query = "select '[bold]x' as text, 2 as two"
+    assert told("sql", "words-toy", query, "--format", "json")[1] == '{"text": "[bold]x", "two": 2}\n'
+    assert told("sql", "words-toy", query, "--format", "csv")[1].splitlines() == ["text,two", "[bold]x,2"]
+    assert told("sql", "words-toy", query)[1].splitlines()[-1].split() == ["[bold]x", "2"]
+    code, _, err = told("sql", "words-toy", "selec 1", "--format", "xml")
+    assert (code, "use table, csv or json" in err) == (2, True)
+
+
+@pytest.mark.parametrize("columns", ["40", "80", ""])
+def test_no_label_and_no_line_is_cut_off(told: Cli, words: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    name = "a-name-that-is-quite-long-for-a-table-of-numbers"
+    code, out, _ = told("run", "toy:recipe", "--media", str(words), "--name", name, "--no-pack")
+    assert code == 0
+    assert any(line.startswith(f"words-{name}@1: 2 accepted, 1 rejected, 0 pending; ") for line in out.splitlines())
+    _, out, _ = told("status")
+    first_column = "".join(line[:26].strip() if columns == "40" else line.split()[0] for line in out.splitlines()[1:])
+    assert f"words-{name}@1" in first_column
+
+
+def test_an_empty_store_says_so(told: Cli, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    code, out, _ = told("status")
+    assert (code, "no dataset in" in out) == (0, True)
+
+
+def test_more_rejects_than_shown_are_announced(told: Cli, words: Path) -> None:
+    words.write_text("a b c d")
+    toy_run(told, words)
+    _, out, _ = told("rejects", "words-toy", "-n", "1")
+    assert "... and 3 more" in out
+
+
+def test_a_pack_that_another_run_writes_is_waited_for(
+    told: Cli, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run ends between two looks."""
+    from reelmill.jobs import packing
+    from reelmill.sinks.publish import building
+
+    toy_run(told, words)
+    dataset = Store(tmp_path / "store").find("words-toy")
+    with building(dataset), pytest.raises(Busy):
+        packing.pack_and_show(tmp_path / "store", "words-toy", "frames")
+    other = building(dataset)
+    other.__enter__()
+    monkeypatch.setattr(packing.time, "sleep", lambda seconds: other.__exit__(None, None, None))
+    with pytest.raises(BadInput, match="no samples"):  # the lock was free in the end, and the pack really began
+        packing.pack_and_show(tmp_path / "store", "words-toy", "frames", 60.0)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, clean_env: dict[str, str]) -> None:
+    pipe = tmp_path / "words.txt"
+    os.mkfifo(pipe)
+    code = "import sys; from reelmill.jobs import cli; cli.main()"
+    words = ["run", "toy:recipe", "--media", str(pipe), "--no-pack"]
+    env = clean_env | {"PYTHONPATH": str(Path(__file__).parents[1] / "fixtures")}
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    with pipe.open("w"):  # opened once the run reads it: it is in the middle of its listing
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "stopped; run the same command again to go on" in err
