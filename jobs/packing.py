@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.status import Status
 
 from reelmill.jobs.inspecting import opened
 from reelmill.jobs.progress import wide_console
@@ -28,22 +29,25 @@ def pack_and_show(store: Path, dataset: str, media: str, wait_s: float = 0.0) ->
 
     console, place = wide_console(), opened(store)
     one = place.find(dataset)
-    with console.status(f"packing {one.label} ..."):
-        packed = _packed(place, one, media, wait_s, console)
+    with console.status(f"packing {one.label} ...") as status:
+        packed = _packed(place, one, media, wait_s, console, status)
         page = write_gallery(place, one, one.folder / "gallery")
     console.print(f"{one.label}: {packed}", highlight=False, soft_wrap=True)
     console.print(f"gallery: {page}", highlight=False, soft_wrap=True)
     return page
 
 
-def _packed(place: Store, one: Dataset, media: str, wait_s: float, console: Console) -> Packed:
+def _packed(place: Store, one: Dataset, media: str, wait_s: float, console: Console, status: Status) -> Packed:
     """Two runs that end together both want to pack: the second waits, and finds the work done."""
     from reelmill.sinks.pack import pack
+
+    def progress(doing: str, done: int, total: int) -> None:
+        status.update(f"packing {one.label}: {doing}, {done} of {total}")
 
     until, told = time.monotonic() + wait_s, False
     while True:
         try:
-            return pack(place, one, media=media)
+            return pack(place, one, media=media, progress=progress)
         except Busy:
             if time.monotonic() >= until:
                 raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -26,22 +25,6 @@ def room_files(root: Path) -> set[str]:
 
 def _suffix(path: Path) -> str:
     return ".typed" if path.name == "py.typed" else path.suffix
-
-
-@pytest.fixture(scope="module")
-def wheel(root: Path, clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy without isolation: no network is asked and the repository gets no build folder."""
-    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    for name in (*ROOMS, "pyproject.toml", "README.md", "LICENSE"):
-        source = root / name
-        if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, copy)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(copy)]
-    done = subprocess.run(build, env=clean_env, cwd=out, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return next(out.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
