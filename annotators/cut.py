@@ -18,11 +18,11 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row, step_name
+from reelmill.annotators.cutting.shots import Cuts, Piece, ShotRules, What, pieces
+from reelmill.annotators.cutting.shown import Shown, ShownRules, frames_of, jpeg
+from reelmill.annotators.cutting.stats import Facts, Timeline, describe, peak_change
+from reelmill.annotators.decode.isolated import Isolated
 from reelmill.annotators.decode.local import local_path
-from reelmill.annotators.isolated import Isolated
-from reelmill.annotators.shots import Cuts, Piece, ShotRules, What, pieces
-from reelmill.annotators.shown import Shown, ShownRules, frames_of, jpeg
-from reelmill.annotators.stats import Facts, Timeline, describe, peak_change
 from reelmill.schemas import arrow
 from reelmill.schemas.clip import ClipStats, NewClip
 from reelmill.schemas.column import KEY, Column
@@ -251,8 +251,8 @@ def _shot(timeline: Timeline, piece: Piece, frames: tuple[NewFrame, ...]) -> Sho
 def cut_picture(path: str, shots: ShotRules, shown: ShownRules) -> Found:
     """A picture as one shot of one frame of no length. Raises Unusable as `load_picture` does."""
     from reelmill.annotators.decode.frames import fitted
+    from reelmill.annotators.decode.picture import load_picture
     from reelmill.annotators.decode.scale import scaled
-    from reelmill.annotators.picture import load_picture
 
     rgb = load_picture(path)
     height, width = rgb.shape[:2]

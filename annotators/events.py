@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row, step_name
-from reelmill.annotators.changes import CHANGES, Changes
-from reelmill.annotators.phases import Flags, Floats, Phase, PhaseRules, Reading, phases
+from reelmill.annotators.motion.changes import CHANGES, Changes
+from reelmill.annotators.motion.phases import Flags, Floats, Phase, PhaseRules, Reading, phases
 from reelmill.annotators.tubes import METHOD, TUBES
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
+from reelmill.annotators.decode.isolated import Isolated
 from reelmill.annotators.decode.local import local_path
-from reelmill.annotators.isolated import Isolated
 from reelmill.schemas.clip import UNIT_MAX_S, Unit
 from reelmill.schemas.column import Column
 from reelmill.schemas.errors import Fault, NotFound, Unusable
@@ -223,7 +223,7 @@ def _is_picture(head: bytes) -> bool:
 
 def _picture(path: str) -> Identity:
     """Decode it whole: a picture that breaks off would pass by its header."""
-    from reelmill.annotators.picture import read_picture
+    from reelmill.annotators.decode.picture import read_picture
 
     facts, pixels = read_picture(path)
     probe = Probe(

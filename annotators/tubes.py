@@ -16,15 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
-from reelmill.annotators.backdrop import background, camera
-from reelmill.annotators.blobs import blobs
-from reelmill.annotators.changes import CHANGES, ChangeMap, Changes
 from reelmill.annotators.decode.frames import Frame, fitted, watch
+from reelmill.annotators.decode.isolated import Isolated
 from reelmill.annotators.decode.local import local_path
-from reelmill.annotators.follow import Follower, FollowRules
-from reelmill.annotators.isolated import Isolated
-from reelmill.annotators.phrase import Look, phrases
-from reelmill.annotators.tracks import Path, kept
+from reelmill.annotators.motion.backdrop import background, camera
+from reelmill.annotators.motion.blobs import blobs
+from reelmill.annotators.motion.changes import CHANGES, ChangeMap, Changes
+from reelmill.annotators.motion.follow import Follower, FollowRules
+from reelmill.annotators.motion.phrase import Look, phrases
+from reelmill.annotators.motion.tracks import Path, kept
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Fault

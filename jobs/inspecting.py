@@ -17,7 +17,7 @@ from rich.table import Table
 from reelmill.jobs.progress import wide_console
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.sinks.dataset import Counts, Dataset, Store
-from reelmill.sinks.lease import held
+from reelmill.sinks.state.lease import held
 
 _FAULTS = 10
 

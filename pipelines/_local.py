@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._work import Done, Worker
-from reelmill.sinks.lease import Lease
+from reelmill.sinks.state.lease import Lease
 
 
 def run_groups(plan: Plan, place: Place, lease: Lease, groups: Sequence[list[str]], workers: int) -> Iterator[Done]:

@@ -21,7 +21,7 @@ from reelmill.pipelines._plan import Plan, Width
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._work import Done, Worker
 from reelmill.schemas.errors import Fault, ReelmillError
-from reelmill.sinks.lease import Lease
+from reelmill.sinks.state.lease import Lease
 
 
 class _Chain:

@@ -21,7 +21,7 @@ from reelmill.schemas.column import Column
 from reelmill.schemas.errors import SchemaBroken
 from reelmill.schemas.keys import canonical_json
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.snapshot import Entry
+from reelmill.sinks.state.snapshot import Entry
 
 Load = Callable[[Sequence[str]], pa.Table]
 """Keys in, one row per key out (same order), with the source's columns and perhaps a `verdict` already."""

@@ -24,9 +24,9 @@ from reelmill.pipelines.sources.rows import Rows, ready
 from reelmill.schemas.errors import Drift, OverBudget
 from reelmill.schemas.keys import canonical_json
 from reelmill.sinks.dataset import Counts, Dataset
-from reelmill.sinks.lease import Lease, held
-from reelmill.sinks.points import reach
-from reelmill.sinks.snapshot import Change
+from reelmill.sinks.state.lease import Lease, held
+from reelmill.sinks.state.points import reach
+from reelmill.sinks.state.snapshot import Change
 
 LIBRARIES = (
     "reelmill",

@@ -22,11 +22,11 @@ from reelmill.schemas.errors import BadInput, GuardBroken
 from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.sample import Sample
 from reelmill.schemas.verdict import State
-from reelmill.sinks import snapshot as snapshots
 from reelmill.sinks.dataset import PART, Dataset, Store
-from reelmill.sinks.lease import Lease, held
 from reelmill.sinks.parts import part_files
-from reelmill.sinks.snapshot import Entry
+from reelmill.sinks.state import snapshot as snapshots
+from reelmill.sinks.state.lease import Lease, held
+from reelmill.sinks.state.snapshot import Entry
 
 SAMPLES = Column.of("samples", tuple[Sample, ...])
 _GROUP = 512

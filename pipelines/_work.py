@@ -21,8 +21,8 @@ from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Load, Place
 from reelmill.schemas.errors import GuardBroken
 from reelmill.schemas.verdict import State
-from reelmill.sinks.lease import Lease
 from reelmill.sinks.parts import part_files
+from reelmill.sinks.state.lease import Lease
 
 
 def _at(step: Annotator, place: Place) -> Annotator:

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from reelmill.schemas import arrow
 from reelmill.sinks.dataset import Dataset
-from reelmill.sinks.packed import MadeBy, Media, PackedSample
-from reelmill.sinks.records import read_record, record_bytes
+from reelmill.sinks.publishing.packed import MadeBy, Media, PackedSample
 from reelmill.sinks.shards import Shard
+from reelmill.sinks.state.records import read_record, record_bytes
 from reelmill.sinks.tables import CountRow
 
 _ERRORS, _FIGURES = "label_errors.json", "label_figures.json"

@@ -23,7 +23,7 @@ from reelmill.schemas.errors import NotFound
 from reelmill.schemas.keys import canonical_json
 from reelmill.sinks.card import figures
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.points import reach
+from reelmill.sinks.state.points import reach
 
 NAME = "catalog.duckdb"
 TABLES = {
@@ -132,7 +132,7 @@ def _entry(entry: Any) -> dict[str, Any]:
 
 
 def _upstream(store: Store, dataset: Dataset) -> dict[str, pa.Table]:
-    from reelmill.sinks.view import lineage
+    from reelmill.sinks.publishing.view import lineage
 
     children = dataset.children()
     found = lineage(store, dataset, children)

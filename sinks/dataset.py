@@ -23,10 +23,10 @@ import pyarrow.compute as pc
 
 from reelmill.schemas.errors import Corrupt, NotFound
 from reelmill.schemas.verdict import State
-from reelmill.sinks import snapshot as snapshots
 from reelmill.sinks.ledger import Ledger, Winners, parquet_table
-from reelmill.sinks.objects import LocalObjects, store_trouble
-from reelmill.sinks.snapshot import Entry
+from reelmill.sinks.state import snapshot as snapshots
+from reelmill.sinks.state.objects import LocalObjects, store_trouble
+from reelmill.sinks.state.snapshot import Entry
 
 PART = "part"
 """Column added to every row and child that is read: the commit it was taken from, where its frames lie."""

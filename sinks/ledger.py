@@ -31,13 +31,13 @@ import pyarrow.parquet as pq
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import Corrupt, Drift, Fault
 from reelmill.schemas.keys import canonical_json, group_hash
-from reelmill.sinks import lease as leases
-from reelmill.sinks import snapshot as snapshots
-from reelmill.sinks.lease import Lease
-from reelmill.sinks.objects import Objects
-from reelmill.sinks.points import reach
-from reelmill.sinks.records import FORMAT, read_record, record_bytes, require_known
-from reelmill.sinks.snapshot import Change, Entry
+from reelmill.sinks.state import lease as leases
+from reelmill.sinks.state import snapshot as snapshots
+from reelmill.sinks.state.lease import Lease
+from reelmill.sinks.state.objects import Objects
+from reelmill.sinks.state.points import reach
+from reelmill.sinks.state.records import FORMAT, read_record, record_bytes, require_known
+from reelmill.sinks.state.snapshot import Change, Entry
 
 _NAME = {
     "commits": re.compile(r"[a-z2-7]{26}-(\d{6,})\.json"),

@@ -20,8 +20,8 @@ from reelmill.schemas.sample import Role, Sample
 from reelmill.schemas.span import Span
 from reelmill.sinks.card import label_errors
 from reelmill.sinks.dataset import Dataset
-from reelmill.sinks.packed import made_by
-from reelmill.sinks.view import accepted_children, samples
+from reelmill.sinks.publishing.packed import made_by
+from reelmill.sinks.publishing.view import accepted_children, samples
 
 WIDTH = 60
 _BIDI = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F])

@@ -30,16 +30,17 @@ from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.media import FrameRef, MediaRef
 from reelmill.schemas.sample import Sample
 from reelmill.sinks import card as cards
-from reelmill.sinks import catalog, energon, publish, tables
-from reelmill.sinks.clipcut import Cost, Cutter, cost
+from reelmill.sinks import catalog, tables
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.frames import StoredFrames
-from reelmill.sinks.objects import store_trouble
-from reelmill.sinks.packed import FORMAT, Media, PackedSample, document, packed_sample
-from reelmill.sinks.points import reach
+from reelmill.sinks.publishing import energon, publish
+from reelmill.sinks.publishing.clipcut import Cost, Cutter, cost
+from reelmill.sinks.publishing.frames import StoredFrames
+from reelmill.sinks.publishing.packed import FORMAT, Media, PackedSample, document, packed_sample
+from reelmill.sinks.publishing.view import VAL_SHARE, accepted_children, lineage, samples, split_of
 from reelmill.sinks.shards import Limits, Member, Shard, ShardWriter
+from reelmill.sinks.state.objects import store_trouble
+from reelmill.sinks.state.points import reach
 from reelmill.sinks.tables import IndexRow, RejectRow, SampleRow, SourceRow, TableWriter, TurnRow
-from reelmill.sinks.view import VAL_SHARE, accepted_children, lineage, samples, split_of
 
 MANIFEST, CARD, RECORD = "manifest.json", "README.md", "record.json"
 SHARD_LIMITS = Limits()

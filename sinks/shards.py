@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reelmill.schemas.errors import Corrupt
-from reelmill.sinks.points import reach
+from reelmill.sinks.state.points import reach
 
 MAX_SAMPLES = 5_000
 MAX_BYTES = 512 * 1024**2

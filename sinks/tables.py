@@ -24,9 +24,9 @@ from reelmill.schemas import arrow
 from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.sample import Role
 from reelmill.sinks.dataset import Counts, Dataset
-from reelmill.sinks.packed import PackedSample
-from reelmill.sinks.points import reach
+from reelmill.sinks.publishing.packed import PackedSample
 from reelmill.sinks.shards import Indexed
+from reelmill.sinks.state.points import reach
 
 ROW_GROUP = 65_536
 GROUPS_PER_FILE = 16

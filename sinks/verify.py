@@ -25,12 +25,12 @@ from reelmill.schemas.media import ShownFrame
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.tube import Box
 from reelmill.schemas.verdict import State, Verdict
-from reelmill.sinks import verify_pack
 from reelmill.sinks.dataset import Dataset
-from reelmill.sinks.findings import Finding, Severity, error
-from reelmill.sinks.frames import StoredFrames
 from reelmill.sinks.ledger import Commit, parquet_table
-from reelmill.sinks.view import store_of
+from reelmill.sinks.publishing import verify_pack
+from reelmill.sinks.publishing.findings import Finding, Severity, error
+from reelmill.sinks.publishing.frames import StoredFrames
+from reelmill.sinks.publishing.view import store_of
 
 TIME_MARK = "<time>"
 _SLACK_S = 1e-6

@@ -16,7 +16,7 @@ from reelmill.pipelines.sources.listing import Listed, list_media
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.column import schema as schema_of_columns
 from reelmill.schemas.keys import child_key, media_key
-from reelmill.sinks.snapshot import Entry
+from reelmill.sinks.state.snapshot import Entry
 
 COLUMNS = (
     Column.of("uri", str),

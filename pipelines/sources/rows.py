@@ -25,7 +25,7 @@ from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.verdict import State, rejected
 from reelmill.sinks.dataset import PART, Dataset
 from reelmill.sinks.parts import child_columns, stored
-from reelmill.sinks.snapshot import Entry
+from reelmill.sinks.state.snapshot import Entry
 
 JPEGS = Column.of("jpegs", tuple[bytes, ...])
 BASE = Column.of("clips_dataset", str)

@@ -18,12 +18,12 @@ from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Box
 from reelmill.sinks.card import LabelErrors, label_errors
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.frames import StoredFrames
 from reelmill.sinks.gallery.evidence import Evidence
-from reelmill.sinks.objects import store_trouble
-from reelmill.sinks.packed import MadeBy, made_by
+from reelmill.sinks.publishing.frames import StoredFrames
+from reelmill.sinks.publishing.packed import MadeBy, made_by
+from reelmill.sinks.publishing.view import accepted_children, lineage, samples, split_of
+from reelmill.sinks.state.objects import store_trouble
 from reelmill.sinks.tables import CountRow, RejectRow, count_rows, reject_rows
-from reelmill.sinks.view import accepted_children, lineage, samples, split_of
 
 FRAMES_SHOWN = 8
 _EXAMPLES = 3

@@ -12,9 +12,9 @@ from drawn import BLUE, RED, Drawn, Shot, Thing, evenly, path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reelmill.annotators.changes import PIECES, ChangeMap, Changes
 from reelmill.annotators.events import EventRules, ReadEvents
-from reelmill.annotators.phases import PhaseRules, Reading, phases
+from reelmill.annotators.motion.changes import PIECES, ChangeMap, Changes
+from reelmill.annotators.motion.phases import PhaseRules, Reading, phases
 from reelmill.annotators.tubes import Eyes, TubeRules
 from reelmill.schemas import arrow
 from reelmill.schemas.event import Event

@@ -11,7 +11,7 @@ from painted import texture
 from PIL import Image, ImageDraw, ImageFont
 
 from reelmill.annotators.annotator import Annotator, result_schema
-from reelmill.annotators.shown import jpeg
+from reelmill.annotators.cutting.shown import jpeg
 from reelmill.annotators.text import TEXTS, ReadText, _cells, changed_frames, decoded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema

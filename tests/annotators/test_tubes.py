@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from drawn import BLUE, DARK, GREEN, RED, Drawn, Shot, Thing, evenly, film, ground, path, texture
 
-from reelmill.annotators.follow import translation
+from reelmill.annotators.motion.follow import translation
 from reelmill.annotators.tubes import Eyes, FollowTubes, TubeRules, followed
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import Fault

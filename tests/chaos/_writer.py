@@ -36,10 +36,10 @@ from reelmill.schemas.keys import base32, canonical_json, child_key
 from reelmill.schemas.media import NewFrame
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 from reelmill.sinks.dataset import PART, Dataset
-from reelmill.sinks.lease import Lease, held
 from reelmill.sinks.parts import part_files
-from reelmill.sinks.points import times_reached
-from reelmill.sinks.snapshot import Entry
+from reelmill.sinks.state.lease import Lease, held
+from reelmill.sinks.state.points import times_reached
+from reelmill.sinks.state.snapshot import Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ import pytest
 
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
-from reelmill.sinks.processes import start_of
+from reelmill.sinks.state.processes import start_of
 
 FULL = os.environ.get("REELMILL_CHAOS") == "full"
 VIDEOS, KILLS = (60, 20) if FULL else (4, 4)

@@ -26,10 +26,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from reelmill.sinks import lease as leases
 from reelmill.sinks.dataset import Dataset
-from reelmill.sinks.lease import held
-from reelmill.sinks.records import record_bytes
+from reelmill.sinks.state import lease as leases
+from reelmill.sinks.state.lease import held
+from reelmill.sinks.state.records import record_bytes
 
 PROGRAM = Path(__file__).with_name("_writer.py")
 NUMBER, SEED, GROUP = 32, 7, 4

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from reelmill.jobs import cli, packing
 from reelmill.schemas.errors import Busy
-from reelmill.sinks.publish import building
+from reelmill.sinks.publishing.publish import building
 
 Told = tuple[int, str, str]
 Cli = Callable[..., Told]
@@ -278,7 +279,7 @@ def test_a_pack_that_another_run_writes_is_waited_for(tmp_path: Path, monkeypatc
     other.__enter__()
     with pytest.raises(Busy):
         packing.pack_and_show(store.root, view.label, "frames")
-    monkeypatch.setattr(packing.time, "sleep", lambda seconds: other.__exit__(None, None, None))
+    monkeypatch.setattr(time, "sleep", lambda seconds: other.__exit__(None, None, None))
     assert packing.pack_and_show(store.root, view.label, "frames", 60.0).is_file()
     assert (view.folder / "manifest.json").is_file()
 

@@ -136,7 +136,7 @@ def test_each_file_ends_with_its_true_reason(ended: Ended, name: str) -> None:
     verdicts = ended.verdicts(name)
     seen = {KEPT[0] if v["state"] == "accepted" else f"{v['step']}/{v['reason']}" for v in verdicts}
     assert seen == {reason for reason, _ in TRUE[name]}
-    for reason, fragment in TRUE[name]:
+    for reason, fragment in TRUE[name] - {KEPT}:
         details = [v["detail"] for v in verdicts if f"{v['step']}/{v['reason']}" == reason]
         assert any(fragment in d for d in details), details
 

@@ -20,10 +20,10 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput, Busy, Drift, GuardBroken, NotFound
 from reelmill.schemas.verdict import ACCEPTED
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.lease import held
 from reelmill.sinks.pack import pack
 from reelmill.sinks.parts import part_files
-from reelmill.sinks.snapshot import Entry
+from reelmill.sinks.state.lease import held
+from reelmill.sinks.state.snapshot import Entry
 from reelmill.sinks.verify import verify
 
 MANY, FEW = "many-t@1", "few-t@1"

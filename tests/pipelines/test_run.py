@@ -12,7 +12,7 @@ from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._run import Limits, Local, Report, drifted, run
 from reelmill.schemas.errors import Busy, Drift, OverBudget
 from reelmill.sinks.dataset import Dataset
-from reelmill.sinks.lease import held
+from reelmill.sinks.state.lease import held
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa"
 

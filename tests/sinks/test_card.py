@@ -20,7 +20,7 @@ from reelmill.sinks.card import LabelErrors, label_errors, note_label_errors
 from reelmill.sinks.card import yaml as to_yaml
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import pack
-from reelmill.sinks.packed import MadeBy, made_by
+from reelmill.sinks.publishing.packed import MadeBy, made_by
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput, Corrupt, NotFound, StoreUnusable
 from reelmill.schemas.verdict import ACCEPTED, rejected
 from reelmill.sinks.dataset import PART, Dataset, Store
-from reelmill.sinks.lease import held
 from reelmill.sinks.ledger import KeyOutcome, Ledger, parquet_bytes
-from reelmill.sinks.objects import LocalObjects
-from reelmill.sinks.snapshot import Entry
+from reelmill.sinks.state.lease import held
+from reelmill.sinks.state.objects import LocalObjects
+from reelmill.sinks.state.snapshot import Entry
 
 GOOD, BAD = arrow.plain(ACCEPTED), arrow.plain(rejected("Judge", "dull", "2 of 9"))
 VERDICT = pa.Table.from_pylist([{"v": GOOD}]).schema.field("v").type

@@ -17,13 +17,13 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput, Corrupt, Drift, Fault, StaleWriter
 from reelmill.schemas.keys import group_hash
 from reelmill.schemas.verdict import ACCEPTED, rejected
-from reelmill.sinks import lease as leases
 from reelmill.sinks.dataset import PART, Dataset
-from reelmill.sinks.lease import Lease, held
 from reelmill.sinks.ledger import KeyOutcome, Ledger, differences, parquet_bytes, parquet_table
-from reelmill.sinks.objects import LocalObjects
-from reelmill.sinks.records import record_bytes
-from reelmill.sinks.snapshot import Entry
+from reelmill.sinks.state import lease as leases
+from reelmill.sinks.state.lease import Lease, held
+from reelmill.sinks.state.objects import LocalObjects
+from reelmill.sinks.state.records import record_bytes
+from reelmill.sinks.state.snapshot import Entry
 
 IDENTITY: dict[str, Any] = {"name": "clips", "version": "1", "recipe": "clips", "fingerprint": {"at": [1, 2]}}
 KEYS = tuple("abcdefgh")

@@ -22,13 +22,13 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput, Busy, Corrupt, NotFound, StoreUnusable
 from reelmill.schemas.sample import Sample
 from reelmill.schemas.span import Span
-from reelmill.sinks import publish
 from reelmill.sinks.card import LabelErrors, note_label_errors
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import estimate, manifest, pack
-from reelmill.sinks.packed import PackedSample
+from reelmill.sinks.publishing import publish
+from reelmill.sinks.publishing.packed import PackedSample
+from reelmill.sinks.publishing.view import accepted_children, split_of
 from reelmill.sinks.shards import Limits
-from reelmill.sinks.view import accepted_children, split_of
 
 SOURCES = 8
 

@@ -13,9 +13,9 @@ from reelmill.schemas import arrow
 from reelmill.schemas.media import ShownFrame
 from reelmill.sinks import tables
 from reelmill.sinks.dataset import Store
-from reelmill.sinks.packed import Media, PackedSample, packed_sample
+from reelmill.sinks.publishing.packed import Media, PackedSample, packed_sample
+from reelmill.sinks.publishing.view import accepted_children, samples
 from reelmill.sinks.tables import CountRow, TableWriter, count_rows, reject_rows, sample_row, turn_rows
-from reelmill.sinks.view import accepted_children, samples
 
 
 def count(i: int) -> CountRow:

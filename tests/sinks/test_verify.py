@@ -24,8 +24,8 @@ from reelmill.schemas.tube import Box
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.ledger import parquet_bytes
 from reelmill.sinks.pack import pack
-from reelmill.sinks.packed import PackedSample
-from reelmill.sinks.records import record_bytes
+from reelmill.sinks.publishing.packed import PackedSample
+from reelmill.sinks.state.records import record_bytes
 from reelmill.sinks.verify import Verified, sample_findings, verify
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from reelmill.annotators.isolated import Isolated
+from reelmill.annotators.decode.isolated import Isolated
 from reelmill.schemas.errors import Unusable
 
 

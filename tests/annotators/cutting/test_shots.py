@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from painted import black, cut, frames, mixed, moving, texture, timeline_of
 
-from reelmill.annotators.shots import Cuts, Piece, ShotRules, What, black_spans, dissolves, pieces, runs
+from reelmill.annotators.cutting.shots import Cuts, Piece, ShotRules, What, black_spans, dissolves, pieces, runs
 
 A, B, C = texture(1), texture(2), texture(3)
 
@@ -183,8 +183,8 @@ TRUE_CUTS = {
 @pytest.mark.parametrize("name", TRUE_CUTS)
 def test_hard_cuts_of_real_videos(name, shared_media):
     """Boundaries between two shots; dissolves and black spans (nasa 5.08 s is a slow fade) are not among them."""
+    from reelmill.annotators.cutting.stats import Facts
     from reelmill.annotators.decode.frames import watch
-    from reelmill.annotators.stats import Facts
 
     timeline, proposed = watch(str(shared_media / name), None, (Facts(144), Cuts(ShotRules()))).results
     found = pieces(timeline, proposed, ShotRules())

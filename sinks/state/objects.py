@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Protocol
 
 from reelmill.schemas.errors import StoreUnusable
-from reelmill.sinks import processes
-from reelmill.sinks.points import reach
+from reelmill.sinks.state import processes
+from reelmill.sinks.state.points import reach
 
 ASIDE = ".aside-"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

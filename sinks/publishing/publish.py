@@ -20,7 +20,7 @@ from pathlib import Path
 
 from reelmill.schemas.errors import Busy
 from reelmill.sinks.dataset import Dataset
-from reelmill.sinks.points import reach
+from reelmill.sinks.state.points import reach
 
 NAMES = ("shards", "tables", ".nv-meta", "catalog.duckdb", "README.md", "manifest.json")
 """What a pack shows in the dataset's folder."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from reelmill.schemas.errors import BadInput, Corrupt
 from reelmill.schemas.keys import canonical_json
-from reelmill.sinks.objects import Objects
+from reelmill.sinks.state.objects import Objects
 
 FORMAT = 1
 """Version of everything that the ledger writes. Readers take this and older ones, and refuse a larger one."""

@@ -10,9 +10,9 @@ from painted import black, frames, mixed, texture
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from reelmill.annotators.shots import Cuts, ShotRules
-from reelmill.annotators.shown import Kept, Shown, ShownRules, frames_of, jpeg
-from reelmill.annotators.stats import Facts
+from reelmill.annotators.cutting.shots import Cuts, ShotRules
+from reelmill.annotators.cutting.shown import Kept, Shown, ShownRules, frames_of, jpeg
+from reelmill.annotators.cutting.stats import Facts
 
 A, B, C = texture(1), texture(2), texture(3)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reelmill.annotators.backdrop import Picture, difference
+from reelmill.annotators.motion.backdrop import Picture, difference
 from reelmill.schemas.column import Column
 
 COLUMNS, ROWS = 16, 12

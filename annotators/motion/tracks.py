@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reelmill.annotators.blobs import Floats
-from reelmill.annotators.follow import FollowRules, Sighting, Track, translation
+from reelmill.annotators.motion.blobs import Floats
+from reelmill.annotators.motion.follow import FollowRules, Sighting, Track, translation
 
 _FULL_CONTRAST_GREY = 40.0
 _STITCH_COLOUR = 20.0

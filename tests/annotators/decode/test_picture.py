@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from reelmill.annotators.picture import ground_for, load_picture, picture_facts, read_picture
+from reelmill.annotators.decode.picture import ground_for, load_picture, picture_facts, read_picture
 from reelmill.schemas.errors import Unusable
 
 CORNERS = np.array(

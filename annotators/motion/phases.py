@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reelmill.annotators.follow import translation
+from reelmill.annotators.motion.follow import translation
 from reelmill.schemas.event import EventKind
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Tube

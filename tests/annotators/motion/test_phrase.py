@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from drawn import Drawn, Shot, Thing, evenly, texture
 
-from reelmill.annotators.blobs import lab
-from reelmill.annotators.phrase import Look, phrase, phrases
+from reelmill.annotators.motion.blobs import lab
+from reelmill.annotators.motion.phrase import Look, phrase, phrases
 from reelmill.annotators.tubes import Eyes, TubeRules
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from reelmill.annotators.stats import Timeline
+from reelmill.annotators.cutting.stats import Timeline
 
 if TYPE_CHECKING:
     from reelmill.annotators.decode.frames import Frame

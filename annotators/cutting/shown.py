@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from reelmill.annotators.shots import Cuts
-from reelmill.annotators.stats import Facts, Timeline
+from reelmill.annotators.cutting.shots import Cuts
+from reelmill.annotators.cutting.stats import Facts, Timeline
 from reelmill.schemas.media import NewFrame
 
 if TYPE_CHECKING:

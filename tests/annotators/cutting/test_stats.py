@@ -8,7 +8,7 @@ import pytest
 from painted import black, frames, mixed, moving, texture, timeline_of
 from PIL import Image
 
-from reelmill.annotators.stats import changes, describe, peak_change
+from reelmill.annotators.cutting.stats import changes, describe, peak_change
 
 A = texture(1)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from reelmill.annotators.blobs import MIN_AREA_PX, Blob, Floats, cut, united
+from reelmill.annotators.motion.blobs import MIN_AREA_PX, Blob, Floats, cut, united
 
 SHAPE_CELLS = 32
 _RECENT = 6

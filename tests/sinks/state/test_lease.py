@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from reelmill.schemas.errors import Busy, Corrupt, StaleWriter, StoreUnusable
-from reelmill.sinks import lease as leases
-from reelmill.sinks import processes
-from reelmill.sinks.lease import Lease, held, newest_token, require_newest, take
-from reelmill.sinks.objects import LocalObjects
-from reelmill.sinks.records import record_bytes
+from reelmill.sinks.state import lease as leases
+from reelmill.sinks.state import processes
+from reelmill.sinks.state.lease import Lease, held, newest_token, require_newest, take
+from reelmill.sinks.state.objects import LocalObjects
+from reelmill.sinks.state.records import record_bytes
 
 FORKS = multiprocessing.get_context("fork")
 WHAT = "dataset clips@1"

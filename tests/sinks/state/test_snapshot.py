@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelmill.schemas import arrow
-from reelmill.sinks.snapshot import Change, Entry, change, live_keys, merge
+from reelmill.sinks.state.snapshot import Change, Entry, change, live_keys, merge
 
 URIS = [f"/media/{n}.mp4" for n in "abcde"]
 UNREADABLE = ""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reelmill.annotators.backdrop import Background, Mask, Picture, difference, lit_alike
+from reelmill.annotators.motion.backdrop import Background, Mask, Picture, difference, lit_alike
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import ReelmillError
-from reelmill.sinks import catalog, publish
+from reelmill.sinks import catalog
 from reelmill.sinks.dataset import Dataset
-from reelmill.sinks.findings import Finding, error, warning
 from reelmill.sinks.pack import MANIFEST
-from reelmill.sinks.packed import PackedSample
+from reelmill.sinks.publishing import publish
+from reelmill.sinks.publishing.findings import Finding, error, warning
+from reelmill.sinks.publishing.packed import PackedSample
 
 _Index = dict[str, dict[str, dict[str, Any]]]
 """shard -> member name -> index row."""

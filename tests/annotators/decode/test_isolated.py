@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reelmill.annotators.isolated import Isolated
+from reelmill.annotators.decode.isolated import Isolated
 from reelmill.schemas.errors import NotFound, Unusable
 
 JOBS = """
@@ -223,7 +223,7 @@ def test_the_child_dies_with_its_parent(child, tmp_path, clean_env, job):
     program = f"""
 import sys, threading
 sys.path.insert(0, {str(tmp_path)!r})
-from reelmill.annotators.isolated import Isolated
+from reelmill.annotators.decode.isolated import Isolated
 child = Isolated()
 print(child.call("os:getpid"), flush=True)
 child.call({job!r}, wall_s=600)

@@ -167,7 +167,7 @@ class Isolated:
 
     def _spawn(self, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "reelmill.annotators.isolated", str(os.getpid())],
+            [sys.executable, "-P", "-m", "reelmill.annotators.decode.isolated", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

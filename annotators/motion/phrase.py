@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reelmill.annotators.blobs import Floats
-from reelmill.annotators.follow import SHAPE_CELLS
+from reelmill.annotators.motion.blobs import Floats
+from reelmill.annotators.motion.follow import SHAPE_CELLS
 
 _ONE_COLOUR_SPREAD = 14.0
 _GREY_CHROMA = 11.0

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reelmill.schemas.errors import Busy, StaleWriter, StoreUnusable
-from reelmill.sinks import processes
-from reelmill.sinks.objects import Objects
-from reelmill.sinks.points import reach
-from reelmill.sinks.records import read_record, record_bytes
+from reelmill.sinks.state import processes
+from reelmill.sinks.state.objects import Objects
+from reelmill.sinks.state.points import reach
+from reelmill.sinks.state.records import read_record, record_bytes
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn import RED, Shot, Thing, evenly, ground, path
 
-from reelmill.annotators.changes import COLUMNS, PIECES, ROWS, ChangeMap, Changes
+from reelmill.annotators.motion.changes import COLUMNS, PIECES, ROWS, ChangeMap, Changes
 from reelmill.schemas import arrow
 
 

@@ -1,0 +1,1 @@
+"""What the ledger stands on: whole objects, leases, snapshots, records that know when they are damaged."""
