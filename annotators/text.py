@@ -73,6 +73,8 @@ class ReadText:
     most_enlarged: float = 2.0
     needs: ClassVar[tuple[Column, ...]] = (KEY, FRAMES, JPEGS)
     gives: ClassVar[tuple[Column, ...]] = (TEXTS, ENGINE, READ, UNSURE)
+    model: ClassVar[str] = "rapidocr"
+    observed: ClassVar[str] = "shown frames"
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(rows_per_commit=8)
 

@@ -26,9 +26,12 @@ def pack_and_show(store: Path, dataset: str, media: str, wait_s: float = 0.0) ->
     Raises Busy where another process still packs the dataset after `wait_s`.
     """
     from reelmill.sinks.gallery import write_gallery
+    from reelmill.sinks.pack import estimate
 
     console, place = wide_console(), opened(store)
     one = place.find(dataset)
+    if media == "clip":  # cutting is the one form that takes long and room: said before it begins
+        console.print(f"{one.label}: {estimate(place, one, media=media)}", highlight=False, soft_wrap=True)
     with console.status(f"packing {one.label} ...") as status:
         packed = _packed(place, one, media, wait_s, console, status)
         page = write_gallery(place, one, one.folder / "gallery")

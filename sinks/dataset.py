@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reelmill.schemas.errors import Corrupt, NotFound
+from reelmill.schemas.errors import Corrupt, NotFound, StoreUnusable
 from reelmill.schemas.verdict import State
 from reelmill.sinks.ledger import Ledger, Winners, parquet_table
 from reelmill.sinks.state import snapshot as snapshots
@@ -81,7 +81,10 @@ class Store:
     def require_writable(self) -> None:
         """Raise StoreUnusable where the store cannot be made or written."""
         with store_trouble(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # a place where nothing can be made, such as /proc
+                raise StoreUnusable(str(self.root), seen=str(error), do="choose another --store") from error
             probe = LocalObjects(self.root)
             probe.put(".writable", b"")
             probe.delete(".writable")

@@ -64,6 +64,11 @@ class Estimate:
     cut: Cost
     free_bytes: int
 
+    def __str__(self) -> str:
+        cut = f", {self.cut.clips} cuts of about {self.cut.seconds:.0f} s" if self.cut.clips else ""
+        size, free = self.bytes / 1e6, self.free_bytes / 1e9
+        return f"about {size:.1f} MB for {self.samples} samples{cut}; {free:.1f} GB are free"
+
     @property
     def fits(self) -> bool:
         """True where the disk has room for it, with a tenth to spare; the old pack stays until the new one is whole."""

@@ -103,9 +103,16 @@ def list_media(
     named: dict[str, _Named] = {}
     for place in places:
         for one in _found(place, left_out if left_out is not None else []):
-            named.setdefault(one.uri, one)
+            _require_one_licence(named.setdefault(one.uri, one), one)
     with Digests(cache) as digests:
         return _digested([_looked_at(named[uri]) for uri in sorted(named)], digests, progress or _unseen)
+
+
+def _require_one_licence(first: _Named, again: _Named) -> None:
+    """A URI may be named twice, but not under two licences: to choose one would be to guess at rights."""
+    if first.licence != again.licence and first.licence and again.licence:
+        seen = f"{first.licence!r} and {again.licence!r}"
+        raise BadInput(f"{first.uri} is named with two licences", seen=seen, do="give it once")
 
 
 def _unseen(done: int, total: int) -> None:
@@ -195,7 +202,7 @@ def _remote(place: str) -> list[_Named]:
             paths = [path]
         else:
             paths = [p for p in files.glob(path) if files.isfile(p)] if "*" in path else []
-    except (OSError, ValueError) as error:
+    except Exception as error:  # each file system has errors of its own: no credentials, no route, no such host
         raise BadInput(f"media {place!r}", seen=f"{type(error).__name__}: {error}", do="check the URI") from error
     if not paths:
         raise NotFound(f"media {place!r}", seen="nothing there", do="check the URI and your rights to it")

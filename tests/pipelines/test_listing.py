@@ -322,3 +322,13 @@ def test_refusals_are_one_clear_line(tmp_path, folder, memory):
         assert "\n" not in str(refused.value)
     with pytest.raises(BadInput, match="no media were named"):
         list_media([])
+
+
+def test_one_file_under_two_licences_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    table = tmp_path / "media.csv"
+    table.write_text("uri,licence\na.png,CC0-1.0\na.png,CC-BY-4.0\n")
+    with pytest.raises(BadInput, match=r"two licences; seen: 'CC0-1.0' and 'CC-BY-4.0'"):
+        list_media(str(table))
+    table.write_text("uri,licence\na.png,CC0-1.0\na.png,CC0-1.0\n")
+    assert [one.licence for one in list_media(str(table))] == ["CC0-1.0"]
