@@ -24,7 +24,8 @@ with ranked as (
 )
 select key, case when place <= want then 'accepted' else 'rejected' end as state,
   case when place <= want then '' else 'not_drawn' end as reason,
-  case when place <= want then '' else format('{} were drawn from {}, this is number {}', want, dataset, place) end as detail
+  case when place <= want then ''
+    else format('{} were drawn from {}, this is number {}', want, dataset, place) end as detail
 from ranked join sized using (dataset)
 """
 
