@@ -13,8 +13,9 @@ CONSTRAINTS := constraints/cpu.txt
 # The first Python that is new enough; 3.11 first, since that is where the pins were tried.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
-# PyPI's torch brings 2.8 GB of CUDA; where this index answers, its CPU build of the same version is taken instead.
-TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# PyPI's torch brings 2.8 GB of CUDA; an index of CPU builds named here is asked too and wins (torch is for tests only).
+TORCH_CPU_INDEX ?=
+EXTRA_INDEX = $(if $(TORCH_CPU_INDEX),--extra-index-url $(TORCH_CPU_INDEX))
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
 # One thread per numeric library: answers must not depend on the core count, and workers are many.
@@ -66,9 +67,8 @@ define install
 		"install one or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "setup: $(VENV) with $(PYTHON)"; \
 		$(PYTHON) -m venv --clear $(VENV) || { echo "setup: $(PYTHON) -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 2; }; }
-	@index="$$(curl -fsI --max-time 5 $(TORCH_CPU_INDEX)/torch/ >/dev/null 2>&1 && echo --extra-index-url $(TORCH_CPU_INDEX) || true)"; \
-		echo "setup: pip install -c $(CONSTRAINTS) $$index -e '.[$(1)]' (a minute or two, $(2))"; \
-		$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) $$index -c $(CONSTRAINTS) -e '.[$(1)]'
+	@echo "setup: pip install -c $(CONSTRAINTS) $(EXTRA_INDEX) -e '.[$(1)]' (a minute or two, $(2))"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) $(EXTRA_INDEX) -c $(CONSTRAINTS) -e '.[$(1)]'
 	@touch $@
 endef
 
