@@ -178,11 +178,12 @@ def retry(
     dataset: Dataset,
     store: StoreAt = DEFAULT_STORE,
     where: Annotated[str, typer.Option(help="SQL condition on level, key, step, reason, detail.")] = "level = 'row'",
+    damaged: Annotated[bool, typer.Option("--damaged", help="Rows whose stored bytes are damaged instead.")] = False,
 ) -> None:
-    """Send rejected rows back to pending; the next `run` works on them again."""
+    """Send rejected (or damaged) rows back to pending; the next `run` works on them again."""
     from reelmill.jobs import inspecting
 
-    inspecting.retry(store, dataset, where)
+    inspecting.retry(store, dataset, where, damaged=damaged)
 
 
 @app.command()

@@ -111,17 +111,20 @@ def _selected(dataset: Dataset, where: str) -> pa.Table:
         raise BadInput(f"--where {where!r}", seen=str(error).splitlines()[0], do=f"use the columns {names}") from error
 
 
-def retry(store: Path, dataset: str, where: str) -> None:
-    """Void the chosen rejects' rows (a child's parent), so that they are pending again."""
+def retry(store: Path, dataset: str, where: str, *, damaged: bool) -> None:
+    """Void the chosen rejects' rows (a child's parent), or the rows whose bytes are damaged: they are pending again."""
     one = opened(store).find(dataset)
-    chosen = _selected(one, where).to_pylist()
-    keys = sorted({r["parent_key"] or r["key"] for r in chosen})
+    keys = sorted(one.ledger.broken()) if damaged else _rows_of(_selected(one, where))
     if keys:
         lease = one.ledger.take()
         with held(one.ledger.objects, lease):
             one.ledger.void(lease, keys)
     line = f"{one.label}: {len(keys)} rows are pending again; run the recipe to work on them"
     Console().print(line, highlight=False, soft_wrap=True)
+
+
+def _rows_of(rejects: pa.Table) -> list[str]:
+    return sorted({r["parent_key"] or r["key"] for r in rejects.to_pylist()})
 
 
 def look(store: Path, dataset: str, number: int) -> None:

@@ -57,7 +57,7 @@ class Rows:
         return {"rows_of": fed, "only": self.only, "with_frames": self.with_frames}
 
     def entries(self, place: Place, progress: Callable[[int, int], None]) -> list[Entry]:
-        """Accepted base rows of the wanted kind whose evidence is there."""
+        """Accepted base rows of the wanted kind; `ready` tells which of them have their evidence already."""
         keys = set(_accepted(place.dataset(self.base), self.only)["key"].to_pylist())
         progress(len(keys), len(keys))
         return [Entry.derived(k) for k in sorted(keys)]

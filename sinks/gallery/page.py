@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from itertools import chain, zip_longest
@@ -23,10 +26,12 @@ from reelmill.sinks.publishing.frames import StoredFrames
 from reelmill.sinks.publishing.packed import MadeBy, made_by
 from reelmill.sinks.publishing.view import accepted_children, lineage, samples, split_of
 from reelmill.sinks.state.objects import store_trouble
+from reelmill.sinks.state.processes import lives_by_mark, mark
 from reelmill.sinks.tables import CountRow, RejectRow, count_rows, reject_rows
 
 FRAMES_SHOWN = 8
 _EXAMPLES = 3
+_OLD = "-old"
 _MARK = '<meta name="generator" content="reelmill gallery">'
 _BADGE = {
     MadeBy.RULES: "rule-made label",
@@ -118,18 +123,47 @@ def write_gallery(
     _require_ours(out)
     accepted = accepted_children(dataset)
     rests_on = [*lineage(store, dataset, accepted), dataset]
-    with store_trouble(out):
-        shutil.rmtree(out / "frames", ignore_errors=True)
-        pictures = _Pictures(StoredFrames(store), out)
+    with store_trouble(out), _aside(out) as folder:
+        pictures = _Pictures(StoredFrames(store), folder)
         shown = Evidence.of(rests_on[:-1] if evidence is None else evidence)
         entries = [_entry(s, shown, pictures) for s in _chosen(samples(accepted), limit)]
         counts = [row for d in rests_on for row in count_rows(d.label, d.counts())]
         groups = _groups([row for d in rests_on for row in reject_rows(d)], rests_on, pictures)
         known = errors or label_errors(dataset)
-        out.mkdir(parents=True, exist_ok=True)
-        page = out / "index.html"
-        page.write_text(_render(dataset, entries, accepted.num_rows, counts, groups, known), encoding="utf-8")
-    return page
+        page = _render(dataset, entries, accepted.num_rows, counts, groups, known)
+        (folder / "index.html").write_text(page, encoding="utf-8")
+    return out / "index.html"
+
+
+@contextmanager
+def _aside(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when all went well: killed, full or failed, the old page stays."""
+    folder = out.with_name(f".{out.name}-{mark(os.getpid())}")
+    for left in out.parent.glob(f".{out.name}-*") if out.parent.is_dir() else ():
+        if left == folder or lives_by_mark(left.name.removeprefix(f".{out.name}-").removesuffix(_OLD)) is False:
+            shutil.rmtree(left)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        _replace(out, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(out: Path, folder: Path) -> None:
+    """Two runs that end together may both do this; the last page stays."""
+    old = folder.with_name(folder.name + _OLD)
+    for last in (False, False, True):
+        with suppress(FileNotFoundError):
+            out.rename(old)
+        try:
+            folder.rename(out)
+            break
+        except OSError as error:
+            if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _require_ours(out: Path) -> None:

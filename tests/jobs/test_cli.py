@@ -298,3 +298,17 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, clean_env: dict[str, str]) -> 
         _, err = run.communicate(timeout=60)
     assert run.returncode == 130
     assert "stopped; run the same command again to go on" in err
+
+
+def test_damaged_rows_are_found_sent_back_and_made_again(told: Cli, words: Path, tmp_path: Path) -> None:
+    toy_run(told, words)
+    part = next((tmp_path / "store").rglob("*.media"))
+    part.write_bytes(part.read_bytes()[:-1] + b"?")
+    code, out, _ = told("verify", "words-toy")
+    assert code == 1
+    assert "part_bytes" in out
+    code, out, _ = told("retry", "words-toy", "--damaged")
+    assert code == 0
+    assert "0 rows" not in out
+    assert toy_run(told, words)[0] == 0
+    assert told("verify", "words-toy")[0] == 0

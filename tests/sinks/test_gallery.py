@@ -21,6 +21,7 @@ from reelmill.sinks.card import LabelErrors
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.gallery import write_gallery
 from reelmill.sinks.look import render
+from reelmill.sinks.state.processes import mark
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7*7 }} </style> \u202ee'
 
@@ -209,3 +210,35 @@ def test_a_look_shows_words_time_lines_and_rejects(tmp_path: Path) -> None:
     assert "1.00-3.50 s" in told
     assert "\u202e" not in told
     assert re.search(r"1\s+child\s+CompileGrounding\s+nothing_happens", told)
+
+
+def test_a_page_that_fails_leaves_the_old_one_and_nothing_beside(
+    shown: tuple[Store, Dataset, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, view, _ = shown
+    page = write_gallery(store, view, tmp_path / "page")
+    before = page.read_bytes()
+
+    def fails(*arguments: object) -> str:
+        raise RuntimeError("no page today")
+
+    monkeypatch.setattr("reelmill.sinks.gallery.page._render", fails)
+    with pytest.raises(RuntimeError, match="no page today"):
+        write_gallery(store, view, tmp_path / "page")
+    assert page.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["page"]
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(
+    shown: tuple[Store, Dataset, Path], tmp_path: Path
+) -> None:
+    store, view, _ = shown
+    with subprocess.Popen(["sleep", "60"]) as living:
+        dead = tmp_path / f".page-{mark(living.pid)[:9]}999999-1"
+        busy = tmp_path / f".page-{mark(living.pid)}"
+        for folder in (dead, busy):
+            (folder / "frames").mkdir(parents=True)
+        write_gallery(store, view, tmp_path / "page")
+        assert not dead.exists()
+        assert busy.exists()
+        living.kill()
