@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,14 @@ from typing import Any
 import pytest
 import toy
 
+from reelmill.pipelines import internvid_tg
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._run import Local, OnRay, run
+from reelmill.pipelines.scenes.presets import PRESETS
+from reelmill.pipelines.scenes.render import render_set
 from reelmill.schemas.errors import GuardBroken, PlanRefused
+from reelmill.sinks.dataset import Store
+from reelmill.sinks.pack import pack
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 WORDS = " ".join(f"word{i} vowel{i}" for i in range(20)) + " a"
@@ -96,3 +102,22 @@ def test_a_plan_that_the_cluster_cannot_run_is_refused(tmp_path: Path) -> None:
     hungry = dataclasses.replace(toy.recipe(), steps=(toy.NeedsGpu(), toy.Spell()))
     with pytest.raises(PlanRefused, match="needs 1 CPUs and 1 GPUs"):
         run(hungry, place, OnRay())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("cluster")
+def test_real_media_give_the_same_promised_bytes_as_local(tmp_path: Path) -> None:
+    """The whole temporal flow, from files to the pack: shards, tables, index, card and manifest."""
+    short = dataclasses.replace(PRESETS["demo"], name="short", short_share=1.0)
+    render_set(tmp_path / "media", 2, 6, short, pictures=1)
+    promised = {}
+    for name, backend in (("local", Local(2)), ("ray", OnRay())):
+        place = Place(tmp_path / name, (str(tmp_path / "media"),), "same")
+        reports = run(internvid_tg.recipe(), place, backend)
+        assert all(r.counts.pending == 0 and not r.faults for r in reports)
+        dataset = place.dataset(internvid_tg.recipe())
+        pack(Store(place.store), dataset)
+        said = json.loads((dataset.folder / "manifest.json").read_bytes())
+        assert sum(f["path"].endswith(".tar") for f in said["files"]) >= 1
+        promised[name] = said
+    assert promised["ray"] == promised["local"]
