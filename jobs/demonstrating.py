@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from reelmill.jobs.packing import pack_and_show
+from reelmill.jobs.rendering import render
 from reelmill.jobs.running import PARTLY, Where, require_store_outside, work
 from reelmill.jobs.verifying import truth_table
 from reelmill.pipelines import internvid_tg, ocr_rich
@@ -34,7 +35,7 @@ def demo(store: Path, media: Path | None) -> int:
     started, console = time.monotonic(), Console()
     if media:
         require_store_outside(store, (str(media),))
-    folder = media or _own_media(store / "media", console)
+    folder = media or _own_media(store / "media")
     where = Where(store)
     place = place_of(store, (str(folder),), "" if media else "demo")
     recipes = (internvid_tg.recipe(), ocr_rich.recipe())
@@ -55,13 +56,9 @@ def demo(store: Path, media: Path | None) -> int:
     return PARTLY if any(r.counts.pending for r in reports) else 0
 
 
-def _own_media(folder: Path, console: Console) -> Path:
+def _own_media(folder: Path) -> Path:
     """Scenes with exact truth, and pictures that ship inside an installed package."""
-    from reelmill.pipelines.scenes.presets import PRESETS
-    from reelmill.pipelines.scenes.render import render_set
-
-    console.print(f"rendering {SCENES} scenes with exact truth into {folder} ...", highlight=False, soft_wrap=True)
-    for path in render_set(folder, SCENES, SEED, PRESETS["demo"]):
+    for path in render(folder, SCENES, SEED, "demo"):
         _state_licence(path, "CC0-1.0")
     source = _scikit_image()
     for name, licence in PICTURES.items():

@@ -62,10 +62,11 @@ def _numbers(counts: Counts) -> list[str]:
 
 
 def _faults(dataset: Dataset) -> list[str]:
-    """Lines on the first faults of a dataset, and how many more there are."""
-    faults = [f"{dataset.label} pending {k}: {v.strip().splitlines()[-1]}" for k, v in dataset.ledger.faults().items()]
-    more = [f"{dataset.label}: {len(faults) - _FAULTS} more faults"] if len(faults) > _FAULTS else []
-    return faults[:_FAULTS] + more
+    """How many rows are pending for which fault, the most common first."""
+    faults = Counter(v.strip().splitlines()[-1] for v in dataset.ledger.faults().values())
+    lines = [f"{dataset.label}: {n} pending for {why}" for why, n in faults.most_common(_FAULTS)]
+    more = [f"{dataset.label}: {len(faults) - _FAULTS} more kinds of fault"] if len(faults) > _FAULTS else []
+    return lines + more
 
 
 def rejects(store: Path, dataset: str, where: str, number: int) -> None:

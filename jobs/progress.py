@@ -115,6 +115,7 @@ def line_of(report: Report) -> str:
         parts.append(f"{counts.accepted_children} of {counts.children} children accepted")
     parts.append(f"{report.worked} worked on now, {report.cached} done before")
     changes = {"new": change.added, "vanished": change.vanished, "back": change.returned, "renamed": change.renamed}
+    changes |= {"copies more": change.copied, "copies fewer": change.uncopied}
     parts += [f"{n} {name}" for name, n in changes.items() if n and not (name == "new" and n == counts.live)]
     if report.faults:
         parts.append(f"{report.faults} failed by faults")
