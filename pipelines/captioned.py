@@ -6,7 +6,7 @@ from reelmill.pipelines import captions, clips
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
 from reelmill.pipelines.views.captioned import CompileCaption
-from reelmill.pipelines.views.grounding import SAMPLES
+from reelmill.pipelines.views.worded import SAMPLES
 
 
 def recipe(caption_engine: str = "", prompt: str = "caption") -> Recipe:

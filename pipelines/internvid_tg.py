@@ -9,7 +9,8 @@ from __future__ import annotations
 from reelmill.pipelines import clips, events, media
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
-from reelmill.pipelines.views.grounding import SAMPLES, CompileGrounding
+from reelmill.pipelines.views.grounding import CompileGrounding
+from reelmill.pipelines.views.worded import SAMPLES
 from reelmill.schemas.errors import BadInput
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from reelmill.pipelines import clips, text
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
-from reelmill.pipelines.views.transcription import SAMPLES, CompileTranscription
+from reelmill.pipelines.views.transcription import CompileTranscription
+from reelmill.pipelines.views.worded import SAMPLES
 
 
 def recipe() -> Recipe:

@@ -20,12 +20,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
-import pyarrow as pa
-
-from reelmill.annotators.annotator import Resources, each_row, step_name
+from reelmill.annotators.annotator import step_name
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.phrasing import (
     TIME,
@@ -36,18 +33,15 @@ from reelmill.pipelines.views.phrasing import (
     defused,
     joined_methods,
     listed,
-    load,
-    phrasings_hash,
     sample,
     sample_key,
 )
+from reelmill.pipelines.views.worded import FRAMES, MEDIA, Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import micros, seed_for
-from reelmill.schemas.media import MediaRef, ShownFrame
-from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.span import Span
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
@@ -55,18 +49,15 @@ from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 FAMILY = "internvid_tg"
 GROUNDING, SPAN_CAPTION, DENSE_CAPTION, ABSENT = "grounding", "span_caption", "dense_caption", "absent"
 
-MEDIA = Column.of("media", MediaRef)
-FRAMES = Column.of("frames", tuple[ShownFrame, ...])
 STILL = Column.of("still", bool)
 EVENTS = Column.of("events", tuple[Event, ...])
-SAMPLES = Column.of("samples", tuple[Sample, ...])
 
 _DENIABLE = (EventKind.ENTERS, EventKind.LEAVES, EventKind.STOPS)
 """Kinds whose absence may be asked of a thing that has other events; every one of those implies that it moves."""
 
 
-@dataclass(frozen=True)
-class CompileGrounding:
+@dataclass(frozen=True, kw_only=True)
+class CompileGrounding(Worded):
     """Samples of one clip from its accepted events. A row without any is refused; so is a clip in which nothing moves.
 
     `ambiguous_tiou`: a span is not asked about where another event (or a proposal for a refused one) overlaps it this
@@ -74,30 +65,12 @@ class CompileGrounding:
     `absent_max`: questions per clip about what does not happen.
     """
 
-    seed: int = 0
     ambiguous_tiou: float = 0.5
     dense_min_share: float = 1.0
     absent_max: int = 2
-    phrasings: str = "internvid_tg"
-    phrasings_hash: str = ""
+    phrasings: str = FAMILY
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, STILL, EVENTS, BASE, PROVENANCE)
-    gives: ClassVar[tuple[Column, ...]] = (SAMPLES,)
-    revision: ClassVar[str] = "1"
-    resources: ClassVar[Resources] = Resources(rows_per_commit=256)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "phrasings_hash", self.phrasings_hash or phrasings_hash(self.phrasings))
-
-    def setup(self) -> None:
-        """Raises Drift where this machine's phrasings are not those that the step was described with."""
-        _ = self._wording
-
-    @cached_property
-    def _wording(self) -> Phrasings:
-        return load(self.phrasings, self.phrasings_hash)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return each_row(self, batch, self._row)
+    looked_at: ClassVar[str] = "events of the clip"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         if row["still"]:
@@ -105,7 +78,7 @@ class CompileGrounding:
         events = arrow.typed(tuple[Event, ...], row["events"])
         if not any(e.verdict.accepted for e in events):
             raise Unusable("no_accepted_event", _tally(events))
-        view = _View(self, self._wording, _material(self, row), events)
+        view = _View(self, self.wording, self.material(row), events)
         return {"samples": tuple(sorted(view.samples(), key=lambda s: s.key))}
 
 
@@ -113,28 +86,6 @@ def _tally(events: Sequence[Event]) -> str:
     reasons = Counter(e.verdict.reason for e in events)
     why = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
     return f"{len(events)} proposed, {len(events)} rejected{': ' if why else ''}{why}"
-
-
-def _material(step: CompileGrounding, row: dict[str, Any]) -> Material:
-    media = arrow.typed(MediaRef, row["media"])
-    link = Provenance(
-        step=step_name(step),
-        method="rules",
-        revision=step.revision,
-        model="",
-        prompt_hash=step.phrasings_hash,
-        seed=step.seed,
-        source_digest=media.digest,
-        observed="events of the clip",
-        dataset="",
-    )
-    return Material(
-        key=row["key"],
-        media=media,
-        frames=arrow.typed(tuple[ShownFrame, ...], row["frames"]),
-        dataset=row["clips_dataset"],
-        provenance=(*arrow.typed(tuple[Provenance, ...], row["provenance"]), link),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,9 @@ import difflib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
-import pyarrow as pa
-
-from reelmill.annotators.annotator import Resources, each_row, step_name
+from reelmill.annotators.annotator import step_name
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.checks import normalised
 from reelmill.pipelines.views.phrasing import (
@@ -33,17 +30,15 @@ from reelmill.pipelines.views.phrasing import (
     Phrasings,
     defused,
     joined_methods,
-    load,
-    phrasings_hash,
     sample,
     sample_key,
 )
+from reelmill.pipelines.views.worded import FRAMES, MEDIA, Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.media import MediaRef, ShownFrame
-from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Box
@@ -52,15 +47,12 @@ from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 FAMILY = "ocr_rich"
 TRANSCRIPTION, READ, LOCATE = "transcription", "read", "locate"
 
-MEDIA = Column.of("media", MediaRef)
-FRAMES = Column.of("frames", tuple[ShownFrame, ...])
 TEXTS = Column.of("texts", tuple[TextLine, ...])
 TEXT_ENGINE = Column.of("text_engine", str)
-SAMPLES = Column.of("samples", tuple[Sample, ...])
 
 
-@dataclass(frozen=True)
-class CompileTranscription:
+@dataclass(frozen=True, kw_only=True)
+class CompileTranscription(Worded):
     """Samples of one picture or clip from its recognised lines, at most `frames_max` different frames of a clip.
 
     The numbers to `confidence_min` are the floor below which a frame is refused; `text_share` is the area of the lines'
@@ -68,7 +60,6 @@ class CompileTranscription:
     `same_text`. A single line is asked about only when as sure as `line_confidence`, `lines_max` per frame and task.
     """
 
-    seed: int = 0
     lines_min: int = 1
     words_min: int = 2
     characters_min: int = 4
@@ -78,29 +69,12 @@ class CompileTranscription:
     same_text: float = 0.8
     frames_max: int = 4
     lines_max: int = 2
-    phrasings: str = "ocr_rich"
-    phrasings_hash: str = ""
+    phrasings: str = FAMILY
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TEXTS, TEXT_ENGINE, BASE, PROVENANCE)
-    gives: ClassVar[tuple[Column, ...]] = (SAMPLES,)
-    revision: ClassVar[str] = "1"
-    resources: ClassVar[Resources] = Resources(rows_per_commit=256)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "phrasings_hash", self.phrasings_hash or phrasings_hash(self.phrasings))
-
-    def setup(self) -> None:
-        """Raises Drift where this machine's phrasings are not those that the step was described with."""
-        _ = self._wording
-
-    @cached_property
-    def _wording(self) -> Phrasings:
-        return load(self.phrasings, self.phrasings_hash)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return each_row(self, batch, self._row)
+    looked_at: ClassVar[str] = "text of the shown frames"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
-        clip = _material(self, row)
+        clip = self.material(row, row["text_engine"])
         pages = _pages(clip, arrow.typed(tuple[TextLine, ...], row["texts"]))
         if not pages:
             raise Unusable("no_text", f"0 lines in {len(clip.frames)} shown frame(s)")
@@ -133,33 +107,11 @@ class CompileTranscription:
         return None
 
     def _samples(self, clip: Material, page: Page, fault: Verdict | None) -> Iterator[Sample]:
-        view = _View(self, self._wording, clip, page)
+        view = _View(self, self.wording, clip, page)
         yield view.transcription(fault)
         if fault is None:
             yield from view.reads()
             yield from view.locates()
-
-
-def _material(step: CompileTranscription, row: dict[str, Any]) -> Material:
-    media = arrow.typed(MediaRef, row["media"])
-    link = Provenance(
-        step=step_name(step),
-        method="rules",
-        revision=step.revision,
-        model=row["text_engine"],
-        prompt_hash=step.phrasings_hash,
-        seed=step.seed,
-        source_digest=media.digest,
-        observed="text of the shown frames",
-        dataset="",
-    )
-    return Material(
-        key=row["key"],
-        media=media,
-        frames=arrow.typed(tuple[ShownFrame, ...], row["frames"]),
-        dataset=row["clips_dataset"],
-        provenance=(*arrow.typed(tuple[Provenance, ...], row["provenance"]), link),
-    )
 
 
 @dataclass(frozen=True, slots=True)
