@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-demo demo test check docs bench chaos clean ffmpeg chromium typing
+.PHONY: help setup setup-demo demo test check docs bench chaos clean ffmpeg chromium faketime typing
 
 ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
@@ -53,7 +53,7 @@ bench: setup ## measure this machine; results are dated files in benchmarks/
 		[ -e "$$script" ] || { echo "no benchmarks/*.py here"; exit 1; }; \
 		echo "== $$script"; $(QUIET_RUN) $(BIN)/python "$$script"; done
 
-chaos: setup ## kill runs at every commit point and at random; the same bytes must come out
+chaos: setup faketime ## faults at every point, hundreds of kills, poison, a failing store: the same bytes must come out
 	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
 
 clean: ## remove what these commands made here: .venv, caches, builds (never ./demo)
@@ -98,3 +98,11 @@ chromium:
 		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=200 install -y -qq --no-install-recommends chromium </dev/null >/dev/null; } || \
 		echo "test: chromium could not be installed; the gallery's browser test will skip and say so"; \
 	else echo "test: no chromium on PATH; the gallery's browser test will skip and say so"; fi
+
+faketime:
+	@if command -v faketime >/dev/null; then exit 0; fi; \
+	if $(AS_ROOT); then echo "chaos: apt-get install faketime"; \
+		{ apt-get -o DPkg::Lock::Timeout=200 update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=200 install -y -qq --no-install-recommends faketime </dev/null >/dev/null; } || \
+		echo "chaos: faketime could not be installed; the tests with a wrong clock will skip and say so"; \
+	else echo "chaos: no faketime on PATH; the tests with a wrong clock will skip and say so"; fi
