@@ -183,21 +183,19 @@ class Dataset:
     def counts(self) -> Counts:
         """Recount from the commits and the snapshot; the reasons from the rows themselves."""
         live, vanished = self._keys
-        done = {o.key: o for n in self.winners.commits for o in self.winners.commits[n].keys if self._wins(o.key, n)}
-        states = Counter(o.state for o in done.values())
+        winners = self.winners
+        done = [o for name, made in winners.commits.items() for o in made.keys if winners.of_key.get(o.key) == name]
+        states = Counter(o.state for o in done)
         return Counts(
             live=len(live),
             vanished=len(vanished),
             accepted=states[State.ACCEPTED],
             rejected=states[State.REJECTED],
             pending=len(live) - len(done),
-            children=sum(o.children for o in done.values()),
-            accepted_children=sum(o.accepted_children for o in done.values()),
+            children=sum(o.children for o in done),
+            accepted_children=sum(o.accepted_children for o in done),
             reasons=self._reasons(),
         )
-
-    def _wins(self, key: str, name: str) -> bool:
-        return self.winners.of_key.get(key) == name
 
     def rejects(self) -> pa.Table:
         """Every rejected row and child: level, key, parent_key, step, reason, detail, sorted by (level, key)."""

@@ -21,9 +21,10 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,9 +51,11 @@ _NAME = {
 _FORMAT_MARK = b"reelmill.format"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyOutcome:
-    """What became of one key: its state, and how many children it made and how many of them were accepted."""
+class KeyOutcome(NamedTuple):
+    """What became of one key: its state, and how many children it made and how many of them were accepted.
+
+    A named tuple, since a reader makes one for every key there is: they are made faster and the collector lets go of them.
+    """
 
     key: str
     state: str
@@ -150,7 +153,7 @@ class Ledger:
     def snapshot(self) -> tuple[Entry, ...]:
         """The newest snapshot, empty before the first run."""
         table = self._snapshot_table(None)
-        return () if table is None else tuple(arrow.from_table(Entry, table))
+        return () if table is None else snapshots.entries_of(table)
 
     def live_keys(self) -> set[str]:
         """Keys with at least one live input: as `snapshot.live_keys` of the snapshot, without making its entries."""
@@ -315,7 +318,7 @@ class Ledger:
         """One commit. Raises FileNotFoundError, BadInput on a newer format, Corrupt where it is damaged."""
         mend = "delete it: its keys will be pending again"
         said = self._record(f"commits/{name}.json", mend)
-        keys = tuple(KeyOutcome(*k) for k in said["keys"])
+        keys = tuple(KeyOutcome(k, sys.intern(state), *counts) for k, state, *counts in said["keys"])
         made = Commit(said["hash"], said["token"], keys, said["files"], said["seconds"])
         if made.name != name:
             raise Corrupt(f"{self.name}: commits/{name}.json", seen=f"the contents of {made.name}", do=mend)
@@ -324,16 +327,21 @@ class Ledger:
     def winners(self, live: Collection[str] | None = None) -> Winners:
         """For every done key of the snapshot (or of `live`, where a reader has listed them), the commit that it is
         taken from."""
-        live = self.live_keys() if live is None else live
-        voided = self._voided()
         commits: dict[str, Commit] = {}
         of_key: dict[str, str] = {}
-        for name in self.valid_commit_names():
-            commits[name] = made = self.read_commit(name)
-            for outcome in made.keys:
-                if outcome.key in live and outcome.key not in of_key and (outcome.key, name) not in voided:
-                    of_key[outcome.key] = name
+        for made, won in self._won(self.live_keys() if live is None else live):
+            commits[made.name] = made
+            of_key |= dict.fromkeys(won, made.name)
         return Winners(commits, of_key)
+
+    def _won(self, live: Collection[str]) -> Iterator[tuple[Commit, list[str]]]:
+        """Every commit that counts, in order, with the keys of `live` that it wins."""
+        voided, done = self._voided(), set[str]()
+        for name in self.valid_commit_names():
+            made = self.read_commit(name)
+            won = [o.key for o in made.keys if o.key in live and o.key not in done and (o.key, name) not in voided]
+            done.update(won)
+            yield made, won
 
     def _voided(self) -> set[tuple[str, str]]:
         found: set[tuple[str, str]] = set()
@@ -345,7 +353,10 @@ class Ledger:
     def pending(self) -> list[str]:
         """Live keys that nobody has committed, sorted."""
         live = self.live_keys()
-        return sorted(live - self.winners(live).of_key.keys())
+        pending = set(live)
+        for _, won in self._won(live):
+            pending.difference_update(won)
+        return sorted(pending)
 
     def part_bytes(self, commit: Commit, suffix: str) -> bytes:
         """A part file, checked against its commit. Raises Corrupt where size or sha256 differ or the file is gone."""

@@ -14,6 +14,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
+from reelmill.schemas import arrow
+from reelmill.schemas.errors import SchemaBroken
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -51,6 +56,17 @@ class Change:
 
     def __bool__(self) -> bool:
         return any((self.added, self.vanished, self.returned, self.renamed, self.copied, self.uncopied))
+
+
+def entries_of(table: pa.Table) -> tuple[Entry, ...]:
+    """The entries of a stored snapshot, column by column: there may be millions. Raises SchemaBroken as `typed` does."""
+    schema = arrow.schema_of(Entry)
+    missing = [name for name in schema.names if name not in table.column_names]
+    holes = [f.name for f in schema if f.name not in missing and not f.nullable and table[f.name].null_count]
+    if missing or holes:
+        seen = f"no field {missing}" if missing else f"null in {holes}"
+        raise SchemaBroken("snapshot", seen=seen, do="rebuild the dataset or migrate it")
+    return tuple(map(Entry, *(table[name].to_pylist() for name in schema.names)))
 
 
 def merge(old: Sequence[Entry], listed: Iterable[Entry]) -> tuple[Entry, ...]:
