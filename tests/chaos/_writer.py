@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from recount import taken
 
 from reelmill.schemas import arrow
 from reelmill.schemas.column import Column
@@ -118,7 +119,7 @@ def recounted(folder: Path) -> str:
     rows: list[dict[str, Any]] = []
     children: list[dict[str, Any]] = []
     frames: dict[str, list[bytes]] = {}
-    for name, keys in _taken(folder).items():
+    for name, keys in taken(folder).items():
         files = {p.suffix: p for p in (folder / "parts").glob(f"{name}.*")}
         of_part = [r for r in pq.read_table(files[".rows"]).to_pylist() if r["key"] in keys]
         children += [c for c in pq.read_table(files[".children"]).to_pylist() if c["parent_key"] in keys]
@@ -129,24 +130,6 @@ def recounted(folder: Path) -> str:
         table.sort(key=lambda r: str(r["key"]))
         assert len({r["key"] for r in table}) == len(table), "a key comes twice"
     return _digest(rows, children, [frames[r["key"]] for r in rows])
-
-
-def _taken(folder: Path) -> dict[str, set[str]]:
-    """Commit name -> live keys taken from it. Knows seals and voids; knows no seal that came too late."""
-    seals = {int(p.stem): json.loads(p.read_text()) for p in sorted((folder / "seals").glob("*.json"))}
-    voids = {tuple(v) for p in (folder / "voids").glob("*.json") for v in json.loads(p.read_text())["voided"]}
-    commits = sorted((int(p.stem.split("-")[1]), p.stem) for p in (folder / "commits").glob("*.json"))
-    snapshot = pq.read_table(sorted((folder / "snapshots").glob("*"))[-1]).to_pylist()
-    live, done, taken = {e["key"] for e in snapshot if e["live"]}, set[str](), dict[str, set[str]]()
-    for token, name in commits:
-        later = [s for t, s in sorted(seals.items()) if t > token]
-        if later and f"{name}.json" not in later[0]["commits"]:
-            continue
-        said = json.loads((folder / "commits" / f"{name}.json").read_text())
-        mine = {k[0] for k in said["keys"]} & live - done
-        taken[name] = {k for k in mine if (k, name) not in voids}
-        done |= taken[name]
-    return {name: keys for name, keys in taken.items() if keys}
 
 
 # ---- making it -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
+import recount
 
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.state import lease as leases
@@ -77,7 +78,8 @@ class Nursery:
     def __init__(self) -> None:
         self.line, far = socket.socketpair()
         argv = [sys.executable, str(PROGRAM), "--nursery", str(far.fileno())]
-        self.process = subprocess.Popen(argv, pass_fds=[far.fileno()])
+        paths = os.pathsep.join([str(Path(recount.__file__).parent), os.environ.get("PYTHONPATH", "")])
+        self.process = subprocess.Popen(argv, pass_fds=[far.fileno()], env=os.environ | {"PYTHONPATH": paths})
         far.close()
 
     def ask(self, said: dict[str, Any], outputs: tuple[int, ...] = ()) -> int:
