@@ -47,6 +47,7 @@ def build(root: Path, files: dict[str, list[str]], record: dict[str, Any]) -> di
     aside.unlink(missing_ok=True)
     connection = duckdb.connect(str(aside))
     try:
+        reach("catalog.begun")
         for kind, order in TABLES.items():
             paths = [str(root / name) for name in files[kind]]
             relation = connection.read_parquet(paths, hive_partitioning=True)

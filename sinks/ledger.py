@@ -281,6 +281,7 @@ class Ledger:
         """Keep why keys failed by our fault. They stay pending; the next run tries them again."""
         name = f"faults/{group_hash(sorted(faults))}-{lease.token:06d}.json"
         self.objects.put(name, record_bytes({"keys": _speakable(faults)}))
+        reach("fault.written")
 
     def faults(self) -> dict[str, str]:
         """Last known fault of each key that is still pending."""

@@ -158,6 +158,7 @@ class _OpenShard:
         size, digest = self.stream.close()
         index = Path(f"{self.final}.idx")
         index.write_bytes(struct.pack(f"<{len(offsets)}Q", *offsets))
+        reach("shard.closed")
         self.aside.rename(self.final)
         reach("shard.renamed")
         return Shard(self.name, self.split, len(self.offsets), size, digest, self.keys[0], self.keys[-1])

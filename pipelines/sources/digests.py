@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from reelmill.sinks.state.points import reach
+
 _SAVE_EVERY = 2 << 30
 _VERSION = 1
 
@@ -66,6 +68,7 @@ class Digests:
                 out.flush()
                 os.fsync(out.fileno())
             Path(temporary).replace(self.path)
+            reach("digests.written")
         finally:
             Path(temporary).unlink(missing_ok=True)
         self._known, self._unsaved = entries, 0

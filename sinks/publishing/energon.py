@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reelmill.sinks.shards import Shard
+from reelmill.sinks.state.points import reach
 
 FOLDER = ".nv-meta"
 _SPLITS = ("train", "val", "test")
@@ -28,6 +29,7 @@ def write_meta(root: Path, shards: Sequence[Shard]) -> list[str]:
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+        reach("meta.written")
     return [f"{FOLDER}/{name}" for name in sorted(texts)]
 
 

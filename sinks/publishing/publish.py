@@ -49,6 +49,7 @@ def building(dataset: Dataset) -> Iterator[Path]:
         clear(dataset)
         generation = folder / f"{_GENERATION}{uuid.uuid4().hex}"
         generation.mkdir()
+        reach("pack.begun")
         try:
             yield generation
         finally:
@@ -82,6 +83,7 @@ def _link(dataset: Dataset, place: Path, target: str) -> None:
     aside = dataset.folder / _FOLDER / f"{_LINK}{uuid.uuid4().hex}"
     aside.symlink_to(target)
     aside.replace(place)
+    reach("pack.linked")
 
 
 def stale(dataset: Dataset) -> list[Path]:
@@ -94,5 +96,6 @@ def clear(dataset: Dataset) -> None:
     """Remove stale generations. Call it only while nobody packs (inside `building`)."""
     for generation in stale(dataset):
         shutil.rmtree(generation)
+        reach("pack.cleared")
     for link in (dataset.folder / _FOLDER).glob(f"{_LINK}*"):
         link.unlink()

@@ -149,6 +149,7 @@ def held(objects: Objects, lease: Lease) -> Iterator[Lease]:
         thread.join()
         with suppress(StoreUnusable):  # a full disk must not hide why the run ended; a dead process frees its lease too
             objects.put_if_absent(f"leases/{lease.token:06d}.released", b"{}")
+            reach("lease.released")
 
 
 def _keep_beating(objects: Objects, lease: Lease, ended: threading.Event) -> None:

@@ -10,7 +10,7 @@ Errors end it as the command line does: one line, and the error's exit code.
 
     python _writer.py --nursery SOCKET
 
-forks copies of this program on demand: each is a process of its own to be killed, without half a second of imports.
+forks copies of this program on demand (see `nursery.py`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import socket
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from nursery import serve
 from recount import taken
 
 from reelmill.schemas import arrow
@@ -173,42 +171,6 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def nursery(line: socket.socket) -> None:
-    """Serve `{"argv", "fault"}` with two descriptors for output: answers a process id; and `{"wait"}`: a wait status,
-    also that of a stopped one."""
-    while True:
-        asked, given, _, _ = socket.recv_fds(line, 65_536, 2)
-        if not asked:
-            return
-        said = json.loads(asked)
-        if "wait" in said:
-            answer = os.waitpid(said["wait"], os.WUNTRACED)[1]
-        else:
-            answer = os.fork()
-            if not answer:
-                line.close()
-                _be_born(said, given)
-        for descriptor in given:
-            os.close(descriptor)
-        line.sendall(f"{answer}\n".encode())
-
-
-def _be_born(said: dict[str, Any], outputs: Sequence[int]) -> None:
-    for to, descriptor in enumerate(outputs, 1):
-        os.dup2(descriptor, to)
-        os.close(descriptor)
-    os.environ["REELMILL_FAULT"], sys.argv = said["fault"], [sys.argv[0], *said["argv"]]
-    code = 70
-    try:
-        code = main()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
 def main() -> int:
     asked = argparse.ArgumentParser()
     asked.add_argument("folder", type=Path)
@@ -245,6 +207,6 @@ def _do(args: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--nursery":
-        nursery(socket.socket(fileno=int(sys.argv[2])))
+        serve(int(sys.argv[2]), main)
     else:
         sys.exit(main())

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import recount
@@ -66,7 +67,7 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     made, failed = Tally(), request.session.testsfailed
     yield made
     if request.session.testsfailed == failed:
-        capture = request.config.pluginmanager.get_plugin("capturemanager")
+        capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled():
             print(f"\n{made.report()}")
 

@@ -11,11 +11,8 @@ import importlib.util
 import json
 import os
 import random
-import select
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +22,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
-import recount
+from nursery import Forked, Nursery
 
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.state import lease as leases
@@ -40,7 +37,7 @@ STORES, KILLS = (14, 6) if FULL else (3, 4)
 SHM = Path("/dev/shm")
 """Memory: what kill -9 leaves behind is the same there as on a disk, and syncing is free."""
 
-ONCE = ("lease.taken", "seal.written", "snapshot.written")
+ONCE = ("lease.taken", "seal.written", "snapshot.written", "lease.released")
 OFTEN = ("object.write", "object.synced", "object.renamed", "part.written", "commit.before", "commit.written")
 
 
@@ -72,85 +69,20 @@ def folder() -> Iterator[Path]:
         yield place
 
 
-class Nursery:
-    """Forks `_writer.py` on demand (see there)."""
-
-    def __init__(self) -> None:
-        self.line, far = socket.socketpair()
-        argv = [sys.executable, str(PROGRAM), "--nursery", str(far.fileno())]
-        paths = os.pathsep.join([str(Path(recount.__file__).parent), os.environ.get("PYTHONPATH", "")])
-        self.process = subprocess.Popen(argv, pass_fds=[far.fileno()], env=os.environ | {"PYTHONPATH": paths})
-        far.close()
-
-    def ask(self, said: dict[str, Any], outputs: tuple[int, ...] = ()) -> int:
-        socket.send_fds(self.line, [json.dumps(said).encode()], outputs)
-        return int(self.line.recv(64))
-
-    def close(self) -> None:
-        self.line.close()
-        self.process.wait(10)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def nursery() -> Iterator[Nursery]:
-    Program.nursery = Nursery()
+    Program.nursery = Nursery([sys.executable, str(PROGRAM), "--nursery"])
     yield Program.nursery
     Program.nursery.close()
 
 
-class Program:
-    """A running `_writer.py`. What is still alive at the end of a test is killed."""
+class Program(Forked):
+    """A running `_writer.py`."""
 
     nursery: ClassVar[Nursery]
 
     def __init__(self, folder: Path, *options: str, fault: str = "") -> None:
-        (out, out_far), (err, err_far) = os.pipe(), os.pipe()
-        argv = [str(folder), str(NUMBER), str(SEED), *options]
-        self.pid = self.nursery.ask({"argv": argv, "fault": fault}, (out_far, err_far))
-        os.close(out_far)
-        os.close(err_far)
-        self.out, self.err = open(out), open(err)  # noqa: PTH123, SIM115 - closed in __exit__
-        self.ended: int | None = None
-
-    def end(self) -> tuple[int, str, str]:
-        """Exit code, last line said, errors."""
-        said, errors = self.out.read().splitlines(), self.err.read()
-        self.ended = os.waitstatus_to_exitcode(self.nursery.ask({"wait": self.pid}))
-        return self.ended, said[-1] if said else "", errors
-
-    def killed_after(self, seconds: float) -> bool:
-        """Kill it then; False where it ended by itself before."""
-        ends = time.monotonic() + seconds
-        while select.select([self.out], [], [], max(0.0, ends - time.monotonic()))[0]:
-            if not os.read(self.out.fileno(), 4096):
-                break
-        self.kill()
-        return self.end()[0] == -signal.SIGKILL
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-
-    def hears(self, line: str) -> None:
-        """Wait until the program has said a line."""
-        assert any(said.strip() == line for said in iter(self.out.readline, "")), f"never said {line!r}"
-
-    def stands_still(self) -> None:
-        """Wait until it was stopped by its fault."""
-        status = self.nursery.ask({"wait": self.pid})
-        assert os.WIFSTOPPED(status), f"ended with {status} before it stopped"
-
-    def go_on(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.ended is None:
-            self.kill()
-            self.end()
-        self.out.close()
-        self.err.close()
+        super().__init__(self.nursery, [str(folder), str(NUMBER), str(SEED), *options], fault=fault)
 
 
 def run(folder: Path, *options: str, fault: str = "") -> tuple[int, str, str]:
