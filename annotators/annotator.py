@@ -27,6 +27,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from reelmill.annotators.pulse import beat
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
@@ -108,4 +109,5 @@ def _outcome(
         if isinstance(trouble, OSError) and trouble.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         out["fault"] = "".join(traceback.format_exception(trouble))[-4000:]
+    beat()
     return out

@@ -26,6 +26,7 @@ from reelmill.annotators.engines.engine import Engine, EngineSpec, Reply, Reques
 from reelmill.annotators.engines.openai_http import parse_engine
 from reelmill.annotators.engines.replies import Remembered, Replies
 from reelmill.annotators.prompts._load import load_prompt, prompt_hash, unchanged
+from reelmill.annotators.pulse import beating
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import EngineDown, Unusable
@@ -109,7 +110,7 @@ class Caption:
 
     def _ask(self, requests: Iterable[Request]) -> dict[str, Reply]:
         wanted = list(requests)
-        replies = {reply.id: reply for reply in self._model.answer(wanted)} if wanted else {}
+        replies = {reply.id: reply for reply in beating(self._model.answer(wanted))} if wanted else {}
         if len(replies) != len(wanted):
             raise EngineDown(f"engine {self.model}", seen=f"{len(replies)} replies to {len(wanted)}", do="report this")
         return replies

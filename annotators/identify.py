@@ -8,9 +8,7 @@ Every touch of its bytes by native code happens in a child process.
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +20,7 @@ from reelmill.annotators.decode.isolated import Isolated
 from reelmill.annotators.decode.local import local_path
 from reelmill.schemas.clip import UNIT_MAX_S, Unit
 from reelmill.schemas.column import Column
-from reelmill.schemas.errors import Fault, NotFound, Unusable
+from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import child_key, micros
 from reelmill.schemas.media import Kind, MediaRef, Probe
 from reelmill.schemas.span import Span
@@ -93,9 +91,7 @@ class Identify:
     resources: ClassVar[Resources] = Resources()
 
     def setup(self) -> None:
-        """Raises NotFound where ffprobe is not installed."""
-        if shutil.which("ffprobe") is None:
-            raise NotFound("the program 'ffprobe'", seen="not on the PATH", do="install ffmpeg")
+        """Make ready the decode child; it starts with the first row."""
         object.__setattr__(self, "_child", Isolated())
 
     def close(self) -> None:
@@ -249,63 +245,12 @@ def _video(path: str) -> Identity:
     from reelmill.annotators.decode.frames import Limits
     from reelmill.annotators.decode.headers import read_header
     from reelmill.annotators.decode.packets import scan
+    from reelmill.annotators.decode.probe import probe
 
     header = read_header(path, Limits())
     packets = scan(path, header)
-    probe = probe_of(ffprobe(path), header.stream_index)
     parts = parts_of(packets.end_s)
     frames = tuple((start, end, packets.expected(Span(start, end))) for start, end in parts)
     missing = f"{packets.missing} declared frames lie past the end of the file" if packets.missing else ""
     note = _joined(packets.note, missing)
-    return Identity(Kind.VIDEO, probe, *header.shown, packets.end_s, frames, note)
-
-
-def ffprobe(path: str) -> dict[str, Any]:
-    """What ffprobe answers about a local file, whatever its name. Raises Unusable("probe_failed")."""
-    import ffmpeg
-
-    from reelmill.annotators.decode.headers import FORMATS
-
-    try:
-        answer: dict[str, Any] = ffmpeg.probe(
-            f"file:{path}", v="error", protocol_whitelist="file", format_whitelist=FORMATS
-        )
-    except ffmpeg.Error as error:
-        last = error.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise Unusable("probe_failed", last[0][-200:]) from error
-    except json.JSONDecodeError as error:
-        raise Fault("ffprobe", seen=f"an answer that is not JSON: {error}", do="check the ffprobe program") from error
-    return answer
-
-
-def probe_of(answer: dict[str, Any], stream_index: int) -> Probe:
-    """Columns from ffprobe's JSON; `rotation_deg` is clockwise, in 0 .. 359, as ffprobe's is counted the other way."""
-    streams = answer["streams"]
-    stream = next(s for s in streams if s["index"] == stream_index)
-    duration = stream.get("duration") or answer["format"].get("duration")
-    sides = stream.get("side_data_list", [])
-    turn = next((float(s["rotation"]) for s in sides if "rotation" in s), 0.0)
-    videos = [s for s in streams if s["codec_type"] == "video" and not s["disposition"]["attached_pic"]]
-    return Probe(
-        container=answer["format"]["format_name"],
-        codec=stream.get("codec_name", "unknown"),
-        pixel_format=stream.get("pix_fmt", "unknown"),
-        coded_width_px=int(stream.get("width", 0)),
-        coded_height_px=int(stream.get("height", 0)),
-        rotation_deg=round(-turn) % 360,
-        sample_aspect=_ratio(stream.get("sample_aspect_ratio", "").replace(":", "/")) or 1.0,
-        declared_fps=_ratio(stream.get("avg_frame_rate", "")),
-        declared_frames=int(stream["nb_frames"]) if "nb_frames" in stream else None,
-        declared_duration_s=float(duration) if duration else None,
-        start_s=float(stream.get("start_time", 0.0)),
-        video_streams=len(videos),
-        audio_streams=sum(s["codec_type"] == "audio" for s in streams),
-    )
-
-
-def _ratio(text: str) -> float | None:
-    over, _, under = text.partition("/")
-    try:
-        return float(over) / float(under) or None
-    except (ValueError, ZeroDivisionError):
-        return None
+    return Identity(Kind.VIDEO, probe(path, header), *header.shown, packets.end_s, frames, note)

@@ -12,15 +12,19 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from reelmill.schemas.errors import ReelmillError
+from reelmill.sinks.state.place import on_disk, place_at
 
 _HELP = """Raw videos and pictures in, verified training datasets out.
 
 Begin with `reelmill demo`, or `reelmill list` and `reelmill run RECIPE --media FOLDER`."""
+_BUDGET_HELP = "Share of rows that may fail by our fault; over it, once 200 are worked on, the run ends with code 3."
+_STUCK_HELP = """End a run in which nothing moves for so many seconds with code 1, and save where it stood; 0: never. A
+decode child within its own limit counts as moving."""
 _EXIT_CODES = "Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget."
 
 app = typer.Typer(
@@ -34,7 +38,16 @@ app = typer.Typer(
 )
 
 Dataset = Annotated[str, typer.Argument(help="A dataset: NAME (its newest version) or NAME@VERSION.")]
-StoreAt = Annotated[Path, typer.Option("--store", help="The folder that holds the datasets.", envvar="REELMILL_STORE")]
+StoreAt = Annotated[
+    Any,
+    typer.Option(
+        "--store",
+        parser=place_at,
+        metavar="PLACE",
+        help="The folder that holds the datasets, or s3://bucket/prefix (run with --no-pack).",
+        envvar="REELMILL_STORE",
+    ),
+]
 Media = Annotated[
     list[str] | None,
     typer.Option(
@@ -99,12 +112,15 @@ def run(
     on: Annotated[
         str, typer.Option(help="local, ray (the job's cluster, or one of its own), or a Ray address.")
     ] = "local",
-    workers: Annotated[int, typer.Option(min=0, help="Workers on this machine; 0 means one per CPU.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Workers on this machine; 0: as many as CPUs and memory carry.")
+    ] = 0,
     limit: Annotated[int, typer.Option(min=0, help="Work on at most so many pending rows per dataset; 0: all.")] = 0,
     dev: Annotated[bool, typer.Option("--dev", help="Build drifted datasets beside the finished ones.")] = False,
     as_version: Annotated[str, typer.Option(help="Build drifted datasets as this new version, such as 2.")] = "",
-    fault_budget: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of rows that may fail.")] = 0.01,
+    fault_budget: Annotated[float, typer.Option(min=0.0, max=1.0, help=_BUDGET_HELP)] = 0.01,
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for another run on a dataset.")] = 600.0,
+    stuck_after: Annotated[float, typer.Option(min=0.0, help=_STUCK_HELP)] = 3600.0,
     pack: Annotated[bool, typer.Option(help="Pack shards, tables, card and gallery at the end.")] = True,
     pack_media: Annotated[str, typer.Option(help="Media in the shards: frames, clip or ref.")] = "frames",
 ) -> None:
@@ -118,7 +134,7 @@ def run(
         running.run(
             running.recipe_of(recipe, option, engine, weighed),
             media=tuple(media or ()),
-            where=running.Where(store, name, on, workers, limit, dev, as_version, fault_budget, wait),
+            where=running.Where(store, name, on, workers, limit, dev, as_version, fault_budget, wait, stuck_after),
             pack_media=pack_media if pack else "",
         )
     )
@@ -239,7 +255,7 @@ def demo(
     """The first result: scenes and pictures through both families, packed, measured, shown. No GPU, key or download."""
     from reelmill.jobs import demonstrating
 
-    raise typer.Exit(demonstrating.demo(store, media))
+    raise typer.Exit(demonstrating.demo(on_disk(store), media))
 
 
 @app.command()

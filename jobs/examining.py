@@ -15,6 +15,7 @@ from rich.table import Table
 
 from reelmill.schemas.errors import StoreUnusable
 from reelmill.sinks.dataset import Store
+from reelmill.sinks.state.place import Folder
 
 _LITTLE_DISK = 2 * 1024**3
 
@@ -30,9 +31,9 @@ class Finding:
     needed: bool
 
 
-def doctor(store: Path) -> int:
+def doctor(store: Folder) -> int:
     """Print findings; returns 0 where everything that is needed is there, else 2."""
-    findings = [*_programs(), *_libraries(), _ray_auth(), _cpus(), _disk(store), _writable(store)]
+    findings = [*_programs(), *_libraries(), _ray_auth(), _cpus(), *_disk(store), _writable(store)]
     table = Table("", "what", "seen", "what to do")
     for one in findings:
         mark = "ok" if one.good else ("MISSING" if one.needed else "absent")
@@ -103,20 +104,22 @@ def _cpus() -> Finding:
     return Finding("CPUs", count >= 2, str(count), "two or more make the work go side by side", False)
 
 
-def _disk(store: Path) -> Finding:
+def _disk(store: Folder) -> list[Finding]:
+    if not isinstance(store, Path):
+        return []
     there = next(p for p in (store.absolute(), *store.absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free
-    return Finding("disk", free > _LITTLE_DISK, f"{free / 1024**3:.1f} GB free at {there}", "free some space", True)
+    return [Finding("disk", free > _LITTLE_DISK, f"{free / 1024**3:.1f} GB free at {there}", "free some space", True)]
 
 
-def _writable(store: Path) -> Finding:
-    made = not store.exists()
+def _writable(store: Folder) -> Finding:
+    there = isinstance(store, Path) and store.exists()
     try:
         Store(store).require_writable()
     except StoreUnusable as error:
         return Finding(f"store {store}", False, error.seen, error.do, True)
     except OSError as error:
         return Finding(f"store {store}", False, str(error), "choose another --store", True)
-    if made:
+    if isinstance(store, Path) and not there:
         store.rmdir()
     return Finding(f"store {store}", True, "writable", "", True)

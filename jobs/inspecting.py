@@ -18,18 +18,22 @@ from reelmill.jobs.progress import wide_console
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.sinks.dataset import Counts, Dataset, Store
 from reelmill.sinks.state.lease import held
+from reelmill.sinks.state.objects import store_trouble
+from reelmill.sinks.state.place import Folder, objects_in
 
 _FAULTS = 10
 
 
-def opened(store: Path) -> Store:
+def opened(store: Folder) -> Store:
     """An existing store. Raises NotFound where the folder is missing."""
+    if not isinstance(store, Path):
+        return Store(store)
     if not store.is_dir():
         raise NotFound(f"store {store}", seen="no such folder", do="give --store, or run a recipe first")
     return Store(store.absolute())
 
 
-def status(store: Path, dataset: str) -> None:
+def status(store: Folder, dataset: str) -> None:
     """A table of datasets with their counts; below it inputs that vanished, and faults of pending rows."""
     place, console = opened(store), wide_console()
     found = [place.find(dataset)] if dataset else place.datasets()
@@ -40,9 +44,9 @@ def status(store: Path, dataset: str) -> None:
     below: list[str] = []
     for one in found:
         counts = one.counts()
-        table.add_row(one.label, *_numbers(counts), "yes" if (one.folder / "manifest.json").exists() else "")
+        table.add_row(one.label, *_numbers(counts), "yes" if "manifest.json" in one.ledger.objects.list("") else "")
         below += [f"{one.label}: {counts.vanished} inputs that vanished are not counted"] if counts.vanished else []
-        below += _faults(one)
+        below += [*_faults(one), *_stuck(one, counts)]
     console.print(table)
     for line in below:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -69,7 +73,14 @@ def _faults(dataset: Dataset) -> list[str]:
     return lines + more
 
 
-def rejects(store: Path, dataset: str, where: str, number: int) -> None:
+def _stuck(dataset: Dataset, counts: Counts) -> list[str]:
+    """That runs were ended as stuck, and where the last one stood; of no interest once nothing is pending."""
+    ended = dataset.ledger.objects.list("stuck") if counts.pending else []
+    where = dataset.place / "stuck" / ended[-1] if ended else ""
+    return [f"{dataset.label}: {len(ended)} runs ended as stuck, the last one here: {where}"] if ended else []
+
+
+def rejects(store: Folder, dataset: str, where: str, number: int) -> None:
     """Rejects by reason, then one by one. Raises BadInput on a condition that DuckDB does not take."""
     found = _selected(opened(store).find(dataset), where)
     console = wide_console()
@@ -112,14 +123,15 @@ def _selected(dataset: Dataset, where: str) -> pa.Table:
         raise BadInput(f"--where {where!r}", seen=str(error).splitlines()[0], do=f"use the columns {names}") from error
 
 
-def retry(store: Path, dataset: str, where: str, *, damaged: bool) -> None:
+def retry(store: Folder, dataset: str, where: str, *, damaged: bool) -> None:
     """Void the chosen rejects' rows (a child's parent), or the rows whose bytes are damaged: they are pending again."""
     one = opened(store).find(dataset)
     keys = sorted(one.ledger.broken()) if damaged else _rows_of(_selected(one, where))
     if keys:
-        lease = one.ledger.take()
-        with held(one.ledger.objects, lease):
-            one.ledger.void(lease, keys)
+        with store_trouble(store):
+            lease = one.ledger.take()
+            with held(one.ledger.objects, lease):
+                one.ledger.void(lease, keys)
     line = f"{one.label}: {len(keys)} rows are pending again; run the recipe to work on them"
     Console().print(line, highlight=False, soft_wrap=True)
 
@@ -128,14 +140,14 @@ def _rows_of(rejects: pa.Table) -> list[str]:
     return sorted({r["parent_key"] or r["key"] for r in rejects.to_pylist()})
 
 
-def look(store: Path, dataset: str, number: int) -> None:
+def look(store: Folder, dataset: str, number: int) -> None:
     """Show a few samples."""
     from reelmill.sinks.look import render
 
     Console().print(render(opened(store).find(dataset), number))
 
 
-def sql(store: Path, dataset: str, query: str, form: str) -> None:
+def sql(store: Folder, dataset: str, query: str, form: str) -> None:
     """Run a query over a dataset's tables. Raises BadInput with DuckDB's first line on a wrong one."""
     from reelmill.sinks import catalog
 
@@ -169,10 +181,16 @@ def _show(columns: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
         wide_console().print(table, highlight=False)
 
 
-def collect(store: Path) -> None:
-    """Collect garbage in every dataset of the store."""
-    for one in opened(store).datasets():
-        lease = one.ledger.take()
-        with held(one.ledger.objects, lease):
-            freed = one.ledger.collect(lease)
-        Console().print(f"{one.label}: {freed} bytes freed", highlight=False, soft_wrap=True)
+def collect(store: Folder) -> None:
+    """Collect garbage in every dataset of the store, then what killed writers left half-written elsewhere in it."""
+    with store_trouble(store):
+        for one in opened(store).datasets():
+            lease = one.ledger.take()
+            with held(one.ledger.objects, lease):
+                freed = one.ledger.collect(lease)
+            Console().print(f"{one.label}: {freed} bytes freed", highlight=False, soft_wrap=True)
+        objects = objects_in(store)
+        left = objects.leftovers()
+        freed = sum(objects.delete(name) for name in left)
+        if left:
+            Console().print(f"{store}: {freed} bytes in {len(left)} leftovers freed", highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from reelmill.jobs.inspecting import opened
 from reelmill.jobs.progress import wide_console
 from reelmill.schemas.errors import Busy
 from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.state.place import Folder, on_disk
 
 if TYPE_CHECKING:
     from reelmill.sinks.pack import Packed
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _LOOK_AGAIN_S = 0.5
 
 
-def pack_and_show(store: Path, dataset: str, media: str, wait_s: float = 0.0) -> Path:
+def pack_and_show(store: Folder, dataset: str, media: str, wait_s: float = 0.0) -> Path:
     """Pack, write the gallery, print the counts; returns the gallery's page.
 
     Raises Busy where another process still packs the dataset after `wait_s`.
@@ -28,7 +29,7 @@ def pack_and_show(store: Path, dataset: str, media: str, wait_s: float = 0.0) ->
     from reelmill.sinks.gallery import write_gallery
     from reelmill.sinks.pack import estimate
 
-    console, place = wide_console(), opened(store)
+    console, place = wide_console(), opened(on_disk(store))
     one = place.find(dataset)
     if media == "clip":  # cutting is the one form that takes long and room: said before it begins
         console.print(f"{one.label}: {estimate(place, one, media=media)}", highlight=False, soft_wrap=True)

@@ -16,17 +16,22 @@ from rich.console import Console
 
 from reelmill.jobs import cluster, recipes
 from reelmill.jobs.progress import Terminal
+from reelmill.pipelines import _machine
 from reelmill.pipelines._place import place_of, with_versions
 from reelmill.pipelines._recipe import Place, Recipe, in_order
 from reelmill.pipelines._run import Backend, Limits, Local, OnRay, Report
 from reelmill.pipelines._run import run as run_recipe
 from reelmill.pipelines._table import TableRecipe, run_table
 from reelmill.pipelines.sources.files import Files
-from reelmill.schemas.errors import BadInput
+from reelmill.schemas.errors import BadInput, StoreUnusable
 from reelmill.schemas.keys import canonical_json
 from reelmill.sinks.dataset import Store
+from reelmill.sinks.state.place import Folder
 
 PARTLY = 3
+STUCK_AFTER_S = 3600.0
+"""More than the slowest legal silence: a model server's answer, six tries of 120 s and five waits of 300 s that the
+server asked for. A decode child has a limit of its own, within which it counts as alive."""
 _VERSION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
@@ -34,7 +39,7 @@ _VERSION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 class Where:
     """Everything about a run that is not what it makes."""
 
-    store: Path
+    store: Folder
     name: str = ""
     on: str = "local"
     workers: int = 0
@@ -43,6 +48,7 @@ class Where:
     as_version: str = ""
     fault_budget: float = 0.01
     wait_s: float = 600.0
+    stuck_after_s: float = STUCK_AFTER_S
 
 
 def recipe_of(
@@ -93,6 +99,9 @@ def run(recipe: Recipe | TableRecipe, media: tuple[str, ...], where: Where, pack
     """Run and pack; returns the exit code."""
     if pack_media not in ("", "frames", "clip", "ref"):
         raise BadInput(f"--pack-media {pack_media!r}", seen="an unknown form", do="use frames, clip or ref")
+    if pack_media and not isinstance(where.store, Path):
+        do = "add --no-pack, then pack a copy of it (aws s3 sync)"
+        raise StoreUnusable(f"--pack: {where.store}", seen="a bucket; packs are built in a folder", do=do)
     if isinstance(recipe, TableRecipe):
         return _run_table(recipe, where, pack_media)
     _require_media(recipe, media)
@@ -135,12 +144,17 @@ def _versioned(recipe: TableRecipe, place: Place, where: Where) -> TableRecipe:
 
 def work(recipe: Recipe, place: Place, where: Where) -> list[Report]:
     """Bring the datasets up to date with live progress."""
-    limits = Limits(fault_share=where.fault_budget, max_rows=where.limit or None, wait_s=where.wait_s)
+    limits = Limits(
+        fault_share=where.fault_budget,
+        max_rows=where.limit or None,
+        wait_s=where.wait_s,
+        stuck_after_s=where.stuck_after_s,
+    )
     with Terminal(Console()) as terminal:
         if where.on == "local":
             backend: Backend = Local(where.workers) if where.workers else Local()
             return run_recipe(recipe, place, backend, limits=limits, watcher=terminal)
-        with cluster.connected("" if where.on == "ray" else where.on, where.workers or None):
+        with cluster.connected("" if where.on == "ray" else where.on, where.workers or _machine.default_workers()):
             return run_recipe(recipe, place, OnRay(), limits=limits, watcher=terminal)
 
 
@@ -160,8 +174,10 @@ def _require_version(where: Where) -> None:
         raise BadInput(f"--as-version {where.as_version!r} cannot name a version", seen=seen, do="use a-z, 0-9 and -")
 
 
-def require_store_outside(store: Path, media: tuple[str, ...]) -> None:
+def require_store_outside(store: Folder, media: tuple[str, ...]) -> None:
     """A store below a folder of media would be listed as media itself, and grow with every run."""
+    if not isinstance(store, Path):
+        return
     for folder in (Path(m).absolute() for m in media if "://" not in m and Path(m).is_dir()):
         below = (
             store.resolve().relative_to(folder.resolve()) if store.resolve().is_relative_to(folder.resolve()) else None

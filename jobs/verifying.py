@@ -30,6 +30,7 @@ from reelmill.schemas.verdict import State
 from reelmill.sinks.card import LabelErrors, label_errors, note_figures, note_label_errors
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import manifest, pack
+from reelmill.sinks.state.place import Folder
 from reelmill.sinks.verify import verify as verify_bytes
 
 SLACKS_S = (1e-6, 0.1, 0.5)
@@ -43,7 +44,7 @@ _NOT_OF_VIEW = {"internvid_tg": ("text",), "ocr_rich": ("tubes", "events")}
 """Evidence that a view does not rest on, and whose figures would only be noise beside it."""
 
 
-def verify(store: Path, label: str, *, truth: bool) -> int:
+def verify(store: Folder, label: str, *, truth: bool) -> int:
     """Print what was recounted and every finding; returns 1 where something is broken, else 0."""
     dataset = opened(store).find(label)
     console = Console()
@@ -55,17 +56,17 @@ def verify(store: Path, label: str, *, truth: bool) -> int:
         console.print(truth_table(store, label))
         packed = manifest(dataset)
         if packed is not None:  # shards stay as they are; the card says the new figures
-            pack(Store(store.absolute()), dataset, media=packed["media"])
+            pack(opened(store), dataset, media=packed["media"])
     return 0 if found.ok else 1
 
 
-def truth_table(store: Path, label: str) -> Table:
+def truth_table(store: Folder, label: str) -> Table:
     """Measure, keep the figures beside the dataset and on its card, and give them as a table.
 
     Raises BadInput where none of the dataset's media was rendered here.
     """
     dataset = opened(store).find(label)
-    figures = measure(Store(store.absolute()), dataset)
+    figures = measure(opened(store), dataset)
     note_figures(dataset, [dataclasses.asdict(f) for f in figures])
     note_label_errors(dataset, LabelErrors(_sentence(figures), label_errors(dataset).audited))
     table = Table("measured on rendered truth", "value", "95 % interval", "count")

@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 def build(recipe: Recipe, media: Sequence[str], store: str | Path, *, name: str = "", workers: int = 0) -> Dataset:
     """Bring a recipe's dataset and all it is fed from up to date in this process, and return it for reading.
 
+    `store` is a folder or an `s3://bucket/prefix`.
     `media` are folders, files, globs, tables or URIs; `name` the set of datasets (default from the media); `workers`
-    threads (default one per CPU). Raises as `reelmill run` reports: see `reelmill.schemas.errors`.
+    threads (default as many as CPUs and memory carry). Never ends your process, as `reelmill run` ends its own where
+    nothing moves. Raises as `reelmill run` reports: see `reelmill.schemas.errors`.
     """
     from reelmill.pipelines._place import place_of
     from reelmill.pipelines._run import Local, run
+    from reelmill.sinks.state.place import place_at
 
-    place = place_of(Path(store), tuple(media), name)
+    place = place_of(place_at(store), tuple(media), name)
     run(recipe, place, Local(workers) if workers else Local())
     return place.dataset(recipe)

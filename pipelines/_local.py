@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Place
+from reelmill.pipelines._watch import Board
 from reelmill.pipelines._work import Done, Worker
 from reelmill.sinks.state.lease import Lease
 
 
-def run_groups(plan: Plan, place: Place, lease: Lease, groups: Sequence[list[str]], workers: int) -> Iterator[Done]:
+def run_groups(
+    plan: Plan, place: Place, lease: Lease, groups: Sequence[list[str]], workers: int, board: Board
+) -> Generator[Done, None, None]:
     """Work on groups of keys, `workers` at a time; yields as groups are committed.
 
     The first error of the system (not of a row) ends the run: groups in flight are let finish, the rest is not begun.
@@ -22,7 +25,7 @@ def run_groups(plan: Plan, place: Place, lease: Lease, groups: Sequence[list[str
 
     def work(keys: list[str]) -> Done:
         if not hasattr(mine, "worker"):
-            mine.worker = Worker(plan, place, lease, load)
+            mine.worker = Worker(plan, place, lease, load, board.pulse())
             with lock:
                 made.append(mine.worker)
         done: Done = mine.worker.do(keys)

@@ -14,6 +14,7 @@ from reelmill.pipelines._recipe import Place, Recipe, in_order
 from reelmill.pipelines._run import drifted
 from reelmill.schemas.errors import BadInput
 from reelmill.sinks.dataset import Store
+from reelmill.sinks.state.place import Folder
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -31,12 +32,13 @@ def slug_of(media: tuple[str, ...]) -> str:
     return f"{readable}-{hashlib.sha256(full.encode()).hexdigest()[:6]}"
 
 
-def place_of(store: Path, media: tuple[str, ...], name: str = "") -> Place:
+def place_of(store: Folder, media: tuple[str, ...], name: str = "") -> Place:
     """The place of a run. Raises BadInput on a name that cannot be a folder, StoreUnusable on a store that refuses."""
     if name and not _NAME.fullmatch(name):
         raise BadInput(f"--name {name!r} cannot name a dataset", seen="other characters", do="use a-z, 0-9 and -")
     Store(store).require_writable()
-    return Place(store.absolute(), tuple(absolute(m) for m in media), name or slug_of(media))
+    store = store.absolute() if isinstance(store, Path) else store
+    return Place(store, tuple(absolute(m) for m in media), name or slug_of(media))
 
 
 def with_versions(place: Place, recipe: Recipe, *, dev: bool, as_version: str) -> Place:

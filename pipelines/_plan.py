@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reelmill.annotators.annotator import Annotator, step_name
@@ -26,6 +27,14 @@ class Edge:
     step: str
     adds: tuple[str, ...]
     alive: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What one machine of a cluster has."""
+
+    cpus: float
+    gpus: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +71,45 @@ class Plan:
         """Keys per commit: small enough that every worker gets several groups, never above what a step may lose."""
         return max(1, min(self.rows_per_commit, math.ceil(pending / (workers * 4))))
 
-    def width(self, cpus: float, gpus: float) -> Width:
-        """Workers that `cpus` and `gpus` can carry, leaving a little of a CPU for the engine that feeds them.
+    @property
+    def _need(self) -> tuple[float, float]:
+        """CPUs and GPUs of one worker: it holds the whole chain, so the hungriest step and all GPUs."""
+        cpus = max((s.resources.cpus for s in self.recipe.steps), default=1.0)
+        return cpus, sum(s.resources.gpus for s in self.recipe.steps)
 
-        Actors that hold every CPU starve the tasks that feed them, and the run hangs. Raises PlanRefused where not even
-        one worker fits.
+    def local_workers(self, wanted: int, gpus: int) -> int:
+        """`wanted` threads, or fewer where each needs a GPU. Raises PlanRefused where there are not enough for one."""
+        need, gpu = self._need
+        if gpu > gpus:
+            raise self._refused(f"{gpus} GPUs on this machine", need, gpu)
+        return max(1, min(wanted, math.floor(gpus / gpu)) if gpu else wanted)
+
+    def width(self, nodes: Sequence[Node]) -> Width:
+        """Workers that the nodes of a cluster can carry; none spans two of them.
+
+        A little of each node is left for the engine that feeds the workers: actors that hold every CPU starve it, and
+        the run hangs. Where no node has the CPUs that a step asks for, a worker gets the largest node's and takes its
+        time. Raises PlanRefused where not even one worker fits.
         """
-        need = max((s.resources.cpus for s in self.recipe.steps), default=1.0)
-        gpu = sum(s.resources.gpus for s in self.recipe.steps)
-        if gpu > gpus or cpus <= 0:
-            seen = f"{cpus:g} CPUs and {gpus:g} GPUs"
-            raise PlanRefused(f"recipe {self.recipe.name} needs {need:g} CPUs and {gpu:g} GPUs a worker", seen=seen)
-        workers = max(1, math.floor(cpus / need))
-        if gpu:
-            workers = min(workers, math.floor(gpus / gpu))
-        spare = min(0.5, cpus / 4)
-        return Width(workers, min(need, round((cpus - spare) / workers, 3)), gpu)
+        need, gpu = self._need
+        fit = [n for n in nodes if n.cpus > 0 and n.gpus >= gpu]
+        if not fit:
+            have = f"{sum(n.cpus for n in nodes):g} CPUs and {sum(n.gpus for n in nodes):g} GPUs on {len(nodes)} nodes"
+            raise self._refused(have, need, gpu)
+        need = min(need, max(n.cpus for n in fit))
+        carried = [(n, _carried(n, need, gpu)) for n in fit]
+        shares = [(n.cpus - min(0.5, n.cpus / 4)) / count for n, count in carried if count]
+        cpus = math.floor(1000 * min(need, *shares)) / 1000
+        return Width(sum(count for _, count in carried), cpus, gpu)
+
+    def _refused(self, have: str, need: float, gpu: float) -> PlanRefused:
+        what = f"recipe {self.recipe.name} needs {need:g} CPUs and {gpu:g} GPUs a worker"
+        return PlanRefused(what, seen=have, do="run it where they are, such as --on ADDRESS of a cluster")
+
+
+def _carried(node: Node, need: float, gpu: float) -> int:
+    by_cpus = math.floor(node.cpus / need)
+    return min(by_cpus, math.floor(node.gpus / gpu)) if gpu else by_cpus
 
 
 def _check_step(recipe: Recipe, step: Annotator, known: dict[str, Column]) -> None:

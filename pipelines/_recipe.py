@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from reelmill.schemas.column import Column
 from reelmill.schemas.errors import SchemaBroken
 from reelmill.schemas.keys import canonical_json
 from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.state.place import Folder
 from reelmill.sinks.state.snapshot import Entry
 
 Load = Callable[[Sequence[str]], pa.Table]
@@ -31,7 +33,7 @@ Load = Callable[[Sequence[str]], pa.Table]
 class Place:
     """Where a run happens: the store, the media that were asked for, and how datasets are named. Never identity."""
 
-    store: Path
+    store: Folder
     media: tuple[str, ...]
     slug: str
     versions: dict[str, str] = field(default_factory=dict)
@@ -43,7 +45,11 @@ class Place:
 
     @property
     def cache(self) -> Path:
-        return self.store / ".cache"
+        """Folder for replies and digests that may be used again: of the store, or this machine's own for a bucket."""
+        if isinstance(self.store, Path):
+            return self.store / ".cache"
+        own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return own / "reelmill" / hashlib.sha256(str(self.store).encode()).hexdigest()[:16]
 
 
 class Source(Protocol):

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from reelmill.pipelines import _local
+from reelmill.annotators.pulse import Pulse, quiet_for
+from reelmill.pipelines import _local, _machine
 from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Place, Recipe, in_order
+from reelmill.pipelines._watch import Board, watched
 from reelmill.pipelines._work import Done
 from reelmill.pipelines.sources.rows import Rows, ready
 from reelmill.schemas.errors import Drift, OverBudget
 from reelmill.schemas.keys import canonical_json
+from reelmill.schemas.points import reach
 from reelmill.sinks.dataset import Counts, Dataset
 from reelmill.sinks.state.lease import Lease, held
-from reelmill.sinks.state.points import reach
+from reelmill.sinks.state.objects import store_trouble
+from reelmill.sinks.state.place import Folder
 from reelmill.sinks.state.snapshot import Change
 
 LIBRARIES = (
@@ -42,14 +46,27 @@ LIBRARIES = (
 )
 
 
+_EDGE = 1e-9  # 0.29 of 100 rows is 28.999999999999996: rounding is no fault
+_LEASE_MARGIN_S = 120.0
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much trouble a run bears, and how much work it may do. Execution, not identity."""
+    """How much trouble a run bears, and how much work it may do. Execution, not identity.
+
+    More than `fault_share` of at least `fault_floor` rows may not fail. A process in which nothing moves for
+    `stuck_after_s` seconds is ended with code 1; 0: never, which is what a library in somebody else's process wants.
+    """
 
     fault_share: float = 0.01
     fault_floor: int = 200
     max_rows: int | None = None
     wait_s: float = 600.0
+    stuck_after_s: float = 0.0
+
+    def over(self, faults: int, worked: int) -> bool:
+        """True where faults pass the budget; a share that is met exactly does not."""
+        return worked >= self.fault_floor and faults > self.fault_share * worked + _EDGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +74,7 @@ class Report:
     """What one run did to one dataset: `cached` rows were done before, `worked` now."""
 
     label: str
-    folder: Path
+    folder: Folder
     change: Change
     cached: int
     worked: int
@@ -104,24 +121,26 @@ def _unseen(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Run in this process, `workers` threads wide (default: one per CPU that this process may use)."""
+    """Run in this process, `workers` threads wide (default: one per CPU, as many as memory has room for)."""
 
-    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    workers: int = field(default_factory=_machine.default_workers)
 
-    def run(self, plan: Plan, place: Place, lease: Lease, keys: list[str]) -> Iterator[Done]:
-        groups = grouped(keys, plan.group_size(len(keys), self.workers))
-        return _local.run_groups(plan, place, lease, groups, self.workers)
+    def run(self, plan: Plan, place: Place, lease: Lease, keys: list[str], board: Board) -> Generator[Done, None, None]:
+        workers = plan.local_workers(self.workers, _machine.gpus())
+        groups = grouped(keys, plan.group_size(len(keys), workers))
+        return _local.run_groups(plan, place, lease, groups, workers, board)
 
 
 @dataclass(frozen=True, slots=True)
 class OnRay:
     """Run on the Ray that this process is connected to."""
 
-    def run(self, plan: Plan, place: Place, lease: Lease, keys: list[str]) -> Iterator[Done]:
+    def run(self, plan: Plan, place: Place, lease: Lease, keys: list[str], board: Board) -> Generator[Done, None, None]:
         from reelmill.pipelines import _ray
 
         width = _ray.cluster_width(plan)
-        return _ray.run_groups(plan, place, lease, grouped(keys, plan.group_size(len(keys), width.workers)), width)
+        groups = grouped(keys, plan.group_size(len(keys), width.workers))
+        return _ray.run_groups(plan, place, lease, groups, width, board)
 
 
 Backend = Local | OnRay
@@ -146,8 +165,9 @@ def run(
     """
     recipes = in_order(recipe)
     plans = [Plan.of(one) for one in recipes]
-    _require_no_drift(recipes, place)
-    return [_run_one(plan, place, backend or Local(), limits, watcher) for plan in plans]
+    with store_trouble(place.store):
+        _require_no_drift(recipes, place)
+        return [_run_one(plan, place, backend or Local(), limits, watcher) for plan in plans]
 
 
 def identity(recipe: Recipe, place: Place) -> dict[str, Any]:
@@ -180,23 +200,46 @@ def drifted(recipe: Recipe, place: Place) -> list[str]:
 
 
 def _run_one(plan: Plan, place: Place, backend: Backend, limits: Limits, watcher: Watcher) -> Report:
-    started = time.monotonic()
     dataset = place.dataset(plan.recipe)
-    entries = plan.recipe.source.entries(place, watcher.listing(dataset.label))
+    with watched(dataset, limits.stuck_after_s) as board:
+        report = _run_watched(plan, place, backend, limits, watcher, board)
+    watcher.finished(report)
+    return report
+
+
+def _run_watched(plan: Plan, place: Place, backend: Backend, limits: Limits, watcher: Watcher, board: Board) -> Report:
+    started, driver, dataset = time.monotonic(), board.driver, place.dataset(plan.recipe)
+    driver.at("listing")
+    entries = plan.recipe.source.entries(place, _heard(driver, watcher.listing(dataset.label)))
+    driver.at("taking the lease")
     dataset.ledger.begin(identity(plan.recipe, place))
-    lease = dataset.ledger.take(limits.wait_s, lambda holder: watcher.waiting(dataset.label, holder))
+    with quiet_for(limits.wait_s + _LEASE_MARGIN_S):
+        lease = dataset.ledger.take(limits.wait_s, lambda holder: watcher.waiting(dataset.label, holder))
     with held(dataset.ledger.objects, lease):
+        board.lease = lease
+        driver.at("finding what is pending")
         changed = dataset.ledger.list_inputs(lease, entries)
         pending = dataset.ledger.pending()
         keys = _ready(plan.recipe, place, pending)[: limits.max_rows]
         cached = len({e.key for e in entries}) - len(pending)
         watcher.started(dataset.label, cached + len(keys), cached)
-        done = _work(plan, place, backend, lease, keys, limits, watcher) if keys else []
+        driver.at("waiting for the workers")
+        done = _work(plan, place, backend, lease, keys, limits, watcher, board) if keys else []
+        driver.at("counting")
         report = report_of(place.dataset(plan.recipe), changed, cached, done, started)
-        if keys or changed or not (dataset.folder / "record.json").exists():
+        if keys or changed or "record.json" not in dataset.ledger.objects.list(""):
             record(dataset, report, lease)
-    watcher.finished(report)
     return report
+
+
+def _heard(driver: Pulse, progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Progress that counts as life; it is told by the threads that hash."""
+
+    def told(done: int, total: int) -> None:
+        driver.beat()
+        progress(done, total)
+
+    return told
 
 
 def _ready(recipe: Recipe, place: Place, keys: list[str]) -> list[str]:
@@ -204,20 +247,29 @@ def _ready(recipe: Recipe, place: Place, keys: list[str]) -> list[str]:
 
 
 def _work(
-    plan: Plan, place: Place, backend: Backend, lease: Lease, keys: list[str], limits: Limits, watcher: Watcher
+    plan: Plan,
+    place: Place,
+    backend: Backend,
+    lease: Lease,
+    keys: list[str],
+    limits: Limits,
+    watcher: Watcher,
+    board: Board,
 ) -> list[Done]:
     done: list[Done] = []
-    label, worked, faults = place.dataset(plan.recipe).label, 0, 0
-    for one in backend.run(plan, place, lease, keys):
-        done.append(one)
-        watcher.advanced(label, one)
-        worked += one.accepted + one.rejected + one.faults
-        faults += one.faults
-        if worked >= limits.fault_floor and faults > limits.fault_share * worked:
-            first = next(iter(place.dataset(plan.recipe).ledger.faults().values()), "").strip().splitlines()[-1:]
-            seen = f"{faults} faults in {worked} rows; the last: {''.join(first)}"
-            budget = f"{limits.fault_share:.0%} after {limits.fault_floor} rows"
-            raise OverBudget(f"{label}: faults over the budget of {budget}", seen=seen, do="mend the cause, run again")
+    label, worked, faults, last = place.dataset(plan.recipe).label, 0, 0, ""
+    with closing(backend.run(plan, place, lease, keys, board)) as stream:
+        for one in stream:
+            board.driver.beat()
+            done.append(one)
+            watcher.advanced(label, one)
+            worked += one.accepted + one.rejected + one.faults
+            faults, last = faults + one.faults, one.fault or last
+            if limits.over(faults, worked):
+                seen = f"{faults} faults in {worked} rows; the last: {last}"
+                budget = f"{100 * limits.fault_share:.4g}% after {limits.fault_floor} rows"
+                do = "mend the cause, run again: what is committed counts"
+                raise OverBudget(f"{label}: faults over the budget of {budget}", seen=seen, do=do)
     return done
 
 
@@ -227,7 +279,7 @@ def report_of(dataset: Dataset, changed: Change, cached: int, done: list[Done], 
         seconds.update(one.seconds)
     return Report(
         label=dataset.label,
-        folder=dataset.folder,
+        folder=dataset.place,
         change=changed,
         cached=cached,
         worked=sum(d.accepted + d.rejected for d in done),

@@ -26,6 +26,7 @@ from reelmill.sinks.dataset import PART, Dataset, Store
 from reelmill.sinks.parts import part_files
 from reelmill.sinks.state import snapshot as snapshots
 from reelmill.sinks.state.lease import Lease, held
+from reelmill.sinks.state.objects import store_trouble
 from reelmill.sinks.state.snapshot import Entry
 
 SAMPLES = Column.of("samples", tuple[Sample, ...])
@@ -57,7 +58,7 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
     fed = {d.label: canonical_json(d.identity["fingerprint"]) for d in made_from}
     dataset.ledger.begin({**identity, "fingerprint": {**recipe.fingerprint(), "fed": fed}})
     lease = dataset.ledger.take(limits.wait_s, lambda holder: watcher.waiting(dataset.label, holder))
-    with held(dataset.ledger.objects, lease):
+    with store_trouble(place.store), held(dataset.ledger.objects, lease):
         listed = [Entry.derived(k) for k in samples]
         known = dataset.ledger.snapshot()
         if known and snapshots.change(known, snapshots.merge(known, listed)):
@@ -69,7 +70,7 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
         for one in _commit(recipe, dataset, lease, samples, keys) if keys else ():
             done.append(one)
             watcher.advanced(dataset.label, one)
-        report = report_of(Dataset(dataset.folder), changed, len(samples) - len(keys), done, started)
+        report = report_of(Dataset(dataset.place), changed, len(samples) - len(keys), done, started)
         if keys or changed:
             record(dataset, report, lease)
     watcher.finished(report)

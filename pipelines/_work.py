@@ -15,7 +15,8 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from reelmill.annotators.annotator import Annotator
+from reelmill.annotators.annotator import Annotator, step_name
+from reelmill.annotators.pulse import Pulse, told_to
 from reelmill.pipelines._guard import run_step, with_outcome
 from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Load, Place
@@ -34,7 +35,7 @@ def _at(step: Annotator, place: Place) -> Annotator:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one group of keys, by count."""
+    """What became of one group of keys, by count; `fault` is the last line on the last row that failed."""
 
     accepted: int
     rejected: int
@@ -42,18 +43,24 @@ class Done:
     children: int
     accepted_children: int
     seconds: dict[str, float]
+    fault: str = ""
 
 
 class Worker:
     """Steps that are set up once and used for many groups. Not shared between threads; `load` may be."""
 
-    def __init__(self, plan: Plan, place: Place, lease: Lease, load: Load | None = None) -> None:
-        self.plan, self.lease = plan, lease
+    def __init__(
+        self, plan: Plan, place: Place, lease: Lease, load: Load | None = None, pulse: Pulse | None = None
+    ) -> None:
+        self.plan, self.lease, self.pulse = plan, lease, pulse or Pulse()
+        self.pulse.at("open")
         self.ledger = place.dataset(plan.recipe).ledger
         self.load = load or plan.recipe.source.open(place, plan.recipe)
         self.steps = tuple(_at(step, place) for step in plan.recipe.steps)
         for step in self.steps:
+            self.pulse.at(f"setup of {step_name(step)}")
             step.setup()
+        self.pulse.at("")
 
     def close(self) -> None:
         """End what steps hold (decode children, for example)."""
@@ -63,11 +70,21 @@ class Worker:
 
     def do(self, keys: Sequence[str]) -> Done:
         """Work on a group of keys and commit it. Rows with a fault are not committed: they stay pending."""
+        with told_to(self.pulse):
+            try:
+                return self._done(keys)
+            finally:
+                self.pulse.at("")
+
+    def _done(self, keys: Sequence[str]) -> Done:
         seconds: dict[str, float] = {}
+        self.pulse.at("load", keys)
         table = self._timed("load", seconds, lambda: self._loaded(keys))
         for step, edge in zip(self.steps, self.plan.edges, strict=True):
+            self.pulse.at(edge.step, keys)
             table = self._timed(edge.step, seconds, lambda s=step, t=table: run_step(s, t))
             table = table.select(["key", *edge.alive, "verdict", "fault"])
+        self.pulse.at("commit", keys)
         return self._commit(table.to_pylist(), seconds)
 
     def _loaded(self, keys: Sequence[str]) -> pa.Table:
@@ -97,6 +114,7 @@ class Worker:
             children=sum(o.children for o in outcomes),
             accepted_children=sum(o.accepted_children for o in outcomes),
             seconds=seconds,
+            fault=next((f"{k}: {v.strip().splitlines()[-1]}" for k, v in reversed(faults.items())), ""),
         )
 
     @staticmethod

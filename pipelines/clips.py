@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from reelmill.annotators.cut import CLIPS, CutClips
+from reelmill.annotators.cutting.shown import ShownRules
 from reelmill.pipelines import media
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
+from reelmill.schemas.clip import UNIT_MAX_S
+from reelmill.schemas.errors import BadInput
+
+DEFAULT = ShownRules()
 
 
-def recipe() -> Recipe:
-    """One row per unit, exploded into clips."""
-    return Recipe(name="clips", version="1", source=Rows(media.recipe()), steps=(CutClips(),), explode=CLIPS)
+def recipe(short_side_px: int = DEFAULT.side_px, every_s: float = DEFAULT.every_s) -> Recipe:
+    """One row per unit, exploded into clips.
+
+    `short_side_px` and `every_s` say how large and how often the frames of a video are stored. Other frames than the
+    default's are another dataset, with its rule in its name, so that both can stand in one store.
+    """
+    shown = replace(DEFAULT, side_px=_whole(short_side_px), every_s=_seconds(every_s))
+    name = "clips" if shown == DEFAULT else f"clips_{shown.side_px}px_{round(shown.every_s * 1000)}ms"
+    return Recipe(name=name, version="1", source=Rows(media.recipe()), steps=(CutClips(shown=shown),), explode=CLIPS)
+
+
+def _whole(short_side_px: Any) -> int:
+    if isinstance(short_side_px, bool) or not isinstance(short_side_px, int) or not 16 <= short_side_px <= 4096:
+        raise BadInput(f"short_side_px={short_side_px}", seen="no such size", do="give a whole number, 16 to 4096")
+    return short_side_px
+
+
+def _seconds(every_s: Any) -> float:
+    """At whole milliseconds, which a name can say."""
+    number = isinstance(every_s, int | float) and not isinstance(every_s, bool)
+    if not number or not 0.01 <= every_s <= UNIT_MAX_S or round(every_s, 3) != every_s:
+        raise BadInput(f"every_s={every_s}", seen="no such time", do=f"give 0.01 to {UNIT_MAX_S:g}, at most 3 decimals")
+    return float(every_s)

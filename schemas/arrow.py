@@ -88,12 +88,22 @@ def schema_of(cls: Any) -> pa.Schema:
 
 def plain(value: Any) -> Any:
     """A dataclass (at any depth) as dicts and lists, the form that Arrow and JSON take."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, (tuple, list)):
-        return [plain(v) for v in value]
-    if isinstance(value, enum.StrEnum):
-        return str(value)
+    kind: Any = type(value)
+    return _form(kind)(value)
+
+
+@cache
+def _form(kind: Any) -> Callable[[Any], Any]:
+    """How values of one class are made plain, worked out once: rows are many and classes few."""
+    if dataclasses.is_dataclass(kind):
+        names = [f.name for f in dataclasses.fields(kind)]
+        return lambda value: {name: plain(getattr(value, name)) for name in names}
+    if issubclass(kind, (tuple, list)):
+        return lambda value: [plain(v) for v in value]
+    return str if issubclass(kind, enum.StrEnum) else _as_it_is
+
+
+def _as_it_is(value: Any) -> Any:
     return value
 
 

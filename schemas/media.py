@@ -32,7 +32,7 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the container declares (ffprobe), before any frame is decoded. Unknown numbers are None."""
+    """What the container declares, before any frame is decoded. Unknown numbers are None."""
 
     container: str
     codec: str

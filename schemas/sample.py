@@ -10,6 +10,9 @@ from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.tube import Box
 from reelmill.schemas.verdict import Verdict
 
+WORDLESS = "clip"
+"""The task of a sample without a dialogue: a curated clip or picture, for whoever brings words of their own."""
+
 
 class Role(enum.StrEnum):
     USER = "user"
@@ -49,3 +52,26 @@ class Sample:
     method: str
     provenance: tuple[Provenance, ...]
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What was measured of a clip, to filter and deduplicate by; see `clip.ClipStats` for the units.
+
+    `num_frames` counts all frames of the clip, shown or not; `still` says that nothing in it moves.
+    """
+
+    num_frames: int
+    still: bool
+    motion: float
+    sharpness: float
+    luma: float
+    luma_spread: float
+    phash: str
+
+
+@dataclass(frozen=True, slots=True)
+class CuratedSample(Sample):
+    """A sample without a dialogue, with the facts of its clip: `task` is WORDLESS and `turns` are none."""
+
+    facts: ClipFacts

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from reelmill.schemas import arrow
 from reelmill.sinks.dataset import Dataset
-from reelmill.sinks.publishing.packed import MadeBy, Media, PackedSample
+from reelmill.sinks.publishing.packed import MadeBy, Media, PackedCurated, PackedSample
 from reelmill.sinks.shards import Shard
 from reelmill.sinks.state.records import read_record, record_bytes
 from reelmill.sinks.tables import CountRow
@@ -95,6 +95,7 @@ class Tally:
     kinds: Counter[str] = field(default_factory=Counter)
     sources: dict[str, str] = field(default_factory=dict)
     max_frames: int = 0
+    document: Any = PackedSample
 
     def add(self, sample: PackedSample, split: str) -> None:
         self.samples[split] += 1
@@ -106,6 +107,7 @@ class Tally:
         self.kinds[sample.media.kind] += 1
         self.sources[sample.media.digest] = split
         self.max_frames = max(self.max_frames, len(sample.frames))
+        self.document = type(sample)
 
     @property
     def total(self) -> int:
@@ -167,7 +169,7 @@ def features(facts: Facts) -> list[dict[str, Any]]:
     frames = facts.tally.max_frames if facts.media is not Media.REF else 0
     named = [{"name": f"f{i:03d}.jpg", "dtype": "image"} for i in range(frames)]
     clip = [{"name": "mp4", "dtype": "video"}] if facts.media is Media.CLIP else []
-    document = {"name": "json", "struct": [_feature(f) for f in arrow.schema_of(PackedSample)]}
+    document = {"name": "json", "struct": [_feature(f) for f in arrow.schema_of(facts.tally.document)]}
     ends = [{"name": n, "dtype": "string"} for n in ("__key__", "__url__")]
     return [*ends, *clip, *(named if facts.media is Media.FRAMES or "image" in facts.tally.kinds else []), document]
 
@@ -236,6 +238,11 @@ def _what(facts: Facts) -> str:
 
 
 def _labels(facts: Facts) -> str:
+    if facts.tally.document is PackedCurated:
+        return (
+            "## No labels\n\nThese samples have no words: they are frames, and what was measured of their clip "
+            "(`facts`: motion, sharpness, luma, a perceptual hash). Nothing is said of what they show."
+        )
     made = [f"- {n} samples: {_ORIGIN[MadeBy(kind)]}." for kind, n in sorted(facts.tally.made_by.items())]
     errors = [f"- {_cell(line)}" for line in facts.errors.lines]
     table = _table(("method", "samples"), facts.tally.methods)
@@ -272,6 +279,7 @@ def _reading(facts: Facts) -> str:
     split = next(iter(sorted(facts.tally.samples)), "train")
     last = max(sum(s.split == split for s in facts.shards) - 1, 0)
     urls = f"shards/{facts.name}-{split}-{{000000..{last:06d}}}.tar"
+    told = 'told["facts"]' if facts.tally.document is PackedCurated else 'told["turns"]'
     return f"""## How to read it
 
 ```python
@@ -284,7 +292,7 @@ print(catalog.sql("select reason, count(*) from rejects group by reason"))
 ```python
 import json, webdataset
 for sample in webdataset.WebDataset({json.dumps(urls)}, shardshuffle=False):
-    told = json.loads(sample["json"])  # told["turns"], told["frames"][0]["at_s"]
+    told = json.loads(sample["json"])  # {told}, told["frames"][0]["at_s"]
     jpegs = [sample[f["member"]] for f in told["frames"] if f["member"]]
 ```
 

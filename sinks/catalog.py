@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from reelmill.schemas.errors import NotFound
 from reelmill.schemas.keys import canonical_json
+from reelmill.schemas.points import reach
 from reelmill.sinks.card import figures
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.state.points import reach
 
 NAME = "catalog.duckdb"
 TABLES = {
@@ -35,7 +37,12 @@ TABLES = {
     "counts": "dataset, level, state",
 }
 """Tables of a pack and the order of their rows in the catalog."""
-_FETCH = 10_000
+_Result = TypeVar("_Result")
+_UNIQUE = {"samples": "key", "turns": "key, turn", "index": "shard, key, member"}
+"""Leading columns that no two rows share: ordered by them is ordered by all, at a fraction of the memory."""
+_FETCH = 500
+_MODEST: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "256MB", "threads": 2}
+"""What DuckDB may take at first to build or compare a catalog; what is more it lays aside on disk."""
 
 
 def build(root: Path, files: dict[str, list[str]], record: dict[str, Any]) -> dict[str, str]:
@@ -45,21 +52,31 @@ def build(root: Path, files: dict[str, list[str]], record: dict[str, Any]) -> di
     """
     aside, final = root / f"{NAME}.part", root / NAME
     aside.unlink(missing_ok=True)
-    connection = duckdb.connect(str(aside))
+    connection = duckdb.connect(str(aside), config=_MODEST)
     try:
         reach("catalog.begun")
         for kind, order in TABLES.items():
             paths = [str(root / name) for name in files[kind]]
             relation = connection.read_parquet(paths, hive_partitioning=True)
-            relation.order(order).create(kind)
+            _with_room(connection, partial(relation.order(order).create, kind))
         connection.from_arrow(_record_table(record)).create("record")
-        hashes = {kind: logical_hash(connection, kind) for kind in TABLES}
+        hashes = {kind: _with_room(connection, partial(logical_hash, connection, kind)) for kind in TABLES}
         connection.execute("checkpoint")
     finally:
         connection.close()
-    aside.rename(final)
     reach("catalog.written")
+    aside.rename(final)
+    reach("catalog.renamed")
     return hashes
+
+
+def _with_room(connection: duckdb.DuckDBPyConnection, work: Callable[[], _Result]) -> _Result:
+    """Do some work in little memory; where DuckDB cannot, once more with what it takes of its own accord."""
+    try:
+        return work()
+    except duckdb.OutOfMemoryException:
+        connection.execute("set memory_limit = '80%'")
+        return work()
 
 
 def _record_table(record: dict[str, Any]) -> pa.Table:
@@ -78,7 +95,8 @@ def logical_hash(connection: duckdb.DuckDBPyConnection, table: str) -> str:
         raise NotFound(f"table {table!r}", seen=", ".join(sorted(known)), do="choose one of these")
     relation = connection.table(table)
     digest = hashlib.sha256(json.dumps([relation.columns, [str(t) for t in relation.types]]).encode())
-    rows = connection.execute(f'select * from "{table}" order by all')  # noqa: S608 - the name is one of the tables
+    order = _UNIQUE.get(table, "all")
+    rows = connection.execute(f'select * from "{table}" order by {order}')  # noqa: S608 - one of the tables
     while batch := rows.fetchmany(_FETCH):
         for row in batch:
             digest.update(json.dumps(row, default=str, ensure_ascii=False).encode() + b"\n")
@@ -87,9 +105,9 @@ def logical_hash(connection: duckdb.DuckDBPyConnection, table: str) -> str:
 
 def hashes(path: Path) -> dict[str, str]:
     """Logical hash of each promised table of a catalog file. Raises duckdb.Error on a file that is none."""
-    connection = duckdb.connect(str(path), read_only=True)
+    connection = duckdb.connect(str(path), read_only=True, config=_MODEST)
     try:
-        return {kind: logical_hash(connection, kind) for kind in TABLES}
+        return {kind: _with_room(connection, partial(logical_hash, connection, kind)) for kind in TABLES}
     finally:
         connection.close()
 

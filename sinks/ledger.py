@@ -21,23 +21,27 @@ import hashlib
 import io
 import json
 import re
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import cached_property
+from itertools import islice
+from typing import Any, NamedTuple, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reelmill.schemas import arrow
 from reelmill.schemas.errors import Corrupt, Drift, Fault
 from reelmill.schemas.keys import canonical_json, group_hash
+from reelmill.schemas.points import reach
+from reelmill.sinks.state import keyed
 from reelmill.sinks.state import lease as leases
 from reelmill.sinks.state import snapshot as snapshots
+from reelmill.sinks.state.keyed import Keys, Numbered
 from reelmill.sinks.state.lease import Lease
 from reelmill.sinks.state.objects import Objects
-from reelmill.sinks.state.points import reach
-from reelmill.sinks.state.records import FORMAT, read_record, record_bytes, require_known
+from reelmill.sinks.state.records import FORMAT, read_record, record_bytes, record_of, require_known
 from reelmill.sinks.state.snapshot import Change, Entry
 
 _NAME = {
@@ -49,18 +53,50 @@ _NAME = {
     "parts": re.compile(r"[a-z2-7]{26}-(\d{6,})\.[0-9a-f]{16}\.[a-z]+"),
 }
 _FORMAT_MARK = b"reelmill.format"
+_PACK = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_READERS, _READ_BLOCK = 8, 64
+"""Threads that read commits, and how many each takes at a time."""
 
 
 class KeyOutcome(NamedTuple):
-    """What became of one key: its state, and how many children it made and how many of them were accepted.
-
-    A named tuple, since a reader makes one for every key there is: they are made faster and the collector lets go of them.
-    """
+    """What became of one key: its state, and how many children it made and how many of them were accepted."""
 
     key: str
     state: str
     children: int
     accepted_children: int
+
+
+class Outcomes(Sequence[KeyOutcome]):
+    """The outcomes of one commit, packed: a reader holds those of every key there is. Equal to a tuple of the same."""
+
+    __slots__ = ("_packed", "_size")
+
+    def __init__(self, outcomes: Sequence[Sequence[Any]]) -> None:
+        """`outcomes` are KeyOutcomes, or lists of the same four values."""
+        self._packed, self._size = _PACK.encode(outcomes).encode(), len(outcomes)
+
+    def __iter__(self) -> Iterator[KeyOutcome]:
+        return (KeyOutcome(*row) for row in json.loads(self._packed))
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, i: int) -> KeyOutcome: ...
+    @overload
+    def __getitem__(self, i: slice) -> tuple[KeyOutcome, ...]: ...
+    def __getitem__(self, i: int | slice) -> KeyOutcome | tuple[KeyOutcome, ...]:
+        return tuple(self)[i]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, (Outcomes, tuple)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._packed)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +105,7 @@ class Commit:
 
     hash: str
     token: int
-    keys: tuple[KeyOutcome, ...]
+    keys: Outcomes
     files: dict[str, dict[str, Any]]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -82,20 +118,60 @@ class Commit:
         return f"parts/{self.name}.{self.files[suffix]['sha256'][:16]}.{suffix}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Winners:
-    """The commits that count, and for each done key the name of the one that it is taken from."""
+    """The commits that count, and for each done key the name of the one that it is taken from.
+
+    `lost` names the keys of a commit that are taken from another one or from none; most commits have no such key.
+    """
 
     commits: dict[str, Commit]
-    of_key: dict[str, str]
+    lost: dict[str, frozenset[str]]
+
+    def won(self, name: str) -> list[KeyOutcome]:
+        """Outcomes of the keys that are taken from one commit."""
+        lost = self.lost.get(name)
+        return [o for o in self.commits[name].keys if lost is None or o.key not in lost]
 
     def keys_of(self, name: str) -> set[str]:
         """Keys that are taken from one commit."""
-        return {o.key for o in self.commits[name].keys if self.of_key.get(o.key) == name}
+        return {o.key for o in self.won(name)}
 
     def used(self) -> list[str]:
         """Names of the commits that at least one key is taken from, sorted."""
-        return sorted(set(self.of_key.values()))
+        return sorted(n for n, made in self.commits.items() if len(self.lost.get(n, ())) < len(made.keys))
+
+    @cached_property
+    def numbered(self) -> Numbered:
+        """For each done key, the place of its commit in `names`."""
+        won = [keyed.encoded(o.key for o in self.won(name)) for name in self.names]
+        owners = np.repeat(np.arange(len(won)), [len(keys) for keys in won])
+        return Numbered.of(np.concatenate([keyed.encoded(()), *won]), owners)
+
+    @cached_property
+    def names(self) -> list[str]:
+        return list(self.commits)
+
+    @cached_property
+    def of_key(self) -> Mapping[str, str]:
+        """Name of the commit of each done key, keys in order."""
+        return _Named(self.numbered, self.names)
+
+
+class _Named(Mapping[str, str]):
+    """Names by key, through their numbers."""
+
+    def __init__(self, numbered: Numbered, names: Sequence[str]) -> None:
+        self._numbered, self._names = numbered, names
+
+    def __getitem__(self, key: str) -> str:
+        return self._names[self._numbered[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbered)
+
+    def __len__(self) -> int:
+        return len(self._numbered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +196,10 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def parquet_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    return pq.read_table(pa.BufferReader(data), columns=list(columns) if columns is not None else None)
+    """The table in a part; of `columns` those that it has, in their order."""
+    with pq.ParquetFile(pa.BufferReader(data)) as file:  # not `read_table`: its scanner costs more than a small part
+        table = file.read(None if columns is None else list(columns), use_threads=False)
+    return table if columns is None else table.select([n for n in columns if n in table.column_names])
 
 
 class Ledger:
@@ -155,19 +234,24 @@ class Ledger:
         table = self._snapshot_table(None)
         return () if table is None else snapshots.entries_of(table)
 
+    def snapshot_table(self, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """The newest snapshot as it is stored: a tenth of the memory of its entries. None before the first run."""
+        return self._snapshot_table(columns)
+
     def live_keys(self) -> set[str]:
         """Keys with at least one live input: as `snapshot.live_keys` of the snapshot, without making its entries."""
+        return set(keyed.strings(self._live()))
+
+    def _live(self) -> Keys:
         table = self._snapshot_table(("key", "live"))
-        return set() if table is None else set(table.filter(table["live"])["key"].to_pylist())
+        return keyed.encoded(()) if table is None else snapshots.live_of(table)
 
     def list_inputs(self, lease: Lease, listed: Iterable[Entry]) -> Change:
         """Lay a new listing over the snapshot; write it where it differs. Raises StaleWriter after a newer lease."""
-        old = self.snapshot()
-        new = snapshots.merge(old, listed)
-        changed = snapshots.change(old, new)
-        if new != old:
-            table = arrow.to_table(Entry, new).replace_schema_metadata({_FORMAT_MARK: str(FORMAT)})
-            self._put_snapshot(lease, parquet_bytes(table))
+        old = self._snapshot_table(None)
+        new, changed = snapshots.laid_over(old, listed)
+        if new is not old and (old is not None or new.num_rows):
+            self._put_snapshot(lease, parquet_bytes(new.replace_schema_metadata({_FORMAT_MARK: str(FORMAT)})))
         return changed
 
     def _put_snapshot(self, lease: Lease, data: bytes) -> None:
@@ -267,7 +351,8 @@ class Ledger:
         """
         leases.require_newest(self.objects, lease)
         described = {s: {"size": len(d), "sha256": hashlib.sha256(d).hexdigest()} for s, d in files.items()}
-        made = Commit(group_hash([o.key for o in outcomes]), lease.token, tuple(outcomes), described, seconds or {})
+        hashed = group_hash([o.key for o in outcomes])
+        made = Commit(hashed, lease.token, Outcomes(list(outcomes)), described, seconds or {})
         for suffix, data in files.items():
             self.objects.put(made.part(suffix), data)
             reach("part.written")
@@ -301,9 +386,10 @@ class Ledger:
         Keys must have been committed under earlier leases. Raises StaleWriter after a newer lease.
         """
         wanted, voided = set(keys), set[tuple[str, str]]()
-        for name, made in self.winners().commits.items():
-            voided |= {(o.key, name) for o in made.keys if o.key in wanted}
-            if made.token == lease.token and any(o.key in wanted for o in made.keys):
+        for name, said in self._commits_said():
+            found = {(key, name) for key, *_ in said["keys"] if key in wanted}
+            voided |= found
+            if found and said["token"] == lease.token:
                 what = f"{self.name}: keys to be voided under lease {lease.token}"
                 raise Fault(what, seen="they were committed under that lease", do="release it and take another")
         if not voided:
@@ -317,32 +403,40 @@ class Ledger:
 
     def read_commit(self, name: str) -> Commit:
         """One commit. Raises FileNotFoundError, BadInput on a newer format, Corrupt where it is damaged."""
-        mend = "delete it: its keys will be pending again"
-        said = self._record(f"commits/{name}.json", mend)
-        keys = tuple(KeyOutcome(k, sys.intern(state), *counts) for k, state, *counts in said["keys"])
-        made = Commit(said["hash"], said["token"], keys, said["files"], said["seconds"])
-        if made.name != name:
-            raise Corrupt(f"{self.name}: commits/{name}.json", seen=f"the contents of {made.name}", do=mend)
-        return made
+        return _commit(self._commit_said(name, self.objects.get(f"commits/{name}.json")))
 
-    def winners(self, live: Collection[str] | None = None) -> Winners:
+    def _commit_said(self, name: str, data: bytes) -> dict[str, Any]:
+        mend = "delete it: its keys will be pending again"
+        said = record_of(data, f"{self.name}: commits/{name}.json", mend)
+        seen = f"{said['hash']}-{said['token']:06d}"
+        if seen != name:
+            raise Corrupt(f"{self.name}: commits/{name}.json", seen=f"the contents of {seen}", do=mend)
+        return said
+
+    def _commits_said(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every commit that counts, in order, as it is stored. Read side by side: there may be a hundred thousand."""
+        names = self.valid_commit_names()
+        blocks = [names[i : i + _READ_BLOCK] for i in range(0, len(names), _READ_BLOCK)]
+        for block, read in zip(blocks, _side_by_side(self._read_commits, blocks), strict=True):
+            for name, data in zip(block, read, strict=True):
+                yield name, self._commit_said(name, data)
+
+    def _read_commits(self, names: Sequence[str]) -> list[bytes]:
+        return [self.objects.get(f"commits/{name}.json") for name in names]
+
+    def winners(self, live: Collection[str] | Keys | None = None) -> Winners:
         """For every done key of the snapshot (or of `live`, where a reader has listed them), the commit that it is
         taken from."""
+        wanted = self._live() if live is None else live if isinstance(live, np.ndarray) else _ascending(live)
         commits: dict[str, Commit] = {}
-        of_key: dict[str, str] = {}
-        for made, won in self._won(self.live_keys() if live is None else live):
-            commits[made.name] = made
-            of_key |= dict.fromkeys(won, made.name)
-        return Winners(commits, of_key)
 
-    def _won(self, live: Collection[str]) -> Iterator[tuple[Commit, list[str]]]:
-        """Every commit that counts, in order, with the keys of `live` that it wins."""
-        voided, done = self._voided(), set[str]()
-        for name in self.valid_commit_names():
-            made = self.read_commit(name)
-            won = [o.key for o in made.keys if o.key in live and o.key not in done and (o.key, name) not in voided]
-            done.update(won)
-            yield made, won
+        def noted() -> Iterator[tuple[str, dict[str, Any]]]:
+            for name, said in self._commits_said():
+                commits[name] = _commit(said)
+                yield name, said
+
+        claims = _Claims.of(noted(), self._voided())
+        return Winners(commits, claims.lost(wanted))
 
     def _voided(self) -> set[tuple[str, str]]:
         found: set[tuple[str, str]] = set()
@@ -353,11 +447,11 @@ class Ledger:
 
     def pending(self) -> list[str]:
         """Live keys that nobody has committed, sorted."""
-        live = self.live_keys()
-        pending = set(live)
-        for _, won in self._won(live):
-            pending.difference_update(won)
-        return sorted(pending)
+        live = self._live()
+        done = np.zeros(len(live), bool)
+        at = keyed.places(live, _Claims.of(self._commits_said(), self._voided()).keys)
+        done[at[at >= 0]] = True
+        return keyed.strings(live[~done])
 
     def part_bytes(self, commit: Commit, suffix: str) -> bytes:
         """A part file, checked against its commit. Raises Corrupt where size or sha256 differ or the file is gone."""
@@ -393,16 +487,16 @@ class Ledger:
         followed by another, and what killed writers left half-written.
         """
         winners, snapshot = self.winners(), self._snapshot_name(self._chain())
-        used = set(winners.of_key.values())
+        used = set(winners.used())
         kept = {winners.commits[n].part(s) for n in used for s in winners.commits[n].files}
         commits = [f"commits/{n}" for _, n in self._names("commits") if n.removesuffix(".json") not in used]
         parts = [p for _, n in self._names("parts") if (p := f"parts/{n}") not in kept]
         over = [f"snapshots/{n}" for _, n in self._names("snapshots") if n != snapshot]
-        return [*commits, *parts, *self._faults_over(winners), *over, *self.objects.leftovers()]
+        return [*commits, *parts, *self._faults_over(), *over, *self.objects.leftovers()]
 
-    def _faults_over(self, winners: Winners) -> list[str]:
+    def _faults_over(self) -> list[str]:
         names = [n for _, n in self._names("faults")]
-        pending = self.live_keys() - winners.of_key.keys() if names else set()
+        pending = set(self.pending()) if names else set()
         return [f"faults/{n}" for n in names if pending.isdisjoint(self._fault_keys(n))]
 
     def collect(self, lease: Lease) -> int:
@@ -429,6 +523,64 @@ class Ledger:
 
     def _record(self, name: str, mend: str) -> dict[str, Any]:
         return read_record(self.objects, self.name, name, mend)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """Every (key, commit) that was not voided, in the order of commits: the first that names a live key wins it."""
+
+    keys: Keys
+    owners: keyed.Numbers
+    names: list[str]
+    void: dict[str, set[str]]
+
+    @classmethod
+    def of(cls, commits: Iterable[tuple[str, dict[str, Any]]], voided: set[tuple[str, str]]) -> _Claims:
+        blocks, sizes, names = [keyed.encoded(())], list[int](), list[str]()
+        void: dict[str, set[str]] = {}
+        for key, commit in voided:
+            void.setdefault(commit, set()).add(key)
+        for name, said in commits:
+            left = [key for key, *_ in said["keys"] if key not in void.get(name, ())]
+            blocks.append(keyed.encoded(left))
+            sizes.append(len(left))
+            names.append(name)
+        return cls(np.concatenate(blocks), np.repeat(np.arange(len(names)), sizes), names, void)
+
+    def lost(self, live: Keys) -> dict[str, frozenset[str]]:
+        """Keys that a commit holds and does not win, by its name: vanished, voided, or won by an earlier one."""
+        at = keyed.places(live, self.keys)
+        _, first, which = np.unique(at, return_index=True, return_inverse=True)
+        winner = self.owners[first[which]] if len(at) else self.owners
+        found: dict[str, set[str]] = {}
+        for i in np.flatnonzero((at < 0) | (self.owners != winner)).tolist():
+            found.setdefault(self.names[self.owners[i]], set()).add(self.keys[i].decode())
+        for name in self.void.keys() & set(self.names):
+            found.setdefault(name, set()).update(self.void[name])
+        return {name: frozenset(keys) for name, keys in found.items()}
+
+
+def _side_by_side(
+    work: Callable[[Sequence[str]], list[bytes]], blocks: Sequence[Sequence[str]]
+) -> Iterator[list[bytes]]:
+    """Results of `work` in the order of `blocks`, a few at a time: an object store answers many as fast as one."""
+    if len(blocks) < 2:
+        yield from map(work, blocks)
+        return
+    waiting, flying = iter(blocks), list[Future[list[bytes]]]()
+    with ThreadPoolExecutor(_READERS) as pool:
+        flying += [pool.submit(work, block) for block in islice(waiting, 2 * _READERS)]
+        while flying:
+            yield flying.pop(0).result()
+            flying += [pool.submit(work, block) for block in islice(waiting, 1)]
+
+
+def _ascending(keys: Collection[str]) -> Keys:
+    return keyed.ascending(keyed.encoded(keys))
+
+
+def _commit(said: dict[str, Any]) -> Commit:
+    return Commit(said["hash"], said["token"], Outcomes(said["keys"]), said["files"], said["seconds"])
 
 
 def _as_stored(value: Any) -> Any:

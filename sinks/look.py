@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from reelmill.schemas.sample import Role, Sample
+from reelmill.schemas.sample import ClipFacts, CuratedSample, Role, Sample
 from reelmill.schemas.span import Span
 from reelmill.sinks.card import label_errors
 from reelmill.sinks.dataset import Dataset
@@ -57,8 +57,15 @@ def _panel(sample: Sample) -> Panel:
             lines.append(", ".join(f"{s.start_s:.2f}-{s.end_s:.2f} s" for s in spans) + "\n")
         if turn.boxes:
             lines.append(f"        {len(turn.boxes)} boxes\n", style="dim")
+    if isinstance(sample, CuratedSample):
+        lines.append(f"{_measured(sample.facts)}\n")
     lines.append(_facts(sample), style="dim")
     return Panel(lines, title=Text(f"{_safe(sample.task)}  {sample.key}"), title_align="left", box=box.ROUNDED)
+
+
+def _measured(facts: ClipFacts) -> str:
+    moves = "still" if facts.still else f"motion {facts.motion:.4f}"
+    return f"{moves}, sharpness {facts.sharpness:.0f}, luma {facts.luma:.0f} ± {facts.luma_spread:.0f}, {facts.phash}"
 
 
 def _facts(sample: Sample) -> str:

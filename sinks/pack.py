@@ -15,32 +15,31 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput, Corrupt, StoreUnusable
 from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.media import FrameRef, MediaRef
-from reelmill.schemas.sample import Sample
+from reelmill.schemas.points import reach
+from reelmill.schemas.sample import CuratedSample, Sample
 from reelmill.sinks import card as cards
 from reelmill.sinks import catalog, tables
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.publishing import energon, publish
 from reelmill.sinks.publishing.clipcut import Cost, Cutter, cost
-from reelmill.sinks.publishing.frames import StoredFrames
+from reelmill.sinks.publishing.frames import Found, StoredFrames
+from reelmill.sinks.publishing.ordered import Ordered
 from reelmill.sinks.publishing.packed import FORMAT, Media, PackedSample, document, packed_sample
-from reelmill.sinks.publishing.view import VAL_SHARE, accepted_children, lineage, samples, split_of
+from reelmill.sinks.publishing.view import VAL_SHARE, accepted_parts, lineage, split_of
 from reelmill.sinks.shards import Limits, Member, Shard, ShardWriter
 from reelmill.sinks.state.objects import store_trouble
-from reelmill.sinks.state.points import reach
-from reelmill.sinks.tables import IndexRow, RejectRow, SampleRow, SourceRow, TableWriter, TurnRow
+from reelmill.sinks.tables import CuratedRow, IndexRow, RejectRow, SampleRow, SourceRow, TableWriter, TurnRow
 
 MANIFEST, CARD, RECORD = "manifest.json", "README.md", "record.json"
 SHARD_LIMITS = Limits()
@@ -103,13 +102,14 @@ def chosen(media: str) -> Media:
 
 def estimate(store: Store, dataset: Dataset, *, media: str = "frames") -> Estimate:
     """Size and cost of a pack, without writing anything. Raises as `pack` does on a view that cannot be packed."""
-    return _estimate(store, dataset, accepted_children(dataset), chosen(media))
+    return _estimate(dataset, StoredFrames(store), chosen(media))
 
 
-def _estimate(store: Store, dataset: Dataset, accepted: pa.Table, media: Media) -> Estimate:
-    stored, frames, frame_bytes, cut_bytes = StoredFrames(store), 0, 0, 0
+def _estimate(dataset: Dataset, stored: StoredFrames, media: Media) -> Estimate:
+    samples, frames, frame_bytes, cut_bytes = 0, 0, 0, 0
     cuts: dict[tuple[str, str], Cost] = {}
-    for row in accepted.select(["frames", "media"]).to_pylist() if accepted.num_rows else ():
+    for row in (r for part in accepted_parts(dataset, ["frames", "media"]) for r in part.to_pylist()):
+        samples += 1
         medium = arrow.typed(MediaRef, row["media"])
         if media is Media.CLIP and medium.span is not None:
             guess = cuts.setdefault((medium.digest, str(medium.span)), cost(medium))
@@ -118,8 +118,8 @@ def _estimate(store: Store, dataset: Dataset, accepted: pa.Table, media: Media) 
             frames += len(row["frames"])
             frame_bytes += sum(stored.find(FrameRef(**f)).size + 1024 for f in row["frames"])
     unique = Cost(len(cuts), sum(c.bytes for c in cuts.values()), sum(c.seconds for c in cuts.values()))
-    total = frame_bytes + cut_bytes + unique.bytes + accepted.num_rows * _JSON_GUESS
-    return Estimate(accepted.num_rows, frames, total, unique, shutil.disk_usage(dataset.folder).free)
+    total = frame_bytes + cut_bytes + unique.bytes + samples * _JSON_GUESS
+    return Estimate(samples, frames, total, unique, shutil.disk_usage(dataset.folder).free)
 
 
 def pack(
@@ -141,10 +141,11 @@ def pack(
     form = chosen(media)
     _ = dataset.identity  # NotFound for a dataset that was never begun
     with store_trouble(dataset.folder):
-        accepted = accepted_children(dataset)
-        _require_room(_estimate(store, dataset, accepted, form), dataset)
+        stored = StoredFrames(store)
+        _require_room(_estimate(dataset, stored, form), dataset)
         with publish.building(dataset) as root:
-            packing = _Packing(store, dataset, accepted, form, val_share, limits, root, progress)
+            accepted = Ordered(dataset, stored, root / "sorted")
+            packing = _Packing(store, accepted, form, val_share, limits, root, progress)
             if not again and _unchanged(dataset, packing.inputs):
                 packing.refresh_card(publish.current(dataset))
                 return _packed(dataset, started, up_to_date=True)
@@ -198,29 +199,25 @@ class _Packing:
     def __init__(
         self,
         store: Store,
-        dataset: Dataset,
-        accepted: pa.Table,
+        accepted: Ordered,
         media: Media,
         val_share: float,
         limits: Limits,
         root: Path,
         progress: Progress,
     ) -> None:
-        self.store, self.dataset, self.accepted, self.media = store, dataset, accepted, media
+        self.store, self.dataset, self.accepted, self.media = store, accepted.dataset, accepted, media
         self.val_share, self.limits, self.root, self.progress = val_share, limits, root, progress
-        self.frames, self.cutter = StoredFrames(store), Cutter(root / "cuts")
+        self.frames, self.cutter = accepted.frames, Cutter(root / "cuts")
         self.tally = cards.Tally()
+        self.reasons: Counter[tuple[str, str, str]] = Counter()
         self.shards: list[Shard] = []
 
     # ---- tables -------------------------------------------------------------------------------------------------
 
     @cached_property
     def rests_on(self) -> list[Dataset]:
-        return [*lineage(self.store, self.dataset, self.accepted), self.dataset]
-
-    @cached_property
-    def rejects(self) -> list[RejectRow]:
-        return [row for d in self.rests_on for row in tables.reject_rows(d)]
+        return [*lineage(self.store, self.dataset, self.accepted.tables()), self.dataset]
 
     @cached_property
     def counts(self) -> list[tables.CountRow]:
@@ -231,26 +228,40 @@ class _Packing:
         """Files of every table but the index, by kind."""
         files = self._sample_tables()
         files["sources"] = self._small(SourceRow, "sources", self._sources())
-        files["rejects"] = self._small(RejectRow, "rejects", self.rejects)
+        files["rejects"] = self._small(RejectRow, "rejects", self._rejects())
         files["counts"] = self._small(tables.CountRow, "counts", self.counts)
         return files
 
     def _split(self, sample: Sample) -> str:
         return split_of(sample.media.digest, self.val_share)
 
-    def _packed_sample(self, sample: Sample) -> PackedSample:
-        return packed_sample(sample, self.dataset.label, self.media, [self.frames.find(r) for r in sample.frames])
+    def _packed_samples(self) -> Iterator[tuple[Sample, PackedSample, tuple[Found, ...]]]:
+        for sample, found in self.accepted:
+            yield sample, packed_sample(sample, self.dataset.label, self.media, [f.shown for f in found]), found
 
     def _sample_tables(self) -> dict[str, list[str]]:
-        rows, turns = self._per_split("samples", SampleRow), self._per_split("turns", TurnRow)
-        for i, sample in enumerate(samples(self.accepted)):
-            split, packed = self._split(sample), self._packed_sample(sample)
+        rows = self._per_split("samples", CuratedRow if self.accepted.kind is CuratedSample else SampleRow)
+        turns = self._per_split("turns", TurnRow)
+        for i, (sample, packed, _) in enumerate(self._packed_samples()):
+            split = self._split(sample)
             rows(split).add([tables.sample_row(packed)])
             turns(split).add(tables.turn_rows(packed))
             self.tally.add(packed, split)
             self.names.setdefault(sample.media.digest, sample.media)
-            self.progress("tables", i + 1, self.accepted.num_rows)
+            self.numbers[sample.media.digest] += 1
+            self.progress("tables", i + 1, len(self.accepted))
         return {"samples": rows.close(), "turns": turns.close()}
+
+    def _rejects(self) -> Iterator[RejectRow]:
+        for dataset in self.rests_on:
+            for row in tables.reject_rows(dataset):
+                self.reasons[row.dataset, row.step, row.reason] += 1
+                yield row
+
+    @cached_property
+    def numbers(self) -> Counter[str]:
+        """Samples of each source, by its digest."""
+        return Counter()
 
     @cached_property
     def names(self) -> dict[str, MediaRef]:
@@ -259,13 +270,12 @@ class _Packing:
     def _per_split(self, kind: str, row: type[Any]) -> _PerSplit:
         return _PerSplit(self.root, kind, row)
 
-    def _small(self, row: type[Any], kind: str, rows: Sequence[Any]) -> list[str]:
+    def _small(self, row: type[Any], kind: str, rows: Iterable[Any]) -> list[str]:
         writer = TableWriter(self.root, f"tables/{kind}", row)
         writer.add(rows)
         return writer.close(empty=True)
 
     def _sources(self) -> list[SourceRow]:
-        numbers = Counter(m["digest"] for m in self.accepted["media"].to_pylist()) if self.accepted.num_rows else {}
         return [
             SourceRow(
                 digest=digest,
@@ -274,7 +284,7 @@ class _Packing:
                 kind=str(medium.kind),
                 licence=medium.licence,
                 split=split_of(digest, self.val_share),
-                samples=numbers[digest],
+                samples=self.numbers[digest],
             )
             for digest, medium in sorted(self.names.items())
         ]
@@ -306,46 +316,48 @@ class _Packing:
         hashes = catalog.build(self.root, files, _record(self.dataset))
         self.progress("catalog", 1, 1)
         (self.root / CARD).write_text(self._card(), encoding="utf-8")
+        reach("card.written")
         self._write_manifest(inputs, promised, hashes)
 
     def _write_shards(self) -> list[str]:
         writers: dict[str, ShardWriter] = {}
         index = self._per_split("index", IndexRow)
-        for i, sample in enumerate(samples(self.accepted)):
+        for i, (sample, packed, found) in enumerate(self._packed_samples()):
             split = self._split(sample)
             writer = writers.setdefault(split, ShardWriter(self.root, self.dataset.name, split, self.limits))
-            index(split).add([tables.index_row(x) for x in writer.add(sample.key, self._members(sample))])
-            self.progress("shards", i + 1, self.accepted.num_rows)
+            members = self._members(sample, packed, found)
+            index(split).add([tables.index_row(x) for x in writer.add(sample.key, members)])
+            self.progress("shards", i + 1, len(self.accepted))
         self.shards = [shard for split in sorted(writers) for shard in writers[split].close()]
         shutil.rmtree(self.cutter.folder, ignore_errors=True)
+        reach("clips.cleared")
+        self.accepted.clear()
         return index.close()
 
-    def _members(self, sample: Sample) -> list[Member]:
-        packed = self._packed_sample(sample)
+    def _members(self, sample: Sample, packed: PackedSample, found: Sequence[Found]) -> list[Member]:
         members = [Member("json", document(packed))]
         if packed.media.member:
             members.append(Member(packed.media.member, self.cutter.mp4(sample.media)))
-        for ref, frame in zip(sample.frames, packed.frames, strict=True):
+        for ref, frame, stored in zip(sample.frames, packed.frames, found, strict=True):
             if frame.member:
-                members.append(Member(frame.member, self.frames.read(ref)))
+                members.append(Member(frame.member, self.frames.read(ref, stored)))
         return members
 
     def _require_closed(self) -> None:
-        packed, accepted = sum(s.samples for s in self.shards), self.accepted.num_rows
+        packed, accepted = sum(s.samples for s in self.shards), len(self.accepted)
         counted = self.dataset.counts().accepted_children
         if not packed == accepted == counted == self.tally.total:
             seen = f"{packed} packed, {accepted} read, {counted} counted by the commits"
             raise Corrupt(f"the pack of {self.dataset.label}", seen=seen, do="run `reelmill verify` and report it")
 
     def _card(self) -> str:
-        reasons = Counter((r.dataset, r.step, r.reason) for r in self.rejects)
         facts = cards.Facts(
             name=self.dataset.name,
             label=self.dataset.label,
             media=self.media,
             tally=self.tally,
             counts=self.counts,
-            reasons=dict(reasons),
+            reasons=dict(self.reasons),
             shards=self.shards,
             errors=cards.label_errors(self.dataset),
         )
@@ -365,7 +377,9 @@ class _Packing:
         if not place.exists() or place.read_text(encoding="utf-8") != text:
             aside = root / f"{CARD}.part"
             aside.write_text(text, encoding="utf-8")
+            reach("card.written")
             aside.rename(place)
+            reach("card.replaced")
 
     def _write_manifest(self, inputs: str, promised: Sequence[str], hashes: dict[str, str]) -> None:
         shards = {s.name: s for s in self.shards}

@@ -11,7 +11,6 @@ Beside each shard lies Energon's `.tar.idx`: the offset of every sample and of t
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import struct
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reelmill.schemas.errors import Corrupt
-from reelmill.sinks.state.points import reach
+from reelmill.schemas.points import reach
 
 MAX_SAMPLES = 5_000
 MAX_BYTES = 512 * 1024**2
@@ -97,7 +96,6 @@ class ShardWriter:
             self._end()
         if self._open is None:
             shard = f"shards/{self.name}-{self.split}-{len(self.shards):06d}.tar"
-            reach("shard.write")
             self._open = _OpenShard(self.root, shard, self.split)
         self.last_key = key
         return self._open.add(key, members)
@@ -132,58 +130,59 @@ class _OpenShard:
         self.final.parent.mkdir(parents=True, exist_ok=True)
         self.aside = self.final.with_suffix(".tar.part")
         self.stream = _Hashed(self.aside)
-        self.tar = tarfile.TarFile(fileobj=self.stream, mode="w", format=tarfile.USTAR_FORMAT)
         self.offsets: list[int] = []
         self.keys: list[str] = []
 
     def takes(self, size: int, limits: Limits) -> bool:
-        return len(self.offsets) < limits.samples and self.tar.offset + size <= limits.bytes
+        return len(self.offsets) < limits.samples and self.stream.size + size <= limits.bytes
 
     def add(self, key: str, members: Sequence[Member]) -> list[Indexed]:
-        self.offsets.append(self.tar.offset)
+        self.offsets.append(self.stream.size)
         self.keys = [self.keys[0] if self.keys else key, key]
         return [self._put(key, member) for member in members]
 
     def _put(self, key: str, member: Member) -> Indexed:
         info = tarfile.TarInfo(f"{key}.{member.field}")  # mtime, uid and gid are 0, owner names empty
         info.mode, info.size = 0o644, len(member.data)
-        offset = self.tar.offset + _BLOCK
-        self.tar.addfile(info, io.BytesIO(member.data))
+        offset = self.stream.size + _BLOCK
+        self.stream.write(info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict"))
+        self.stream.write(member.data)
+        self.stream.write(bytes(-len(member.data) % _BLOCK))
         digest = hashlib.sha256(member.data).hexdigest()
         return Indexed(self.split, self.name, key, member.field, offset, len(member.data), digest)
 
     def finish(self) -> Shard:
-        offsets = [*self.offsets, self.tar.offset]
-        self.tar.close()
+        offsets = [*self.offsets, self.stream.size]
+        self.stream.write(bytes(2 * _BLOCK))
+        self.stream.write(bytes(-self.stream.size % tarfile.RECORDSIZE))
         size, digest = self.stream.close()
         index = Path(f"{self.final}.idx")
         index.write_bytes(struct.pack(f"<{len(offsets)}Q", *offsets))
-        reach("shard.closed")
+        reach("shard.indexed")
         self.aside.rename(self.final)
         reach("shard.renamed")
         return Shard(self.name, self.split, len(self.offsets), size, digest, self.keys[0], self.keys[-1])
 
 
-class _Hashed(io.RawIOBase):
+class _Hashed:
     """A file that is hashed while it is written, so that a shard is not read again."""
 
     def __init__(self, path: Path) -> None:
         self.out = path.open("wb")
         self.sha256, self.size = hashlib.sha256(), 0
+        reach("shard.begun")
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: bytes) -> None:
         self.out.write(data)
         self.sha256.update(data)
         self.size += len(data)
-        return len(data)
+        reach("shard.write")
 
-    def tell(self) -> int:
-        return self.size
-
-    def close(self) -> tuple[int, str]:  # type: ignore[override]
+    def close(self) -> tuple[int, str]:
         self.out.flush()
         os.fsync(self.out.fileno())
         self.out.close()
+        reach("shard.closed")
         return self.size, self.sha256.hexdigest()
 
 

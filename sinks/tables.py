@@ -14,22 +14,27 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reelmill.schemas import arrow
 from reelmill.schemas.keys import canonical_json
+from reelmill.schemas.points import reach
 from reelmill.schemas.sample import Role
 from reelmill.sinks.dataset import Counts, Dataset
-from reelmill.sinks.publishing.packed import PackedSample
+from reelmill.sinks.publishing.packed import PackedCurated, PackedSample
 from reelmill.sinks.shards import Indexed
-from reelmill.sinks.state.points import reach
 
 ROW_GROUP = 65_536
 GROUPS_PER_FILE = 16
+_BATCH = 1_024
 Row = TypeVar("Row")
 
 
@@ -60,6 +65,19 @@ class SampleRow:
     turns_json: str
     evidence_json: str
     provenance_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class CuratedRow(SampleRow):
+    """One curated clip: a sample without words, and what was measured of it, each in a column to filter by."""
+
+    clip_frames: int
+    still: bool
+    motion: float
+    sharpness: float
+    luma: float
+    luma_spread: float
+    phash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,43 +144,58 @@ class CountRow:
 
 
 class TableWriter(Generic[Row]):
-    """Writes rows of one dataclass under `folder`, cut anew into fixed row groups and files. `close` it at the end."""
+    """Writes rows of one dataclass under `folder`, cut anew into fixed row groups and files. `close` it at the end.
+
+    Rows wait for the rest of their group in a file beside the table, and not in memory: a group of samples may take
+    half a gigabyte.
+    """
 
     def __init__(self, root: Path, folder: str, row: type[Row]) -> None:
         self.root, self.folder, self.row = root, folder, row
         self.files: list[str] = []
         self.rows = 0
-        self._waiting: list[Row] = []
+        self._new: list[Row] = []
+        self._waiting: _Waiting | None = None
         self._open: pq.ParquetWriter | None = None
         self._groups = 0
 
     def add(self, rows: Iterable[Row]) -> None:
         """Take rows in their final order."""
         for one in rows:
-            self._waiting.append(one)
-            if len(self._waiting) == ROW_GROUP:
-                self._write()
+            self._new.append(one)
+            waiting = self._waiting.rows if self._waiting is not None else 0
+            if len(self._new) == min(_BATCH, ROW_GROUP - waiting):
+                self._set_aside()
+                if waiting + _BATCH >= ROW_GROUP:
+                    self._write()
 
     def close(self, *, empty: bool = False) -> list[str]:
         """Names of the files that were written, relative to the pack. `empty`: write a file also without any row."""
-        if self._waiting or (empty and not self.files):
+        if self._new or self._waiting is not None or (empty and not self.files):
+            self._set_aside()
             self._write()
         self._end()
         return self.files
 
+    def _set_aside(self) -> None:
+        if self._waiting is None:
+            self._waiting = _Waiting(self.root / self.folder, _schema(self.row))
+        self._waiting.add(arrow.to_table(self.row, self._new))
+        self._new = []
+
     def _write(self) -> None:
+        assert self._waiting is not None, "rows are set aside before they are written"
         if self._open is None:
             name = posixpath.join(self.folder, f"{len(self.files):06d}.parquet")
-            path = self.root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            row: Any = self.row
-            schema = arrow.schema_of(row)
-            self._open = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
+            self._open = pq.ParquetWriter(self.root / name, _schema(self.row), compression="zstd", compression_level=3)
             self.files.append(name)
-        self._open.write_table(arrow.to_table(self.row, self._waiting), row_group_size=ROW_GROUP)
-        self.rows += len(self._waiting)
+            reach("table.begun")
+        with self._waiting.table() as table:
+            self._open.write_table(table, row_group_size=ROW_GROUP)
+            reach("table.rows")
+        self.rows += self._waiting.rows
         self._groups += 1
-        self._waiting = []
+        self._waiting = None
         if self._groups == GROUPS_PER_FILE:
             self._end()
 
@@ -173,12 +206,75 @@ class TableWriter(Generic[Row]):
         self._open, self._groups = None, 0
 
 
+class _Waiting:
+    """Rows of one row group. Their texts lie in files that are mapped and not read; the rest is small.
+
+    Every column comes back in one piece: Parquet's pages, and so the promised bytes, depend on where arrays are cut.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.schema, self.rows = schema, 0
+        self._kept: list[list[pa.Array]] = [[] for _ in schema]
+        self._sizes: list[list[np.ndarray[Any, Any]]] = [[] for _ in schema]
+        texts = [i for i, f in enumerate(schema) if f.type == pa.string()]
+        self._files = {i: (folder / f"waiting-{i:02d}").open("w+b") for i in texts}
+        reach("rows.waiting")
+
+    def add(self, table: pa.Table) -> None:
+        for i, column in enumerate(table.columns):
+            array = column.combine_chunks()
+            if i in self._files:
+                self._sizes[i].append(pc.fill_null(pc.binary_length(array), 0).to_numpy())
+                self._files[i].write(b"".join(v.as_buffer() for v in array if v.is_valid))
+                array = pc.is_valid(array)
+            self._kept[i].append(array)
+        self.rows += table.num_rows
+        reach("rows.set_aside")
+
+    @contextmanager
+    def table(self) -> Iterator[pa.Table]:
+        """All rows, once; the files are gone afterwards."""
+        for file in self._files.values():
+            file.flush()
+        with ExitStack() as stack:
+            columns = [self._column(i, stack) for i in range(len(self.schema))]
+            yield pa.Table.from_arrays(columns, schema=self.schema)
+            del columns
+        for file in self._files.values():
+            file.close()
+            Path(file.name).unlink()
+        reach("rows.cleared")
+
+    def _column(self, i: int, stack: ExitStack) -> pa.Array:
+        kept = pa.concat_arrays(self._kept[i]) if self._kept[i] else pa.array([], self.schema.field(i).type)
+        if i not in self._files:
+            return kept
+        ends = np.cumsum(np.concatenate([[0], *self._sizes[i]]), dtype=np.int64)
+        data = stack.enter_context(pa.memory_map(self._files[i].name)).read_buffer() if ends[-1] else pa.py_buffer(b"")
+        valid = kept.buffers()[1] if not pc.all(kept).as_py() else None
+        return pa.StringArray.from_buffers(self.rows, pa.py_buffer(ends.astype(np.int32)), data, valid)
+
+
+def _schema(row: Any) -> pa.Schema:
+    return arrow.schema_of(row)
+
+
 def _json(value: Any) -> str:
     return canonical_json(arrow.plain(value))
 
 
 def sample_row(sample: PackedSample) -> SampleRow:
     """The flat form of a packed sample; every field of it is in some column."""
+    flat = _sample_row(sample)
+    if not isinstance(sample, PackedCurated):
+        return flat
+    facts = {n: getattr(sample.facts, n) for n in ("still", "motion", "sharpness", "luma", "luma_spread", "phash")}
+    own = {f.name: getattr(flat, f.name) for f in fields(flat)}
+    return CuratedRow(**own, clip_frames=sample.facts.num_frames, **facts)
+
+
+def _sample_row(sample: PackedSample) -> SampleRow:
     said = {role: next((t.text for t in sample.turns if t.role is role), None) for role in Role}
     media = sample.media
     return SampleRow(
@@ -228,10 +324,11 @@ def index_row(indexed: Indexed) -> IndexRow:
     return IndexRow(indexed.shard, indexed.key, indexed.member, indexed.offset, indexed.size, indexed.sha256)
 
 
-def reject_rows(dataset: Dataset) -> list[RejectRow]:
+def reject_rows(dataset: Dataset) -> Iterator[RejectRow]:
     """Rejects of one dataset, sorted by (level, key)."""
-    rows = dataset.rejects().sort_by([("level", "ascending"), ("key", "ascending")]).to_pylist()
-    return [RejectRow(dataset=dataset.label, **row) for row in rows]
+    table = dataset.rejects().sort_by([("level", "ascending"), ("key", "ascending")])
+    for batch in table.to_batches(_BATCH):
+        yield from (RejectRow(dataset=dataset.label, **row) for row in batch.to_pylist())
 
 
 def count_rows(label: str, counts: Counts) -> list[CountRow]:

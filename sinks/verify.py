@@ -22,7 +22,7 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import Corrupt, ReelmillError
 from reelmill.schemas.keys import group_hash
 from reelmill.schemas.media import ShownFrame
-from reelmill.schemas.sample import Role, Sample, Turn
+from reelmill.schemas.sample import WORDLESS, Role, Sample, Turn
 from reelmill.schemas.tube import Box
 from reelmill.schemas.verdict import State, Verdict
 from reelmill.sinks.dataset import Dataset
@@ -30,7 +30,8 @@ from reelmill.sinks.ledger import Commit, parquet_table
 from reelmill.sinks.publishing import verify_pack
 from reelmill.sinks.publishing.findings import Finding, Severity, error
 from reelmill.sinks.publishing.frames import StoredFrames
-from reelmill.sinks.publishing.view import store_of
+from reelmill.sinks.publishing.view import sample_type, store_of
+from reelmill.sinks.state import snapshot as snapshots
 
 TIME_MARK = "<time>"
 _SLACK_S = 1e-6
@@ -66,7 +67,8 @@ class _Read:
     findings: list[Finding] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     rows: dict[str, str] = field(default_factory=dict)  # key -> state, winners only
-    children: dict[str, dict[str, Any]] = field(default_factory=dict)
+    children: dict[str, tuple[str, bool]] = field(default_factory=dict)  # key -> (parent, accepted), winners only
+    of_samples: list[Finding] = field(default_factory=list)  # told after those of the ledger
     schemas: dict[str, pa.Schema] = field(default_factory=dict)
 
 
@@ -76,12 +78,13 @@ def verify(dataset: Dataset) -> Verified:
     read = _Read()
     if not _readable(dataset, read):
         return Verified(dataset.label, dict(read.counts), tuple(read.findings))
+    frames = StoredFrames(store_of(dataset))
     for name in sorted(dataset.winners.used()):  # what a retry voided is garbage, whole or not
-        _check_commit(dataset, dataset.winners.commits[name], read)
+        _check_commit(dataset, dataset.winners.commits[name], frames, read)
     _check_counts(dataset, read)
-    _check_samples(dataset, read)
+    read.findings += read.of_samples
     if verify_pack.is_packed(dataset):
-        accepted = {k for k, row in read.children.items() if row["verdict"]["state"] == State.ACCEPTED}
+        accepted = {key for key, (_, kept) in read.children.items() if kept}
         read.findings += verify_pack.check(dataset, accepted, read.counts)
     return Verified(dataset.label, dict(read.counts), tuple(read.findings))
 
@@ -110,7 +113,7 @@ def _readable(dataset: Dataset, read: _Read) -> bool:
     return not read.findings
 
 
-def _check_commit(dataset: Dataset, commit: Commit, read: _Read) -> None:
+def _check_commit(dataset: Dataset, commit: Commit, frames: StoredFrames, read: _Read) -> None:
     read.counts["commits"] += 1
     where = f"commits/{commit.name}.json"
     declared = group_hash([o.key for o in commit.keys])
@@ -125,6 +128,7 @@ def _check_commit(dataset: Dataset, commit: Commit, read: _Read) -> None:
     if children is not None:
         _check_children(commit, children, keys, read)
         _check_outcomes(commit, children, read)
+        _check_samples(children, keys, frames, read)
     for suffix, table in (("rows", rows), ("children", children)):
         if table is not None and parts.get("media") is not None:
             _check_frames(commit, suffix, table, parts["media"] or b"", read)
@@ -163,8 +167,9 @@ def _table(data: bytes | None, commit: Commit, suffix: str, read: _Read) -> pa.T
         seen = sorted(set(map(str, table.schema)) ^ set(map(str, known)))
         read.findings.append(error(where, "the schema of the other parts", f"differs in {seen}", "schema"))
         return None
-    if _is_view(table) and suffix == "children" and table.schema.remove_metadata() != arrow.schema_of(Sample):
-        read.findings.append(error(where, f"{arrow.schema_of(Sample).names}", f"{table.schema.names}", "schema"))
+    declared = arrow.schema_of(sample_type(table.column_names))
+    if _is_view(table) and suffix == "children" and table.schema.remove_metadata() != declared:
+        read.findings.append(error(where, f"{declared.names}", f"{table.schema.names}", "schema"))
         return None
     return table
 
@@ -211,10 +216,10 @@ def _check_children(commit: Commit, children: pa.Table, keys: set[str], read: _R
             seen = f"parent {parent}"
             read.findings.append(error(f"{where} {key}", "an accepted row of its commit", seen, "parent_link"))
         if parent in keys and key in read.children:
-            seen = f"also a child of {read.children[key]['parent_key']}"
+            seen = f"also a child of {read.children[key][0]}"
             read.findings.append(error(f"{where} {key}", "one child per key", seen, "duplicate_key"))
         if parent in keys:
-            read.children[key] = row
+            read.children[key] = (parent, row["verdict"]["state"] == State.ACCEPTED)
 
 
 def _check_outcomes(commit: Commit, children: pa.Table, read: _Read) -> None:
@@ -247,18 +252,18 @@ def _check_frames(commit: Commit, suffix: str, table: pa.Table, media: bytes, re
 def _check_counts(dataset: Dataset, read: _Read) -> None:
     """The numbers that the winning commits give, against a recount of their parts."""
     winners = dataset.winners
-    outcomes = [o for n, c in winners.commits.items() for o in c.keys if winners.of_key.get(o.key) == n]
+    outcomes = [o for name in winners.commits for o in winners.won(name)]
     states = Counter(read.rows.values())
-    kept = sum(row["verdict"]["state"] == State.ACCEPTED for row in read.children.values())
-    live = {e.key for e in dataset.entries() if e.live}
-    pending = live - winners.of_key.keys()
-    read.counts["pending"] = len(pending)
+    kept = sum(accepted for _, accepted in read.children.values())
+    live = len(snapshots.live_of(dataset.inputs)) if dataset.inputs is not None else 0
+    pending = live - len(winners.numbered)
+    read.counts["pending"] = pending
     for what, declared, seen in (
         ("accepted rows", sum(o.state == State.ACCEPTED for o in outcomes), states[State.ACCEPTED]),
         ("rejected rows", sum(o.state == State.REJECTED for o in outcomes), states[State.REJECTED]),
         ("children", sum(o.children for o in outcomes), len(read.children)),
         ("accepted children", sum(o.accepted_children for o in outcomes), kept),
-        ("live inputs", len(live), len(read.rows) + len(pending)),
+        ("live inputs", live, len(read.rows) + pending),
     ):
         if declared != seen:
             read.findings.append(error(what, f"{declared} by the commits", f"{seen} in the parts", "counts"))
@@ -267,28 +272,29 @@ def _check_counts(dataset: Dataset, read: _Read) -> None:
 # ---- samples --------------------------------------------------------------------------------------------------------
 
 
-def _check_samples(dataset: Dataset, read: _Read) -> None:
-    schema = read.schemas.get("children")
-    if schema is None or schema.remove_metadata() != arrow.schema_of(Sample):
+def _check_samples(children: pa.Table, keys: set[str], frames: StoredFrames, read: _Read) -> None:
+    kind = sample_type(children.column_names)
+    if children.schema.remove_metadata() != arrow.schema_of(kind):
         return
-    frames = StoredFrames(store_of(dataset))
-    for row in read.children.values():
-        if row["verdict"]["state"] != State.ACCEPTED:
+    for row in children.to_pylist():
+        if row["parent_key"] not in keys or row["verdict"]["state"] != State.ACCEPTED:
             continue
         read.counts["samples"] += 1
         try:
-            sample = arrow.typed(Sample, row)
+            sample = arrow.typed(kind, row)
         except (ReelmillError, ValueError) as trouble:
-            read.findings.append(error(f"sample {row['key']}", "a Sample", str(trouble), "sample_type"))
+            read.of_samples.append(error(f"sample {row['key']}", "a Sample", str(trouble), "sample_type"))
             continue
-        read.findings += [*sample_findings(sample), *_frame_findings(sample, frames)]
+        read.of_samples += [*sample_findings(sample), *_frame_findings(sample, frames)]
 
 
 def sample_findings(sample: Sample) -> Iterator[Finding]:
     """What is wrong with one accepted sample by itself: times, boxes, placeholders, evidence of confidence."""
     where = f"sample {sample.key}"
-    if not sample.turns or {t.role for t in sample.turns} != set(Role):
-        yield error(where, "a question and an answer", f"{[str(t.role) for t in sample.turns]}", "turns")
+    wanted = set() if sample.task == WORDLESS else set(Role)
+    if {t.role for t in sample.turns} != wanted:
+        declared = "a question and an answer" if wanted else "no dialogue"
+        yield error(where, declared, f"{[str(t.role) for t in sample.turns]}", "turns")
     for i, turn in enumerate(sample.turns):
         yield from _turn_findings(f"{where} turn {i}", turn, sample)
     times = [f.at_s for f in sample.frames]

@@ -9,6 +9,7 @@ torchcodec do not apply the pixel aspect; the first decoded frame tells both.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Stream choice and geometry of one video file. `origin_s` is the first presented frame's time in the container."""
+    """Stream choice and geometry of one video file. `origin_s` is the first presented frame's time in the container;
+    `rotation_deg`, clockwise, is what the display matrix says, `turn` what is done about it."""
 
     stream_index: int
     origin_s: float
@@ -64,6 +66,7 @@ class Header:
     coded_height_px: int
     sample_aspect: float
     turn: Turn
+    rotation_deg: int = 0
 
     @property
     def turned(self) -> tuple[int, int]:
@@ -82,14 +85,29 @@ def turn_of(frame: Any) -> Turn:
 
     x' = a x + c y, y' = b x + d y: the signs of the larger terms say which way each shown axis runs.
     """
+    a, b, c, d = _display_matrix(frame)
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Turn(False, a < 0, d < 0)
+    return Turn(True, c < 0, b < 0)
+
+
+def rotation_of(frame: Any) -> int:
+    """Clockwise degrees, 0 .. 359, of a frame's display matrix, counted as FFmpeg's av_display_rotation_get does."""
+    a, b, c, d = _display_matrix(frame)
+    across, down = math.hypot(a, c), math.hypot(b, d)
+    if not (across and down):
+        return 0
+    return round(math.degrees(math.atan2(b / down, a / across))) % 360
+
+
+def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
+    """The four numbers of a display matrix that turn and mirror; those of an upright picture where there is none."""
     for data in frame.side_data:
         raw = bytes(data)
         if data.type.name == "DISPLAYMATRIX" and len(raw) == 36:
             a, b, _, c, d, *_ = struct.unpack("=9i", raw)
-            if abs(a) + abs(d) >= abs(b) + abs(c):
-                return Turn(False, a < 0, d < 0)
-            return Turn(True, c < 0, b < 0)
-    return Turn()
+            return a, b, c, d
+    return 1, 0, 0, 1
 
 
 @contextmanager
@@ -176,6 +194,7 @@ def read_header(path: str, limits: Limits) -> Header:
             coded_height_px=frame.height,
             sample_aspect=aspect,
             turn=turn_of(frame),
+            rotation_deg=rotation_of(frame),
         )
     check_size(header.coded_width_px, header.coded_height_px, limits)
     check_size(*header.shown, limits)

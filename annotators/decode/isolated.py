@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import faulthandler
 import fcntl
 import importlib
 import os
 import pickle
+import re
 import resource
 import signal
 import struct
@@ -26,9 +29,11 @@ import tempfile
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any
 
+from reelmill.annotators.pulse import quiet_for
 from reelmill.schemas.errors import Fault, Unusable
 
 WALL_S = 120.0
@@ -36,11 +41,18 @@ MEMORY_BYTES = 4 << 30
 
 _START_S = 60.0
 _CLOSE_S = 1.0
+_KILL_S = 5.0
 _TAIL_BYTES = 2_000
 _NOISE_BYTES = 1 << 20
 _LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
 _OPENCV_NO_MEMORY = -4
+# What a process says that was refused memory and did not bear it: Python, C, C++, Rust, OpenCV, ONNX Runtime.
+_NO_MEMORY_WORDS = re.compile(
+    r"MemoryError|bad[_ ]alloc|(can't|cannot|failed to|unable to) allocate|memory allocation of|out of memory",
+    re.IGNORECASE,
+)
+_FULL_SHARE = 0.6
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -50,7 +62,11 @@ _ONE_THREAD = {
 
 
 class _DiedError(Exception):
-    """The child ended without an answer."""
+    """The child ended without an answer; `no_memory` where it was memory that it lacked."""
+
+    def __init__(self, how: str, *, no_memory: bool = False) -> None:
+        self.no_memory = no_memory
+        super().__init__(how)
 
 
 class Isolated:
@@ -66,6 +82,7 @@ class Isolated:
         self._child: subprocess.Popen[bytes] | None = None
         self._starter: ThreadPoolExecutor | None = None
         self._errors: IO[bytes] | None = None
+        self._born_with = 0
 
     def __enter__(self) -> Isolated:
         return self
@@ -117,7 +134,8 @@ class Isolated:
         try:
             return self._ask(function, job, wall_s)
         except _DiedError as died:
-            raise Unusable("decode_crashed", f"{function}: {died}; twice, the second time in a fresh process") from died
+            reason = "decode_memory" if died.no_memory else "decode_crashed"
+            raise Unusable(reason, f"{function}: {died}; twice, the second time in a fresh process") from died
 
     def _ask(self, function: str, job: bytes, wall_s: float) -> dict[str, Any]:
         if self.pid is None:
@@ -125,7 +143,8 @@ class Isolated:
         elif self._errors is not None and os.fstat(self._errors.fileno()).st_size > _NOISE_BYTES:
             self._errors.truncate(0)
         try:
-            answer = self._exchange(job, wall_s)
+            with quiet_for(wall_s + _KILL_S):
+                answer = self._exchange(job, wall_s)
         except TimeoutError as late:
             raise Unusable("decode_timeout", f"{function} was ended after {wall_s:g} s") from late
         if "no_memory" in answer:
@@ -143,10 +162,10 @@ class Isolated:
                 _send(_pipe(child.stdin), message)
                 answer: dict[str, Any] = pickle.loads(_receive(_pipe(child.stdout)))  # noqa: S301 - our own child
         except (EOFError, OSError) as broken:
-            how = self._end()
+            ended = self._end()
             if clock.rang:
-                raise TimeoutError(how) from broken
-            raise _DiedError(how) from broken
+                raise TimeoutError(ended.how) from broken
+            raise _DiedError(ended.how, no_memory=ended.lacked_memory(self.memory_bytes)) from broken
         except BaseException:
             self._end()  # interrupted in mid-answer: the next call must not read the rest of this one
             raise
@@ -159,11 +178,16 @@ class Isolated:
             fcntl.fcntl(self._errors, fcntl.F_SETFL, os.O_APPEND)
         # The kernel's parent-death signal follows the *thread* that started the child, so that thread must stay.
         self._starter = self._starter or ThreadPoolExecutor(1, thread_name_prefix="isolated-starter")
-        self._child = self._starter.submit(self._spawn, self._errors).result()
-        try:
-            self._exchange(pickle.dumps((self.memory_bytes, sys.path)), _START_S)
-        except (_DiedError, TimeoutError) as failed:
-            raise Fault("isolated child", seen=f"it did not start: {failed}", do="check the installation") from failed
+        for last in (False, True):  # killed while it starts: no more the row's fault, nor ours, than later
+            self._child = self._starter.submit(self._spawn, self._errors).result()
+            try:
+                with quiet_for(_START_S + _KILL_S):
+                    self._born_with = self._exchange(pickle.dumps((self.memory_bytes, sys.path)), _START_S)["value"]
+                return
+            except (_DiedError, TimeoutError) as failed:
+                if last or isinstance(failed, TimeoutError):
+                    seen = f"it did not start: {failed}"
+                    raise Fault("isolated child", seen=seen, do="check the installation") from failed
 
     def _spawn(self, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -175,18 +199,19 @@ class Isolated:
             start_new_session=True,  # a Ctrl-C in the terminal is the parent's affair; its own group can be ended whole
         )
 
-    def _end(self) -> str:
-        """Make sure that the child is gone; says how it ended and what it last wrote to stderr."""
+    def _end(self) -> _Ended:
+        """Make sure that the child is gone; says how it ended."""
         child, self._child = self._child, None
         if child is None:
-            return "no child"
-        if child.poll() is None:
+            return _Ended("no child", "", 0)
+        if _runs(child):
             _kill(child)
-        code = child.wait()
+        peak = _reaped(child)
+        peak = peak if peak > self._born_with else 0  # the kernel begins a child's peak with that of its parent
         for stream in (child.stdin, child.stdout):
             with contextlib.suppress(OSError):
                 _pipe(stream).close()
-        return f"{_how(code)}{self._last_words()}"
+        return _Ended(_how(child.wait()), self._last_words(), peak)
 
     def _last_words(self) -> str:
         """What the child wrote to stderr, its end; the file is emptied for the next one."""
@@ -195,7 +220,28 @@ class Isolated:
         self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - _TAIL_BYTES))
         tail = self._errors.read().decode(errors="replace").strip()
         self._errors.truncate(0)
-        return f"; it last wrote: {tail[-300:]}" if tail else ""
+        return tail
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a child ended: by which code or signal, what it last wrote, and its peak of resident memory.
+
+    0 is an unknown peak: not above what the process that started it had resident by then.
+    """
+
+    by: str
+    words: str
+    peak_bytes: int
+
+    @property
+    def how(self) -> str:
+        peak = f" with {self.peak_bytes / 2**20:.0f} MiB at its peak" if self.peak_bytes else ""
+        return f"{self.by}{peak}" + (f"; it last wrote: {self.words[-300:]}" if self.words else "")
+
+    def lacked_memory(self, limit_bytes: int) -> bool:
+        """True where it said so, or crashed with most of what it may have: native code seldom says so."""
+        return bool(_NO_MEMORY_WORDS.search(self.words)) or self.peak_bytes > _FULL_SHARE * limit_bytes
 
 
 class _Clock:
@@ -230,9 +276,28 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it started (ffprobe), by the group that it leads."""
+    """End the child and whatever it started, by the group that it leads."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
+
+
+def _runs(child: subprocess.Popen[bytes]) -> bool:
+    """Whether a child is still there, without taking note of its end: what it used is told only once."""
+    look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return child.returncode is None and os.waitid(os.P_PID, child.pid, look) is None
+
+
+def _reaped(child: subprocess.Popen[bytes]) -> int:
+    """Wait for a child that is ending; its peak of resident memory in bytes, 0 where it was waited for before."""
+    if child.returncode is not None:
+        return 0
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return _peak_bytes(used)
+
+
+def _peak_bytes(used: resource.struct_rusage) -> int:
+    return used.ru_maxrss * 1024
 
 
 def _how(code: int) -> str:
@@ -283,7 +348,7 @@ def _serve(parent_pid: int) -> None:
     requests, replies = _own_pipes()
     memory_bytes, sys.path[:] = pickle.loads(_receive(requests))  # noqa: S301 - our own parent
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    _send(replies, pickle.dumps({"value": "ready"}))
+    _send(replies, pickle.dumps({"value": _peak_bytes(resource.getrusage(resource.RUSAGE_SELF))}))
     while True:
         try:
             job = _receive(requests)
@@ -295,6 +360,7 @@ def _serve(parent_pid: int) -> None:
 def _die_with(parent_pid: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR1, file=2)  # asked by a watchdog where it stands, it writes so to its stderr
     with contextlib.suppress(OSError, AttributeError):  # not Linux: the end of the input does it, between jobs
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
@@ -318,15 +384,18 @@ def _answered(job: bytes) -> bytes:
         return pickle.dumps({"value": value}, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         if _is_memory(error):
+            traceback.clear_frames(error.__traceback__)  # what was eaten is held there, and an answer needs some too
             return pickle.dumps({"no_memory": f"{type(error).__name__}: {error}".rstrip(": ")})
         trace = "".join(traceback.format_exception(error))[-4000:]
         return pickle.dumps({"error": _pickled(error), "trace": trace})
 
 
 def _is_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    return type(error).__module__ == "cv2" and getattr(error, "code", 0) == _OPENCV_NO_MEMORY
+    if type(error).__module__ == "cv2" and getattr(error, "code", 0) == _OPENCV_NO_MEMORY:
+        return True
+    return isinstance(error, RuntimeError) and bool(_NO_MEMORY_WORDS.search(str(error)))
 
 
 def _pickled(error: Exception) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 
 from reelmill.annotators.decode.frames import Limits, Picture, Rgb, Troubles, shown_size
 from reelmill.annotators.decode.headers import Header, opened, read_header
-from reelmill.annotators.decode.scale import converted
+from reelmill.annotators.decode.scale import Scalers, converted
 
 CANNOT: dict[str, str] = {}
 # Some indexes point at a key frame later than asked for; go back further until one lies at or before it.
@@ -31,7 +31,7 @@ class PyavMedium:
 
     def __init__(self, path: str, header: Header, troubles: Troubles) -> None:
         self.path, self.header, self.troubles, self.origin_s = path, header, troubles, header.origin_s
-        self._stack = ExitStack()
+        self._stack, self._scalers = ExitStack(), Scalers()
         self._open()
 
     def _open(self) -> None:
@@ -98,12 +98,12 @@ class PyavMedium:
             duration_s=float(frame.duration * base) if frame.duration else header.frame_s,
             width_px=width,
             height_px=height,
-            pixels=lambda w, h: _rgb(frame, w, h, header),
+            pixels=lambda w, h: _rgb(frame, w, h, header, self._scalers),
             damaged=frame.is_corrupt,
         )
 
 
-def _rgb(frame: Any, width_px: int, height_px: int, header: Header) -> Rgb:
+def _rgb(frame: Any, width_px: int, height_px: int, header: Header, scalers: Scalers) -> Rgb:
     """Convert and scale in the coded orientation, then turn."""
     width, height = (height_px, width_px) if header.turn.transposed else (width_px, height_px)
-    return header.turn.applied(converted(frame, width, height))
+    return header.turn.applied(converted(frame, width, height, scalers))

@@ -29,8 +29,11 @@ from reelmill.annotators.engines.engine import Engine, Reply, Request
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput, Corrupt, NotFound, SchemaBroken
 from reelmill.schemas.keys import canonical_json, file_digest
+from reelmill.schemas.points import reach
 
 _log = logging.getLogger(__name__)
+_ASIDE = ".aside-"
+"""What `gc` knows half-written things by: a reply that was killed is swept with the store's, a day later."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -73,6 +76,7 @@ class Replies:
 
     def _replaced(self, temporary: Path, path: Path, reply: Reply) -> Reply:
         temporary.replace(path)
+        reach("reply.linked")
         _sync_folder(path.parent)
         return reply
 
@@ -100,11 +104,17 @@ def _opened(path: Path) -> Reply:
 
 def _written(folder: Path, data: bytes) -> Path:
     """A new file with a name of its own, its bytes on disk."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    handle, name = tempfile.mkstemp(prefix=_ASIDE, dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            reach("reply.write")
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        reach("reply.written")
+    except BaseException:
+        Path(name).unlink()
+        raise
     return Path(name)
 
 
@@ -118,6 +128,7 @@ def _link(temporary: Path, path: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         temporary.replace(path)
+    reach("reply.linked")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from reelmill.sinks.state.points import reach
+from reelmill.schemas.points import reach
+from reelmill.sinks.state.objects import LocalObjects
 
 _SAVE_EVERY = 2 << 30
 _VERSION = 1
@@ -60,17 +59,9 @@ class Digests:
         if self.path is None or not self._new:
             return
         entries = _read(self.path) | self._new
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as out:
-                json.dump({"version": _VERSION, "digests": entries}, out, ensure_ascii=False)
-                out.flush()
-                os.fsync(out.fileno())
-            Path(temporary).replace(self.path)
-            reach("digests.written")
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        data = json.dumps({"version": _VERSION, "digests": entries}, ensure_ascii=False)
+        LocalObjects(self.path.parent).put(self.path.name, data.encode(errors="surrogateescape"))
+        reach("digests.written")
         self._known, self._unsaved = entries, 0
 
 

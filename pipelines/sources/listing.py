@@ -15,10 +15,13 @@ import json
 import os
 import posixpath
 import stat
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,6 +38,8 @@ URI_COLUMNS = ("uri", "path", "url", "file_name")
 LICENCE_COLUMNS = ("licence", "license")
 
 _BLOCK = 1 << 20
+_HASHERS, _AHEAD = 4, 256
+"""Threads that hash, and files that wait for them at a time."""
 _SPDX = "SPDX-License-Identifier:"
 _SIDECAR = ".license"
 _BESIDE = (_SIDECAR, ".truth.json")  # files about a medium, which are no media themselves
@@ -340,33 +345,62 @@ def _digested(seen: list[_Seen], digests: Digests, progress: Progress) -> list[L
     known = [digests.known(s.named.uri, s.size, s.stamp) for s in seen]
     total = sum(s.size for s, digest in zip(seen, known, strict=True) if digest is None and s.problem is None)
     counted = _Counted(progress, total)
-    return [_listed(s, digest, digests, counted) for s, digest in zip(seen, known, strict=True)]
+    found: list[Listed] = []
+    with _hashers(counted) as pool:
+        for start in range(0, len(seen), _AHEAD):
+            pairs = list(zip(seen[start : start + _AHEAD], known[start : start + _AHEAD], strict=True))
+            new = [s.problem is None and digest is None for s, digest in pairs]
+            hashed = [pool.submit(_hashed, s, counted) if n else None for (s, _), n in zip(pairs, new, strict=True)]
+            found += [_listed(s, d, h, digests) for (s, d), h in zip(pairs, hashed, strict=True)]
+    return found
 
 
 @dataclass(slots=True)
 class _Counted:
-    """Bytes hashed so far, told to whoever shows progress."""
+    """Bytes hashed so far by all threads, told to whoever shows progress."""
 
     progress: Progress
     total: int
     done: int = 0
+    wanted: bool = True
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, size: int) -> None:
-        self.done += size
-        self.progress(self.done, self.total)
+        """Raises InterruptedError where nobody waits for the rest."""
+        if not self.wanted:
+            raise InterruptedError("nobody waits for the rest of this file")
+        with self.lock:
+            self.done += size
+            self.progress(self.done, self.total)
 
 
-def _listed(seen: _Seen, digest: str | None, digests: Digests, counted: _Counted) -> Listed:
+@contextmanager
+def _hashers(counted: _Counted) -> Iterator[ThreadPoolExecutor]:
+    """Threads that hash: that lets other threads run, and so does waiting for a disk. A Ctrl-C need not wait for them
+    to come to the end of large files."""
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        try:
+            yield pool
+        except BaseException:
+            counted.wanted = False
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_Hash = tuple[str | None, str | None]
+
+
+def _listed(seen: _Seen, digest: str | None, hashed: Future[_Hash] | None, digests: Digests) -> Listed:
     problem = seen.problem
-    if problem is None and digest is None:
-        digest, problem = _hashed(seen, counted)
+    if hashed is not None:
+        digest, problem = hashed.result()
         if digest is not None and time.time_ns() - seen.modified_ns > _SETTLED_NS:
             digests.remember(seen.named.uri, seen.size, seen.stamp, digest)
     licence = seen.named.licence or _sidecar_licence(seen.named.uri) or UNKNOWN_LICENCE
     return Listed(seen.named.uri, digest, seen.size, seen.modified_ns, licence, seen.named.metadata, problem)
 
 
-def _hashed(seen: _Seen, counted: _Counted) -> tuple[str | None, str | None]:
+def _hashed(seen: _Seen, counted: _Counted) -> _Hash:
     """(sha256, None), or (None, problem) where the bytes cannot be read or change under the reader."""
     hasher = hashlib.sha256()
     try:

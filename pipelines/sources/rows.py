@@ -1,18 +1,20 @@
 """The rows of finished datasets as a source: one base dataset, and evidence joined to it by key.
 
 A base row whose evidence is still pending stays pending here too. One whose evidence was rejected arrives rejected,
-with the step and reason of the evidence.
+with the step and reason of the evidence. A group of keys loads only the parts that its rows lie in; what is held of
+the rest is which part each key lies in.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,11 +27,15 @@ from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.verdict import State, rejected
 from reelmill.sinks.dataset import PART, Dataset
 from reelmill.sinks.parts import child_columns, stored
+from reelmill.sinks.state import keyed
+from reelmill.sinks.state.keyed import Numbered
 from reelmill.sinks.state.snapshot import Entry
 
 JPEGS = Column.of("jpegs", tuple[bytes, ...])
 BASE = Column.of("clips_dataset", str)
 PROVENANCE = Column.of("provenance", tuple[Provenance, ...])
+_PARTS_KEPT = 8
+"""Parts of each dataset at hand: those that the groups in work lie in, and the next ones."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,9 @@ class Rows:
 
     def entries(self, place: Place, progress: Callable[[int, int], None]) -> list[Entry]:
         """Accepted base rows of the wanted kind; `ready` tells which of them have their evidence already."""
-        keys = set(_accepted(place.dataset(self.base), self.only)["key"].to_pylist())
+        keys, _ = _accepted_keys(place.dataset(self.base), self.only)
         progress(len(keys), len(keys))
-        return [Entry.derived(k) for k in sorted(keys)]
+        return [Entry.derived(k) for k in keyed.strings(keyed.ascending(keys))]
 
     def open(self, place: Place, recipe: Recipe) -> Load:
         return _Reader(self, place, place.dataset(recipe).label).load
@@ -77,48 +83,105 @@ def _joined_columns(recipe: Recipe) -> tuple[Column, ...]:
     return tuple(stored(c) for c in (*recipe.keeps, *explode))
 
 
-def _accepted(dataset: Dataset, only: str) -> pa.Table:
-    table = dataset.children() if "children" in _suffixes(dataset) else dataset.rows()
-    if not table.num_rows or "verdict" not in table.column_names:
-        return table
+def _suffix(dataset: Dataset) -> str:
+    """Which of its parts a dataset is read for: children where there are any."""
+    return "children" if any("children" in c.files for c in dataset.winners.commits.values()) else "rows"
+
+
+def _accepted_keys(dataset: Dataset, only: str) -> tuple[keyed.Keys, keyed.Numbers]:
+    """Keys of the accepted rows (or children) of the wanted kind, and for each the place of its part."""
+    suffix = _suffix(dataset)
+    names = dataset.parts(suffix)
+    wanted = ["verdict", *(["media"] if only else [])]
+    found = [keyed.column(_accepted(dataset.part(name, suffix, wanted), only)["key"]) for name in names]
+    sizes = [len(keys) for keys in found]
+    return np.concatenate([keyed.encoded(()), *found]), np.repeat(np.arange(len(names)), sizes)
+
+
+def _accepted(table: pa.Table, only: str) -> pa.Table:
     table = table.filter(pc.equal(pc.struct_field(table["verdict"], "state"), str(State.ACCEPTED)))
     return table.filter(pc.equal(pc.struct_field(table["media"], "kind"), only)) if only else table
 
 
-def _suffixes(dataset: Dataset) -> set[str]:
-    return {s for c in dataset.winners.commits.values() for s in c.files}
-
-
 def ready(rows: Rows, place: Place, keys: Sequence[str]) -> list[str]:
-    """Those of `keys` whose evidence is committed (accepted or rejected) in every joined dataset."""
-    done = [place.dataset(r).winners.of_key.keys() for r in rows.joined]
-    return [k for k in keys if all(k in d for d in done)]
+    """Those of `keys` whose evidence is committed (accepted or rejected) in every joined dataset.
+
+    They come in the order of the base's parts, so that the keys of one group lie in few of them; evidence that was made
+    in that order lies in few parts for the same group too.
+    """
+    for recipe in rows.joined:
+        known = place.dataset(recipe).winners.numbered.numbers(keys)
+        keys = [k for k, there in zip(keys, known.tolist(), strict=True) if there >= 0]
+    at = Numbered.of(*_accepted_keys(place.dataset(rows.base), rows.only)).numbers(keys)
+    return [keys[i] for i in np.argsort(at, kind="stable").tolist()]
+
+
+class _Parts:
+    """Rows or children of a dataset by key, a few parts of it in memory. May be shared between threads."""
+
+    def __init__(self, dataset: Dataset, suffix: str, numbered: Numbered, names: Sequence[str]) -> None:
+        self.dataset, self.suffix, self.numbered, self.names = dataset, suffix, numbered, names
+        self._part = lru_cache(_PARTS_KEPT)(self._read)
+
+    def _read(self, name: str) -> pa.Table | None:
+        return self.dataset.part(name, self.suffix) if self.suffix in self.dataset.winners.commits[name].files else None
+
+    def around(self, keys: Sequence[str], column: str = "key") -> Iterator[pa.Table]:
+        """Of every part that some of the keys lie in, its rows whose `column` is one of those keys."""
+        numbers = self.numbered.numbers(keys)
+        for number in np.unique(numbers).tolist():
+            if number < 0:
+                missing = keys[int(np.flatnonzero(numbers < 0)[0])]
+                raise Corrupt(f"{self.dataset.label}: {missing}", seen="no row of that key", do="run the recipe again")
+            table = self._part(self.names[number])
+            if table is not None:
+                own = [keys[i] for i in np.flatnonzero(numbers == number).tolist()]
+                yield table.filter(pc.is_in(table[column], pa.array(own, pa.string())))
+
+    def of(self, keys: Sequence[str]) -> pa.Table:
+        """One row per key, in the order of the keys."""
+        table = pa.concat_tables(self.around(keys))
+        index = {k: i for i, k in enumerate(table["key"].to_pylist())}
+        return table.take(pa.array([index[k] for k in keys], pa.int64()))
 
 
 class _Reader:
-    """Holds the base and joined tables of one run in memory (no pixels), and answers groups of keys."""
+    """Answers groups of keys of one run. Holds where each key lies, and a few parts of each dataset."""
 
     def __init__(self, source: Rows, place: Place, label: str) -> None:
         self.source, self.place, self.label = source, place, label
         self.base = place.dataset(source.base)
 
     @cached_property
-    def table(self) -> pa.Table:
-        table = _accepted(self.base, self.source.only)
-        return _moved(table, self._uris()) if "media" in table.column_names else table
+    def rows(self) -> _Parts:
+        suffix = _suffix(self.base)
+        numbered = Numbered.of(*_accepted_keys(self.base, self.source.only))
+        return _Parts(self.base, suffix, numbered, self.base.parts(suffix))
 
     @cached_property
-    def index(self) -> dict[str, int]:
-        return {k: i for i, k in enumerate(self.table["key"].to_pylist())}
-
-    def _uris(self) -> dict[str, str]:
+    def _places(self) -> tuple[Numbered, pa.ChunkedArray]:
         """Where each digest is to be found today: a file may have been renamed since it was first seen."""
         first = in_order(self.source.base)[0]
-        live = [e for e in self.place.dataset(first).entries() if e.live and e.digest]
-        return {str(e.digest): e.uri for e in reversed(live)}
+        inputs = self.place.dataset(first).inputs
+        if inputs is None:
+            return Numbered.of(keyed.encoded(()), np.arange(0)), pa.chunked_array([], pa.string())
+        live = inputs.filter(pc.and_(inputs["live"], pc.is_valid(inputs["digest"])))
+        return Numbered.of(keyed.column(live["digest"]), np.arange(live.num_rows)), live["uri"]
+
+    def _moved(self, table: pa.Table) -> pa.Table:
+        """Media references with today's URIs."""
+        numbered, uris = self._places
+        media = table["media"].to_pylist()
+        at = numbered.numbers([m["digest"] for m in media]).tolist()
+        now = [m if i < 0 else m | {"uri": uris[i].as_py()} for m, i in zip(media, at, strict=True)]
+        if now == media:
+            return table
+        place = table.column_names.index("media")
+        return table.set_column(place, table.schema.field("media"), pa.array(now, table.schema.field("media").type))
 
     def load(self, keys: Sequence[str]) -> pa.Table:
-        table = self.table.take(pa.array([self.index[k] for k in keys], pa.int64()))
+        table = self.rows.of(keys)
+        table = self._moved(table) if "media" in table.column_names else table
         parts = table[PART].to_pylist()
         table = table.drop_columns([PART, "verdict"])
         verdicts: list[Any] = [None] * len(keys)
@@ -177,36 +240,31 @@ def _link(step: Any, dataset: str) -> Provenance:
     )
 
 
-def _moved(table: pa.Table, uris: dict[str, str]) -> pa.Table:
-    """Media references with today's URIs."""
-    media = table["media"].to_pylist()
-    now = [m | {"uri": uris.get(m["digest"], m["uri"])} for m in media]
-    if now == media:
-        return table
-    place = table.column_names.index("media")
-    return table.set_column(place, table.schema.field("media"), pa.array(now, table.schema.field("media").type))
-
-
 class _Evidence:
     """One joined dataset: its kept columns, and its children nested again under their parent."""
 
     def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
         self.recipe = recipe
-        self.rows = dataset.rows()
-        self.index = {k: i for i, k in enumerate(self.rows["key"].to_pylist())}
-        self.nested: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        if recipe.explode is not None:
-            for child in dataset.children().to_pylist():
-                self.nested[child["parent_key"]].append(child)
+        self.rows, self.children = (
+            _Parts(dataset, suffix, dataset.winners.numbered, dataset.winners.names) for suffix in ("rows", "children")
+        )
+
+    def _nested(self, keys: Sequence[str]) -> list[list[dict[str, Any]]]:
+        """Children of each key, sorted by their own."""
+        found: dict[str, list[dict[str, Any]]] = {k: [] for k in keys}
+        for table in self.children.around(keys, "parent_key"):
+            for child in table.to_pylist():
+                found[child["parent_key"]].append(child)
+        return [sorted(found[k], key=itemgetter("key")) for k in keys]
 
     def beside(self, table: pa.Table, keys: Sequence[str], verdicts: list[Any]) -> pa.Table:
         """Add the columns; note in `verdicts` which rows the evidence refused."""
-        found = self.rows.take(pa.array([self.index[k] for k in keys], pa.int64()))
+        found = self.rows.of(keys)
         for column in self.recipe.keeps:
             table = table.append_column(stored(column).stored, found[column.name])
         explode = self.recipe.explode
         if explode is not None:
-            lists = pa.array([self.nested[k] for k in keys], explode.field.type)
+            lists = pa.array(self._nested(keys), explode.field.type)
             table = table.append_column(explode.stored, lists)
         for i, verdict in enumerate(found["verdict"].to_pylist()):
             if verdict["state"] == State.REJECTED and verdicts[i] is None:

@@ -57,7 +57,6 @@ class Worded(abc.ABC):
 
     def material(self, row: dict[str, Any], model: str = "") -> Material:
         """What the samples of a row share, this step being the last link of their provenance."""
-        media: MediaRef = arrow.typed(MediaRef, row["media"])
         link = Provenance(
             step=step_name(self),
             method="rules",
@@ -65,14 +64,19 @@ class Worded(abc.ABC):
             model=model,
             prompt_hash=self.phrasings_hash,
             seed=self.seed,
-            source_digest=media.digest,
+            source_digest=row["media"]["digest"],
             observed=self.looked_at,
             dataset="",
         )
-        return Material(
-            key=row["key"],
-            media=media,
-            frames=arrow.typed(tuple[ShownFrame, ...], row["frames"]),
-            dataset=row["clips_dataset"],
-            provenance=(*arrow.typed(tuple[Provenance, ...], row["provenance"]), link),
-        )
+        return lent(row, link)
+
+
+def lent(row: dict[str, Any], link: Provenance) -> Material:
+    """What a clip or picture lends to its samples, `link` being the last of their provenance."""
+    return Material(
+        key=row["key"],
+        media=arrow.typed(MediaRef, row["media"]),
+        frames=arrow.typed(tuple[ShownFrame, ...], row["frames"]),
+        dataset=row["clips_dataset"],
+        provenance=(*arrow.typed(tuple[Provenance, ...], row["provenance"]), link),
+    )

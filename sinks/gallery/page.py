@@ -16,6 +16,7 @@ from typing import Any
 
 from reelmill.schemas.errors import BadInput, Corrupt
 from reelmill.schemas.media import FrameRef
+from reelmill.schemas.points import reach
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Box
@@ -132,6 +133,7 @@ def write_gallery(
         known = errors or label_errors(dataset)
         page = _render(dataset, entries, accepted.num_rows, counts, groups, known)
         (folder / "index.html").write_text(page, encoding="utf-8")
+        reach("gallery.written")
     return out / "index.html"
 
 
@@ -143,6 +145,7 @@ def _aside(out: Path) -> Iterator[Path]:
         if left == folder or lives_by_mark(left.name.removeprefix(f".{out.name}-").removesuffix(_OLD)) is False:
             shutil.rmtree(left)
     folder.mkdir(parents=True)
+    reach("gallery.begun")
     try:
         yield folder
         _replace(out, folder)
@@ -156,14 +159,17 @@ def _replace(out: Path, folder: Path) -> None:
     for last in (False, False, True):
         with suppress(FileNotFoundError):
             out.rename(old)
+            reach("gallery.set_aside")
         try:
             folder.rename(out)
+            reach("gallery.swapped")
             break
         except OSError as error:
             if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         finally:
             shutil.rmtree(old, ignore_errors=True)
+    reach("gallery.cleared")
 
 
 def _require_ours(out: Path) -> None:
@@ -200,6 +206,7 @@ class _Pictures:
             data = self.frames.read(ref)
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
+            reach("gallery.picture")
         return f"frames/{name}"
 
     def of_key(self, labels: Sequence[str], key: str) -> str:

@@ -7,6 +7,8 @@ that boxes in shown pixels still hold.
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 from reelmill.schemas.errors import Corrupt, NotFound
 from reelmill.schemas.keys import child_key, file_digest, micros
 from reelmill.schemas.media import MediaRef
+from reelmill.schemas.points import reach
 from reelmill.schemas.span import Span
 
 CRF = 20
@@ -91,7 +94,9 @@ def cut(source: Path, span: Span, width_px: int, height_px: int, target: Path) -
     told = _run(ffmpeg.compile(written, overwrite_output=True), source)
     if not _has_frames(aside):
         raise Corrupt(f"cut of {source}", seen=f"no frame in [{span.start_s}, {span.end_s}); {told}", do="verify it")
+    reach("clip.cut")
     aside.rename(target)
+    reach("clip.renamed")
 
 
 _ENCODING: dict[str, Any] = {
@@ -126,6 +131,8 @@ def _run(command: list[str], source: Path) -> str:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise Corrupt(f"cut of {source}", seen=f"still running after {TIMEOUT_S} s", do="pack frames") from error
+    if os.strerror(errno.ENOSPC).encode() in done.stderr:  # a disk's fault is not the video's
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if done.returncode != 0:
         raise Corrupt(f"cut of {source}", seen=_last_line(done.stderr), do="pack with media frames, or verify it")
     return _last_line(done.stderr)

@@ -9,8 +9,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from reelmill.schemas.points import reach
 from reelmill.sinks.shards import Shard
-from reelmill.sinks.state.points import reach
 
 FOLDER = ".nv-meta"
 _SPLITS = ("train", "val", "test")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from reelmill.schemas import arrow
 from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.media import FrameRef, MediaRef, ShownFrame
 from reelmill.schemas.provenance import Provenance
-from reelmill.schemas.sample import Sample, Turn
+from reelmill.schemas.sample import ClipFacts, CuratedSample, Sample, Turn
 from reelmill.schemas.span import Span
 
 FORMAT = 1
@@ -90,6 +90,13 @@ class PackedSample:
     provenance: tuple[Provenance, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PackedCurated(PackedSample):
+    """`{key}.json` of a curated clip: no turns, and what was measured of it."""
+
+    facts: ClipFacts
+
+
 def made_by(method: str, links: Iterable[str]) -> MadeBy:
     """What a label rests on, from its own method and those of its provenance: the least exact of them names it."""
     own = method.replace("+", ":").split(":")[0]
@@ -111,7 +118,7 @@ def packed_sample(sample: Sample, dataset: str, media: Media, shown: Iterable[Sh
         _packed_frame(ref, stored, frame_member(i) if holds_frames else None)
         for i, (ref, stored) in enumerate(zip(sample.frames, shown, strict=True))
     )
-    return PackedSample(
+    packed = PackedSample(
         format=FORMAT,
         key=sample.key,
         parent_key=sample.parent_key,
@@ -127,6 +134,11 @@ def packed_sample(sample: Sample, dataset: str, media: Media, shown: Iterable[Sh
         evidence=sample.evidence,
         provenance=sample.provenance,
     )
+    return _with_facts(packed, sample.facts) if isinstance(sample, CuratedSample) else packed
+
+
+def _with_facts(packed: PackedSample, facts: ClipFacts) -> PackedCurated:
+    return PackedCurated(**{f.name: getattr(packed, f.name) for f in fields(packed)}, facts=facts)
 
 
 def _packed_frame(ref: FrameRef, stored: ShownFrame, member: str | None) -> PackedFrame:

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reelmill.schemas.errors import Busy
+from reelmill.schemas.points import reach
 from reelmill.sinks.dataset import Dataset
-from reelmill.sinks.state.points import reach
 
 NAMES = ("shards", "tables", ".nv-meta", "catalog.duckdb", "README.md", "manifest.json")
 """What a pack shows in the dataset's folder."""
@@ -82,6 +82,7 @@ def _link(dataset: Dataset, place: Path, target: str) -> None:
         return
     aside = dataset.folder / _FOLDER / f"{_LINK}{uuid.uuid4().hex}"
     aside.symlink_to(target)
+    reach("pack.link")
     aside.replace(place)
     reach("pack.linked")
 
@@ -94,8 +95,8 @@ def stale(dataset: Dataset) -> list[Path]:
 
 def clear(dataset: Dataset) -> None:
     """Remove stale generations. Call it only while nobody packs (inside `building`)."""
+    for link in (dataset.folder / _FOLDER).glob(f"{_LINK}*"):
+        link.unlink()
     for generation in stale(dataset):
         shutil.rmtree(generation)
         reach("pack.cleared")
-    for link in (dataset.folder / _FOLDER).glob(f"{_LINK}*"):
-        link.unlink()

@@ -20,7 +20,7 @@ from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.pack import MANIFEST
 from reelmill.sinks.publishing import publish
 from reelmill.sinks.publishing.findings import Finding, error, warning
-from reelmill.sinks.publishing.packed import PackedSample
+from reelmill.sinks.publishing.packed import PackedCurated, PackedSample
 
 _Index = dict[str, dict[str, dict[str, Any]]]
 """shard -> member name -> index row."""
@@ -28,7 +28,7 @@ _Index = dict[str, dict[str, dict[str, Any]]]
 
 def is_packed(dataset: Dataset) -> bool:
     """True where something was published, also where it is damaged now."""
-    return (dataset.folder / MANIFEST).is_symlink()
+    return isinstance(dataset.place, Path) and (dataset.place / MANIFEST).is_symlink()
 
 
 def check(dataset: Dataset, accepted: set[str], counts: Counter[str]) -> list[Finding]:
@@ -140,7 +140,8 @@ def _member(where: str, info: tarfile.TarInfo, data: bytes, row: dict[str, Any] 
 
 def _document(where: str, key: str, data: bytes, split: str, sources: dict[str, set[str]]) -> Iterator[Finding]:
     try:
-        sample: PackedSample = arrow.typed(PackedSample, json.loads(data))
+        told = json.loads(data)
+        sample: PackedSample = arrow.typed(PackedCurated if "facts" in told else PackedSample, told)
     except (ReelmillError, ValueError, TypeError) as trouble:
         yield error(where, "a packed sample", str(trouble), "sample_json")
         return

@@ -7,7 +7,8 @@ True
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +17,7 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.media import FrameRef
 from reelmill.schemas.provenance import Provenance
-from reelmill.schemas.sample import Sample
+from reelmill.schemas.sample import CuratedSample, Sample
 from reelmill.schemas.verdict import State
 from reelmill.sinks.dataset import Dataset, Store
 
@@ -35,35 +36,62 @@ def split_of(source_digest: str, val_share: float = VAL_SHARE) -> str:
 
 def store_of(dataset: Dataset) -> Store:
     """The store that a dataset lies in."""
-    return Store(dataset.folder.parent.parent)
+    return Store(dataset.place.parent.parent)
 
 
 def accepted_children(dataset: Dataset) -> pa.Table:
-    """Accepted samples of a view, sorted by key. Raises BadInput where the dataset's children are not samples."""
-    table = dataset.children()
-    if not table.num_rows:
-        return table
+    """Accepted samples of a view, sorted by key: all at once. Raises BadInput as `accepted_parts` does."""
+    parts = list(accepted_parts(dataset))
+    return pa.concat_tables(parts).sort_by("key") if parts else dataset.children()
+
+
+def accepted_parts(dataset: Dataset, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Accepted samples of a view, a part at a time, with all columns or those named; parts without children are left
+    out. Raises BadInput where the dataset's children are not samples."""
+    checked = False
+    for name in dataset.parts("children"):
+        wanted = None if columns is None or not checked else [*columns, "verdict"]
+        table = dataset.part(name, "children", wanted)
+        if not table.num_rows:
+            continue
+        if not checked:
+            _require_samples(dataset, table)
+            checked = True
+        table = table.filter(pc.equal(pc.struct_field(table["verdict"], "state"), str(State.ACCEPTED)))
+        yield table if columns is None else table.select(columns)
+
+
+def _require_samples(dataset: Dataset, table: pa.Table) -> None:
     lacking = [n for n in arrow.schema_of(Sample).names if n not in table.column_names]
     if lacking:
         seen = f"children without {', '.join(lacking)}"
         raise BadInput(f"dataset {dataset.label} holds no samples", seen=seen, do="pack a view, such as internvid_tg")
-    return table.filter(pc.equal(pc.struct_field(table["verdict"], "state"), str(State.ACCEPTED)))
 
 
 def samples(table: pa.Table) -> Iterator[Sample]:
     """Rows of `accepted_children` one by one, a bounded number at a time."""
-    wanted = arrow.schema_of(Sample).names
+    kind = sample_type(table.column_names)
     for start in range(0, table.num_rows, _BATCH):
-        yield from arrow.from_table(Sample, table.slice(start, _BATCH).select(wanted))
+        yield from arrow.from_table(kind, table.slice(start, _BATCH).select(arrow.schema_of(kind).names))
 
 
-def lineage(store: Store, dataset: Dataset, accepted: pa.Table) -> list[Dataset]:
-    """Datasets that the samples rest on, sources first, as their provenance and frames name them; without its own."""
-    labels: dict[str, None] = {}
-    for column, hint in (("provenance", Provenance), ("frames", FrameRef)):
-        # a dataset that stores frames has another `frames` column, and rests on nothing that it names
-        if column in accepted.column_names and accepted[column].type == arrow.type_of(tuple[hint, ...]):  # type: ignore[valid-type]
-            items = pc.list_flatten(accepted[column])
-            labels |= dict.fromkeys(pc.unique(pc.struct_field(items, "dataset")).to_pylist())
-    found = [store.dataset(*label.partition("@")[::2]) for label in labels if label and label != dataset.label]
+def sample_type(columns: Sequence[str]) -> Any:
+    """The row type of a view's children (Sample or CuratedSample), by their columns."""
+    return CuratedSample if "facts" in columns else Sample
+
+
+def lineage(store: Store, dataset: Dataset, accepted: pa.Table | Iterable[pa.Table]) -> list[Dataset]:
+    """Datasets that the samples rest on, sources first, as their provenance and frames name them; without its own.
+
+    `accepted` are their rows by rising key, in one table or several.
+    """
+    steps, shown = dict[str, None](), dict[str, None]()
+    for table in [accepted] if isinstance(accepted, pa.Table) else accepted:
+        for labels, column, hint in ((steps, "provenance", Provenance), (shown, "frames", FrameRef)):
+            # a dataset that stores frames has another `frames` column, and rests on nothing that it names
+            if column in table.column_names and table[column].type == arrow.type_of(tuple[hint, ...]):  # type: ignore[valid-type]
+                items = pc.list_flatten(table[column])
+                labels |= dict.fromkeys(pc.unique(pc.struct_field(items, "dataset")).to_pylist())
+    named = [label for label in steps | shown if label and label != dataset.label]
+    found = [store.dataset(*label.partition("@")[::2]) for label in named]
     return [d for d in found if d.ledger.identity() is not None]

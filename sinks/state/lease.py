@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reelmill.schemas.errors import Busy, StaleWriter, StoreUnusable
+from reelmill.schemas.points import known_as, reach
 from reelmill.sinks.state import processes
 from reelmill.sinks.state.objects import Objects
-from reelmill.sinks.state.points import reach
 from reelmill.sinks.state.records import read_record, record_bytes
 
 BEAT_S = 5.0
@@ -148,13 +148,20 @@ def held(objects: Objects, lease: Lease) -> Iterator[Lease]:
         ended.set()
         thread.join()
         with suppress(StoreUnusable):  # a full disk must not hide why the run ended; a dead process frees its lease too
-            objects.put_if_absent(f"leases/{lease.token:06d}.released", b"{}")
-            reach("lease.released")
+            release(objects, lease)
+
+
+def release(objects: Objects, lease: Lease) -> None:
+    """Say that a lease is no longer held."""
+    with known_as("lease.released"):
+        objects.put_if_absent(f"leases/{lease.token:06d}.released", b"{}")
+        reach("lease.released")
 
 
 def _keep_beating(objects: Objects, lease: Lease, ended: threading.Event) -> None:
     count = 0
     while not ended.wait(BEAT_S if count else 0.0):
         count += 1
-        with suppress(StoreUnusable, OSError):  # a missed beat is no reason to end: the run itself meets that trouble
+        # a missed beat is no reason to end: the run itself meets that trouble
+        with suppress(StoreUnusable, OSError), known_as("lease.beat"):
             objects.put(f"leases/{lease.token:06d}.beat", str(count).encode())

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Protocol
 
 from reelmill.schemas.errors import StoreUnusable
+from reelmill.schemas.points import reach
 from reelmill.sinks.state import processes
-from reelmill.sinks.state.points import reach
 
 ASIDE = ".aside-"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -52,14 +52,16 @@ class Objects(Protocol):
 
     def list(self, folder: str) -> list[str]: ...
 
+    def folders(self, folder: str) -> tuple[str, ...]: ...
+
     def delete(self, name: str) -> int: ...
 
     def leftovers(self) -> tuple[str, ...]: ...
 
 
 @contextlib.contextmanager
-def store_trouble(root: Path) -> Iterator[None]:
-    """Turn the refusals of a file system into one clear line about the store."""
+def store_trouble(root: object) -> Iterator[None]:
+    """Turn the refusals of a file system into one clear line about the store; `root` is whatever names it by `str`."""
     try:
         yield
     except OSError as error:
@@ -113,6 +115,14 @@ class LocalObjects:
         except FileNotFoundError:
             return []
 
+    def folders(self, folder: str) -> tuple[str, ...]:
+        """Names of the folders in a folder, sorted, without those that begin with a dot; empty where it is missing."""
+        try:
+            with store_trouble(self.root), os.scandir(self.root / folder) as entries:
+                return tuple(sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir()))
+        except FileNotFoundError:
+            return ()
+
     def delete(self, name: str) -> int:
         """Remove an object. Returns the bytes that it held, 0 where it was not there."""
         with store_trouble(self.root):
@@ -121,6 +131,7 @@ class LocalObjects:
                 (self.root / name).unlink()
             except FileNotFoundError:
                 return 0
+            reach("object.deleted")
             return size
 
     def leftovers(self) -> tuple[str, ...]:
@@ -155,6 +166,7 @@ def _make_folder(folder: Path) -> None:
         _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     _sync_folder(folder.parent)
+    reach("folder.made")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -30,7 +30,11 @@ def read_record(objects: Objects, label: str, name: str, mend: str) -> dict[str,
     Raises FileNotFoundError where there is none, BadInput on a newer format, Corrupt (telling to `mend` it so) on
     anything that this program did not write.
     """
-    data, what = objects.get(name), f"{label}: {name}"
+    return record_of(objects.get(name), f"{label}: {name}", mend)
+
+
+def record_of(data: bytes, what: str, mend: str) -> dict[str, Any]:
+    """Contents of a record from its bytes. Raises as `read_record` does."""
     try:
         said = json.loads(data)
         require_known(what, int(said["format"]))

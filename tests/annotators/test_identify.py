@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import subprocess
 
@@ -18,7 +19,6 @@ from reelmill.annotators.identify import Identify, parts_of
 from reelmill.schemas.arrow import typed
 from reelmill.schemas.clip import UNIT_MAX_S, Unit
 from reelmill.schemas.column import KEY, schema
-from reelmill.schemas.errors import NotFound
 from reelmill.schemas.keys import child_key, file_digest, media_key, micros
 from reelmill.schemas.media import Probe
 
@@ -55,6 +55,8 @@ def reason(step, path):
 
 def video(path, seconds=2.0, *how, rate=10):
     source = f"testsrc=size=64x48:rate={rate}:duration={seconds}"
+    if path.name.startswith("sound"):
+        source += f"[out0];sine=duration={seconds}[out1]"
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", "-threads", "1", *how]
     subprocess.run([*command, f"file:{path}"], check=True, stdin=subprocess.DEVNULL)
     return path
@@ -211,10 +213,66 @@ def test_a_row_does_not_depend_on_its_neighbours(step, tmp_path):
     assert step(rows_of(*reversed(paths))).to_pylist() == together[::-1]
 
 
-def test_a_missing_program_ends_the_run_at_once(monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(NotFound, match="install ffmpeg"):
-        Identify().setup()
+def told_by_ffprobe(path):
+    """The columns of `Probe` as ffprobe gives them."""
+    shown = ["-show_format", "-show_streams", "-of", "json"]
+    done = subprocess.run(["ffprobe", "-v", "error", *shown, f"file:{path}"], check=True, capture_output=True)
+    said = json.loads(done.stdout)
+    videos = [s for s in said["streams"] if s["codec_type"] == "video" and not s["disposition"]["attached_pic"]]
+    form = said["format"]
+    stream = max(videos, key=lambda s: (s["disposition"]["default"], s["width"] * s["height"], -s["index"]))
+    turn = next((float(s["rotation"]) for s in stream.get("side_data_list", []) if "rotation" in s), 0.0)
+    duration = stream.get("duration") or form.get("duration")
+    return Probe(
+        container=form["format_name"],
+        codec=stream["codec_name"],
+        pixel_format=stream["pix_fmt"],
+        coded_width_px=stream["width"],
+        coded_height_px=stream["height"],
+        rotation_deg=round(-turn) % 360,
+        sample_aspect=ratio(stream.get("sample_aspect_ratio", "").replace(":", "/")) or 1.0,
+        declared_fps=ratio(stream["avg_frame_rate"]),
+        declared_frames=int(stream["nb_frames"]) if "nb_frames" in stream else None,
+        declared_duration_s=float(duration) if duration else None,
+        start_s=float(stream.get("start_time", 0.0)),
+        video_streams=len(videos),
+        audio_streams=sum(s["codec_type"] == "audio" for s in said["streams"]),
+    )
+
+
+def ratio(text):
+    over, _, under = text.partition("/")
+    return float(over) / float(under) or None if under not in ("", "0") else None
+
+
+FORMS = {
+    "plain.mp4": (),
+    "turned.mp4": ("-metadata:s:v", "rotate=90"),
+    "turned_more.mov": ("-metadata:s:v", "rotate=270"),
+    "turned_over.mp4": ("-metadata:s:v", "rotate=180"),
+    "wide_pixels.mp4": ("-vf", "setsar=4/3"),
+    "wide_pixels.mkv": ("-vf", "setsar=4/3", "-c:v", "libx264"),
+    "sound.mkv": (),
+    "vp9.webm": ("-c:v", "libvpx-vp9", "-cpu-used", "8"),
+    "old.avi": ("-c:v", "mpeg4"),
+    "stream.ts": ("-c:v", "libx264"),
+    "in_pieces.mp4": ("-movflags", "+frag_keyframe+empty_moov"),
+    "film_rate.mp4": ("-r", "24000/1001"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_probe_is_what_ffprobe_says(step, tmp_path, name):
+    path = video(tmp_path / name, 2.0, *FORMS[name])
+    assert typed(Probe, answer(step, path)["probe"]) == told_by_ffprobe(path)
+
+
+def test_the_probe_of_real_videos_is_what_ffprobe_says(step, shared_media):
+    paths = sorted((shared_media / "videos").iterdir())
+    probes = {p.name: typed(Probe, answer(step, p)["probe"]) for p in paths}
+    assert len(probes) > 10
+    for path in paths:
+        assert probes[path.name] == told_by_ffprobe(path), path.name
 
 
 HARD = {

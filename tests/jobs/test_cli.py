@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -294,8 +295,11 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, clean_env: dict[str, str]) -> 
         [sys.executable, "-c", code, *words], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, process_group=0
     )
     with pipe.open("w"):  # opened once the run reads it: it is in the middle of its listing
-        run.send_signal(signal.SIGINT)
-        _, err = run.communicate(timeout=60)
+        while run.poll() is None:  # one that comes between opening and reading is heard when the reading ends
+            run.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.wait(5)
+    _, err = run.communicate()
     assert run.returncode == 130
     assert "stopped; run the same command again to go on" in err
 

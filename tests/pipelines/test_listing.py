@@ -332,3 +332,19 @@ def test_one_file_under_two_licences_is_refused(tmp_path: Path) -> None:
         list_media(str(table))
     table.write_text("uri,licence\na.png,CC0-1.0\na.png,CC0-1.0\n")
     assert [one.licence for one in list_media(str(table))] == ["CC0-1.0"]
+
+
+def test_an_interrupt_does_not_wait_for_the_end_of_large_files(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        with (tmp_path / f"{name}.mp4").open("wb") as film:
+            film.truncate(1 << 28)
+    told: list[int] = []
+
+    def interrupted(done: int, total: int) -> None:
+        told.append(done)
+        if len(told) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        list_media(str(tmp_path), progress=interrupted)
+    assert len(told) < 100, "of 1,280 blocks"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelmill.annotators.annotator import Annotator, Resources
-from reelmill.pipelines._plan import Plan
+from reelmill.pipelines._plan import Node, Plan
 from reelmill.pipelines._recipe import Recipe
 from reelmill.schemas.column import Column
 from reelmill.schemas.errors import PlanRefused, SchemaBroken
@@ -81,9 +81,32 @@ def test_workers_never_hold_every_cpu(cpus: float, need: float) -> None:
     class Wide(Step):
         resources = Resources(cpus=need)
 
-    width = Plan.of(with_steps(Wide())).width(cpus, 0)
+    width = Plan.of(with_steps(Wide())).width([Node(cpus, 0)])
     assert width.workers >= 1
-    assert width.workers * width.cpus < cpus
+    assert 0 < width.workers * width.cpus < cpus
+
+
+@given(st.lists(st.floats(0.1, 64), min_size=1, max_size=5), st.floats(0.25, 8))
+def test_every_worker_fits_on_one_node(nodes: list[float], need: float) -> None:
+    """Sixteen CPUs on eight machines hold no worker of three."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Wide(Step):
+        resources = Resources(cpus=need)
+
+    width = Plan.of(with_steps(Wide())).width([Node(n, 0) for n in nodes])
+    assert 1 <= width.workers <= sum(n // width.cpus for n in nodes)
+    assert width.cpus <= need
+    assert all(n - width.cpus * (n // min(need, max(nodes))) > 0 for n in nodes), "a node is full"
+
+
+def test_a_step_that_no_node_has_the_cpus_for_gets_the_largest() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Wide(Step):
+        resources = Resources(cpus=8)
+
+    width = Plan.of(with_steps(Wide())).width([Node(2, 0), Node(4, 0), Node(4, 0)])
+    assert (width.workers, width.cpus) == (2, 3.5)
 
 
 def test_a_gpu_step_without_a_gpu_is_refused() -> None:
@@ -92,9 +115,14 @@ def test_a_gpu_step_without_a_gpu_is_refused() -> None:
         resources = Resources(gpus=1)
 
     plan = Plan.of(with_steps(Gpu()))
-    with pytest.raises(PlanRefused, match="1 GPUs a worker; seen: 2 CPUs and 0 GPUs"):
-        plan.width(2, 0)
-    assert plan.width(8, 2).workers == 2
+    with pytest.raises(PlanRefused, match="1 GPUs a worker; seen: 2 CPUs and 0 GPUs on 1 nodes; do: run it where"):
+        plan.width([Node(2, 0)])
+    assert plan.width([Node(8, 2)]).workers == 2
+    assert plan.width([Node(8, 1), Node(16, 0)]).workers == 1
+    with pytest.raises(PlanRefused, match="seen: 0 GPUs on this machine"):
+        plan.local_workers(8, 0)
+    assert plan.local_workers(8, 2) == 2
+    assert Plan.of(toy.recipe()).local_workers(8, 0) == 8
 
 
 def test_the_fingerprint_follows_fields_and_revisions_and_nothing_else() -> None:

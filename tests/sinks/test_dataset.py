@@ -18,6 +18,7 @@ from reelmill.sinks.dataset import PART, Dataset, Store
 from reelmill.sinks.ledger import KeyOutcome, Ledger, parquet_bytes
 from reelmill.sinks.state.lease import held
 from reelmill.sinks.state.objects import LocalObjects
+from reelmill.sinks.state.place import on_disk
 from reelmill.sinks.state.snapshot import Entry
 
 GOOD, BAD = arrow.plain(ACCEPTED), arrow.plain(rejected("Judge", "dull", "2 of 9"))
@@ -108,7 +109,7 @@ def test_a_dataset_that_was_never_begun_is_not_found(store: Store) -> None:
 
 def test_a_store_must_be_writable(store: Store, tmp_path: Path) -> None:
     store.require_writable()
-    assert list(store.root.iterdir()) == []
+    assert list(on_disk(store.root).iterdir()) == []
     (tmp_path / "file").write_bytes(b"")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StoreUnusable):

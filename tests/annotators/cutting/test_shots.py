@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from painted import black, cut, frames, mixed, moving, texture, timeline_of
 
-from reelmill.annotators.cutting.shots import Cuts, Piece, ShotRules, What, black_spans, dissolves, pieces, runs
+from reelmill.annotators.cutting.shots import (
+    Cuts,
+    Piece,
+    ShotRules,
+    What,
+    _detector,
+    black_spans,
+    dissolves,
+    pieces,
+    runs,
+)
 
 A, B, C = texture(1), texture(2), texture(3)
 
@@ -128,6 +138,26 @@ def test_proposals_are_those_of_the_two_detectors_run_apart():
     together = cut(pictures)[0]
     assert len(together) > 10, "the sequence must exercise both detectors"
     assert set(together) == apart - {0}
+
+
+def test_our_score_is_the_library_s_own_bit_by_bit():
+    """`_detector` computes ContentDetector's score another way; every bit of it, and every cut, must be the same."""
+    from scenedetect.common import FrameTimecode
+    from scenedetect.detectors import AdaptiveDetector
+
+    rules, rng = ShotRules(), np.random.default_rng(3)
+    theirs = AdaptiveDetector(rules.ratio, min_scene_len=0, window_width=2, min_content_val=rules.floor)
+    ours = _detector(rules)
+    flat = [np.full((37, 53, 3), level, np.uint8) for level in (0, 255, 1, 128)]
+    noise = [rng.integers(0, 256, (37, 53, 3)).astype(np.uint8) for _ in range(20)]
+    dim = [(n // d).astype(np.uint8) for n, d in zip(noise, rng.integers(1, 60, len(noise)), strict=True)]
+    cuts = 0
+    for i, rgb in enumerate([*flat, *noise, *dim, *flat, *flat, *dim[::-1]]):
+        told = theirs.process_frame(FrameTimecode(i, fps=1.0), np.ascontiguousarray(rgb[..., ::-1]))
+        assert ours.process_frame(FrameTimecode(i, fps=1.0), rgb) == told
+        assert float(ours._frame_score).hex() == float(theirs._frame_score).hex()
+        cuts += len(told)
+    assert cuts
 
 
 def test_what_is_proposed_late_was_suspect_in_time():

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reelmill.annotators.decode.isolated import Isolated
-from reelmill.schemas.errors import NotFound, Unusable
+from reelmill.schemas.errors import Fault, NotFound, Unusable
 
 JOBS = """
 import ctypes, os, signal, sys, time
@@ -25,6 +25,17 @@ def pid(): return os.getpid()
 def loops():
     while True: pass
 def eats(): return [np.ones(1 << 27) for _ in range(64)]
+def eats_crumbs():
+    held = []
+    while True: held.append(bytearray(10_000))
+def eats_natively():
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    while True: ctypes.memset(libc.malloc(1 << 24), 1, 1 << 24)
+def is_refused_at_once():
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\\n")
+    os.abort()
+def says_no_memory(): raise RuntimeError("onnxruntime: std::bad_alloc")
 def crashes(): os.kill(os.getpid(), signal.SIGSEGV)
 def crashes_once(mark):
     if not os.path.exists(mark):
@@ -69,7 +80,7 @@ def waits_once(mark):
 def child(tmp_path, monkeypatch):
     (tmp_path / "isolated_jobs.py").write_text(JOBS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with Isolated(memory_bytes=1 << 30) as isolated:
+    with Isolated(memory_bytes=2 << 30) as isolated:  # more than this process has resident after other tests
         yield isolated
 
 
@@ -113,6 +124,15 @@ def test_eating_memory_is_unusable_and_does_not_starve_the_next_job(child):
     assert call(child, "echo", 1) == 1
 
 
+@pytest.mark.parametrize("job", ["eats_crumbs", "eats_natively", "is_refused_at_once", "says_no_memory"])
+def test_memory_is_named_also_where_native_code_does_not_bear_the_lack_of_it(child, job):
+    """A `malloc` that nobody checked is a crash by its signal; the reason must be the true one."""
+    with pytest.raises(Unusable) as ended:
+        call(child, job)
+    assert ended.value.reason == "decode_memory", ended.value.detail
+    assert call(child, "echo", 1) == 1
+
+
 def test_a_crash_is_tried_once_more(child, tmp_path):
     assert call(child, "crashes_once", str(tmp_path / "mark")) == "second time"
 
@@ -127,10 +147,48 @@ def test_a_second_crash_names_the_signal_and_the_last_words(child):
     assert call(child, "echo", 1) == 1
 
 
+def test_a_large_driver_does_not_lend_its_size_to_a_crash(tmp_path):
+    """The kernel begins the peak of a child with that of the process that starts it."""
+    (tmp_path / "isolated_jobs.py").write_text(JOBS)
+    driver = """
+from reelmill.annotators.decode.isolated import Isolated
+from reelmill.schemas.errors import Unusable
+held = b"1" * (900 << 20)
+with Isolated(memory_bytes=1 << 30) as child:
+    try:
+        child.call("isolated_jobs:crashes", wall_s=60)
+    except Unusable as ended:
+        print(ended.reason, "MiB" in ended.detail)
+"""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    said = subprocess.run([sys.executable, "-c", driver], env=env, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["decode_crashed", "False"]
+
+
 def test_killed_from_outside_while_idle(child):
     before = call(child, "pid")
     os.kill(before, signal.SIGKILL)
     assert call(child, "pid") != before
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_killed_from_outside_while_starting(child, monkeypatch, kills):
+    spawn, killed = child._spawn, list[int]()
+
+    def spawned(errors):
+        made = spawn(errors)
+        if len(killed) < kills:
+            made.kill()
+            killed.append(made.pid)
+        return made
+
+    monkeypatch.setattr(child, "_spawn", spawned)
+    if kills == 1:
+        assert call(child, "echo", "hear") == "hear"
+    else:
+        with pytest.raises(Fault, match=r"did not start: signal 9 \(SIGKILL\)"):
+            call(child, "echo", "hear")
+    assert len(killed) == kills
 
 
 def test_killed_from_outside_while_working(child, tmp_path):

@@ -227,7 +227,7 @@ def test_a_disk_that_cannot_be_written_is_told(small_disk: Path) -> None:
 def test_a_refusal_at_a_point(
     objects: LocalObjects, monkeypatch: pytest.MonkeyPatch, action: str, told: str, point: str, absent: bool
 ) -> None:
-    monkeypatch.setattr("reelmill.sinks.state.points._seen", Counter())
+    monkeypatch.setattr("reelmill.schemas.points._seen", Counter())
     monkeypatch.setenv("REELMILL_FAULT", f"{point}:{action}")
     with pytest.raises(StoreUnusable, match=told):
         (objects.put_if_absent if absent else objects.put)("folder/object", b"data")

@@ -1,0 +1,102 @@
+"""Where processes stand: the stacks of every thread of this one, of those below it, and of any that answers SIGUSR1.
+
+Written by `faulthandler` in C, from a signal handler, so that a thread which holds the interpreter's lock in native
+code answers too. Decode children and actors on Ray register for it, and answer into their stderr, which is a file.
+
+>>> "reelmill" in own() or "doctest" in own()
+True
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import re
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+_ANSWER_S = 2.0
+_LOOK_S = 0.02
+_BEGUN = b"most recent call first"
+_OURS = re.compile(r"reelmill|^ray::")
+
+
+def own() -> str:
+    """Stacks of all threads of this process, with their names."""
+    names = [f"  0x{t.ident:016x} {t.name}" for t in threading.enumerate() if t.ident is not None]
+    with tempfile.TemporaryFile() as out:
+        faulthandler.dump_traceback(out)
+        out.seek(0)
+        stacks = out.read().decode(errors="replace")
+    return "\n".join([stacks.rstrip(), "threads by name:", *names])
+
+
+def below(pid: int) -> list[int]:
+    """Ids of all processes that `pid` started, and those that they started, sorted."""
+    parents = {child: parent for child, parent in map(_parent, _processes()) if parent}
+    found, new = set[int](), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return sorted(found)
+
+
+def _processes() -> list[int]:
+    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
+
+
+def _parent(pid: int) -> tuple[int, int]:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return pid, int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid, 0
+
+
+def asked(pid: int) -> str:
+    """What a process answers to SIGUSR1, '' where it does not listen to it: others would be ended by it."""
+    answers = Path(f"/proc/{pid}/fd/2")
+    try:
+        if not _listens(pid) or not answers.is_file():
+            return ""
+        before = answers.stat().st_size
+        os.kill(pid, signal.SIGUSR1)
+        return _answer(answers, before) or "it did not answer: it does not run, or hangs in the kernel"
+    except (OSError, ValueError):
+        return ""  # it has ended
+
+
+def _answer(answers: Path, before: int) -> str:
+    """What was added to a file since it had `before` bytes, once it holds still."""
+    data, until = b"", time.monotonic() + _ANSWER_S
+    while time.monotonic() < until:
+        time.sleep(_LOOK_S)
+        with answers.open("rb") as stream:
+            stream.seek(before)
+            more = stream.read()
+        if more == data and _BEGUN in data:
+            break
+        data = more
+    return data.decode(errors="replace").rstrip()
+
+
+def _listens(pid: int) -> bool:
+    """Whether a process handles SIGUSR1."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
+    return bool(caught >> (signal.SIGUSR1 - 1) & 1)
+
+
+def family(pid: int) -> str:
+    """What the processes below `pid` answer, each under a line that names it. Only ours and Ray's are asked."""
+    told = [(child, command_of(child)) for child in below(pid)]
+    return "\n".join(f"== process {n}: {c[:200]}\n{asked(n) if _OURS.search(c) else ''}".rstrip() for n, c in told)
+
+
+def command_of(pid: int) -> str:
+    """A process's command line, '' where it has ended."""
+    with contextlib.suppress(OSError):
+        return " ".join(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ").split())
+    return ""
