@@ -4,12 +4,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-demo demo test check docs bench chaos clean ffmpeg chromium faketime typing
+.PHONY: help setup setup-demo demo test check docs bench chaos clean ffmpeg chromium compiler typing
 
 ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/cpu.txt
+BENCH ?= light_work start_up embedded_work writing tables ledger flat_memory decode_backends
 # The first Python that is new enough; 3.11 first, since that is where the pins were tried.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
@@ -48,12 +49,10 @@ check: setup ## ruff, format, mypy --strict, import contracts, style floor
 docs: setup ## run what README.md shows and follow every link in the pages
 	@$(QUIET_RUN) $(BIN)/python -m pytest -q tests/test_docs.py tests/test_readme.py
 
-bench: setup ## measure this machine; results are dated files in benchmarks/
-	@for script in benchmarks/*.py; do \
-		[ -e "$$script" ] || { echo "no benchmarks/*.py here"; exit 1; }; \
-		echo "== $$script"; $(QUIET_RUN) $(BIN)/python "$$script"; done
+bench: setup ## measure this machine, alone (BENCH=name for one); dated pages with plots in benchmarks/results
+	@for name in $(BENCH); do echo "== benchmarks/$$name.py"; $(QUIET_RUN) $(BIN)/python "benchmarks/$$name.py"; done
 
-chaos: setup faketime ## faults at every point, hundreds of kills, poison, a failing store: the same bytes must come out
+chaos: setup compiler ## faults at every point, hundreds of kills, poison, a failing store: the same bytes must come out
 	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
 
 clean: ## remove what these commands made here: .venv, caches, builds (never ./demo)
@@ -99,10 +98,10 @@ chromium:
 		echo "test: chromium could not be installed; the gallery's browser test will skip and say so"; \
 	else echo "test: no chromium on PATH; the gallery's browser test will skip and say so"; fi
 
-faketime:
-	@if command -v faketime >/dev/null; then exit 0; fi; \
-	if $(AS_ROOT); then echo "chaos: apt-get install faketime"; \
+compiler:
+	@if command -v cc >/dev/null; then exit 0; fi; \
+	if $(AS_ROOT); then echo "chaos: apt-get install gcc"; \
 		{ apt-get -o DPkg::Lock::Timeout=200 update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=200 install -y -qq --no-install-recommends faketime </dev/null >/dev/null; } || \
-		echo "chaos: faketime could not be installed; the tests with a wrong clock will skip and say so"; \
-	else echo "chaos: no faketime on PATH; the tests with a wrong clock will skip and say so"; fi
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=200 install -y -qq --no-install-recommends gcc libc6-dev </dev/null >/dev/null; } || \
+		echo "chaos: gcc could not be installed; no kill will be made under a wrong clock, and the test says so"; \
+	else echo "chaos: no C compiler on PATH; no kill will be made under a wrong clock, and the test says so"; fi

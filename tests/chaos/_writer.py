@@ -1,21 +1,23 @@
 """A small program that fills a dataset through the ledger alone, made to be killed; and what it must come to, worked
 out apart from the ledger.
 
-    python _writer.py FOLDER NUM_KEYS SEED [--group 4] [--wait 0] [--worker TOKEN | --void | --collect]
+    python _writer.py PLACE NUM_KEYS SEED [--group 4] [--wait 0] [--s3 OPTIONS] [--worker TOKEN | --void | --collect]
 
-`FOLDER` is a `{store}/{name}/{version}`. A driver says `working` once it holds the lease. `--worker TOKEN` has no lease
-of its own: it commits groups for a driver that may be dead, as workers on a cluster do. `--void` sends every third key
-back to pending, `--collect` frees garbage. The last line of an undisturbed end is JSON: points reached, bytes freed.
-Errors end it as the command line does: one line, and the error's exit code.
+`PLACE` is a `{store}/{name}/{version}`, a folder or s3:// (then reached by `S3Options` given as JSON). A driver says
+`working` once it holds the lease. `--worker TOKEN` has no lease of its own: it commits groups for a driver that may be
+dead, as workers on a cluster do. `--void` sends every third key back to pending, `--collect` frees garbage. The last
+line of an undisturbed end is JSON: points reached, bytes freed. Errors end it as the command line does: one line, and
+the error's exit code.
 
-    python _writer.py --nursery SOCKET
+    python _writer.py --nursery [s3] SOCKET
 
-forks copies of this program on demand (see `nursery.py`).
+forks copies of this program on demand (see `nursery.py`); with `s3` they have the client's imports done.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import sys
@@ -27,17 +29,20 @@ from typing import Any
 import pyarrow.parquet as pq
 from nursery import serve
 from recount import taken
+from stormy import hurry
 
 from reelmill.schemas import arrow
 from reelmill.schemas.column import Column
-from reelmill.schemas.errors import ReelmillError
+from reelmill.schemas.errors import ReelmillError, StoreUnusable
 from reelmill.schemas.keys import base32, canonical_json, child_key
 from reelmill.schemas.media import NewFrame
+from reelmill.schemas.points import times_reached
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 from reelmill.sinks.dataset import PART, Dataset
 from reelmill.sinks.parts import part_files
 from reelmill.sinks.state.lease import Lease, held
-from reelmill.sinks.state.points import times_reached
+from reelmill.sinks.state.place import Folder, place_at
+from reelmill.sinks.state.s3 import SCHEME, S3Folder, S3Objects, S3Options
 from reelmill.sinks.state.snapshot import Entry
 
 
@@ -141,26 +146,26 @@ def work(dataset: Dataset, lease: Lease, keys: Sequence[str], seed: int, group: 
         dataset.ledger.commit(lease, outcomes, files)
 
 
-def drive(folder: Path, number: int, seed: int, group: int = 4, wait_s: float = 0.0) -> None:
+def drive(place: Folder, number: int, seed: int, group: int = 4, wait_s: float = 0.0) -> None:
     """One run, as the back ends do it: begin, take, list, work on what is pending, release."""
-    ledger = Dataset(folder).ledger
+    ledger = Dataset(place).ledger
     ledger.begin(IDENTITY)
     lease = ledger.take(wait_s)
     say("working")
     with held(ledger.objects, lease):
         ledger.list_inputs(lease, [Entry.derived(k) for k in keys_of(number, seed)])
-        work(Dataset(folder), lease, ledger.pending(), seed, group)
+        work(Dataset(place), lease, ledger.pending(), seed, group)
 
 
-def void(folder: Path, every: int = 3) -> None:
+def void(place: Folder, every: int = 3) -> None:
     """Send every third (or so) key back to pending."""
-    ledger = Dataset(folder).ledger
+    ledger = Dataset(place).ledger
     with held(ledger.objects, ledger.take()) as lease:
         ledger.void(lease, sorted(ledger.winners().of_key)[::every])
 
 
-def collect(folder: Path) -> int:
-    ledger = Dataset(folder).ledger
+def collect(place: Folder) -> int:
+    ledger = Dataset(place).ledger
     with held(ledger.objects, ledger.take()) as lease:
         return ledger.collect(lease)
 
@@ -173,11 +178,12 @@ def say(line: str) -> None:
 
 def main() -> int:
     asked = argparse.ArgumentParser()
-    asked.add_argument("folder", type=Path)
+    asked.add_argument("place")
     asked.add_argument("number", type=int)
     asked.add_argument("seed", type=int)
     asked.add_argument("--group", type=int, default=4)
     asked.add_argument("--wait", type=float, default=0.0)
+    asked.add_argument("--s3", default="{}")
     asked.add_argument("--worker", type=int)
     asked.add_argument("--void", action="store_true")
     asked.add_argument("--collect", action="store_true")
@@ -193,20 +199,32 @@ def main() -> int:
 
 
 def _do(args: argparse.Namespace) -> int:
+    place = place_at(args.place)
+    if args.place.startswith(SCHEME):
+        place = S3Folder.at(args.place, S3Options(**json.loads(args.s3)))
     if args.worker is not None:
         keys = keys_of(args.number, args.seed)[::-1]  # the driver starts at the other end
-        work(Dataset(args.folder), Lease(args.worker), keys, args.seed, args.group)
+        work(Dataset(place), Lease(args.worker), keys, args.seed, args.group)
     elif args.void:
-        void(args.folder)
+        void(place)
     elif args.collect:
-        return collect(args.folder)
+        return collect(place)
     else:
-        drive(args.folder, args.number, args.seed, args.group, args.wait)
+        drive(place, args.number, args.seed, args.group, args.wait)
     return 0
+
+
+def _warm() -> None:
+    """Make a client, and have it fail: nothing listens there."""
+    with contextlib.suppress(StoreUnusable):
+        S3Objects(S3Folder("nowhere", "", S3Options("http://127.0.0.1:9", attempts=1))).list("")
+    hurry()
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--nursery":
-        serve(int(sys.argv[2]), main)
+        if "s3" in sys.argv:
+            _warm()
+        serve(int(sys.argv[-1]), main)
     else:
         sys.exit(main())

@@ -92,14 +92,14 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_good_ones_are_accepted_and_bad_ones_named(media: Path, tmp_path: Path) -> None:
-    place = Place(tmp_path / "store", (str(media),), "p")
-    reports = run(poisoned.recipe(), place, Local(2))
+    store = tmp_path / "store"
+    reports = run(poisoned.recipe(), Place(store, (str(media),), "p"), Local(2))
     assert all(r.counts.pending == 0 and not r.faults for r in reports)
 
-    rows, units = recount.rows_and_children(place.store / "media-p" / "1")
-    cut, clips = recount.rows_and_children(place.store / "clips-p" / "1")
+    rows, units = recount.rows_and_children(store / "media-p" / "1")
+    cut, clips = recount.rows_and_children(store / "clips-p" / "1")
     names = {u["key"]: Path(u["media"]["uri"]).name for u in units}
-    listed = {e["key"]: Path(e["uri"]).name for e in recount.entries(place.store / "media-p" / "1")}
+    listed = {e["key"]: Path(e["uri"]).name for e in recount.entries(store / "media-p" / "1")}
     assert sorted(listed.values()) == sorted(p.name for p in media.iterdir()), "every file is listed once"
 
     refused = {listed[r["key"]]: r["verdict"]["reason"] for r in rows if r["verdict"]["state"] == "rejected"}
