@@ -69,7 +69,9 @@ def cost(argv: Sequence[str], *, env: Mapping[str, str] | None = None, memory: b
         _wait_for_orphans()
         cpu_s = _group_cpu_s(group) if group else _children_cpu_s() - before
     if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, list(argv), output.decode(errors="replace")[-3000:])
+        failed = subprocess.CalledProcessError(child.returncode, list(argv), output)
+        failed.add_note(output.decode(errors="replace")[-3000:])
+        raise failed
     return Cost(wall_s, cpu_s, tuple(samples))
 
 
