@@ -15,14 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
-
-from reelmill.annotators.annotator import Resources, each_row, step_name
+from reelmill.annotators.annotator import Resources, step_name
 from reelmill.annotators.cutting.shots import Cuts, Piece, ShotRules, What, pieces
 from reelmill.annotators.cutting.shown import Shown, ShownRules, frames_of, jpeg
 from reelmill.annotators.cutting.stats import Facts, Timeline, describe, peak_change
-from reelmill.annotators.decode.isolated import Isolated
 from reelmill.annotators.decode.local import local_path
+from reelmill.annotators.decode.with_child import WithChild
 from reelmill.schemas import arrow
 from reelmill.schemas.clip import ClipStats, NewClip
 from reelmill.schemas.column import KEY, Column
@@ -84,7 +82,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class CutClips:
+class CutClips(WithChild):
     """Units in, clips out."""
 
     shots: ShotRules = field(default_factory=ShotRules)
@@ -96,18 +94,6 @@ class CutClips:
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(rows_per_commit=4)
 
-    def setup(self) -> None:
-        """Make ready the decode child; it starts with the first row."""
-        object.__setattr__(self, "_child", Isolated())
-
-    def close(self) -> None:
-        """End the decode child."""
-        child: Isolated = self.__dict__["_child"]
-        child.close()
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return each_row(self, batch, self._row)
-
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         media: MediaRef = arrow.typed(MediaRef, row["media"])
         path = str(Path(local_path(media.uri, media.digest)).absolute())
@@ -118,15 +104,13 @@ class CutClips:
         return {"cuts_s": found.cuts_s, "shots": spans, "clips": clips}
 
     def _picture(self, path: str) -> Found:
-        child: Isolated = self.__dict__["_child"]
-        found: Found = child.call(f"{__name__}:cut_picture", path, self.shots, self.shown, wall_s=_WALL_S)
+        found: Found = self.child.call(f"{__name__}:cut_picture", path, self.shots, self.shown, wall_s=_WALL_S)
         return found
 
     def _video(self, path: str, media: MediaRef, expected: int | None) -> Found:
-        child: Isolated = self.__dict__["_child"]
         seconds = media.span.duration_s if media.span else media.duration_s
         rules = (self.shots, self.shown, self.backend)
-        found: Found = child.call(
+        found: Found = self.child.call(
             f"{__name__}:cut_video", path, media.span, expected, *rules, wall_s=_WALL_S + _WALL_S_PER_S * seconds
         )
         return found

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
-
-from reelmill.annotators.annotator import Resources, each_row
-from reelmill.annotators.decode.isolated import Isolated
+from reelmill.annotators.annotator import Resources
 from reelmill.annotators.decode.local import local_path
+from reelmill.annotators.decode.with_child import WithChild
 from reelmill.schemas.clip import UNIT_MAX_S, Unit
 from reelmill.schemas.column import Column
 from reelmill.schemas.errors import Unusable
@@ -82,7 +80,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Identify:
+class Identify(WithChild):
     """Sniff, probe and split every listed file."""
 
     needs: ClassVar[tuple[Column, ...]] = (URI, DIGEST, LICENCE, PROBLEM)
@@ -90,25 +88,12 @@ class Identify:
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources()
 
-    def setup(self) -> None:
-        """Make ready the decode child; it starts with the first row."""
-        object.__setattr__(self, "_child", Isolated())
-
-    def close(self) -> None:
-        """End the decode child."""
-        child: Isolated = self.__dict__["_child"]
-        child.close()
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return each_row(self, batch, self._row)
-
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         if row["problem"]:
             reason, _, detail = row["problem"].partition(": ")
             raise Unusable(reason.replace(" ", "_"), detail)
         path = Path(local_path(row["uri"], row["digest"])).absolute()
-        child: Isolated = self.__dict__["_child"]
-        found = child.call(f"{__name__}:identify", str(path), row["uri"], wall_s=_wall_s(path))
+        found = self.child.call(f"{__name__}:identify", str(path), row["uri"], wall_s=_wall_s(path))
         return {"kind": found.kind, "probe": found.probe, "units": units_of(row, found)}
 
 

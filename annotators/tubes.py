@@ -13,12 +13,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from reelmill.annotators.annotator import Resources, each_row
+from reelmill.annotators.annotator import Resources
 from reelmill.annotators.decode.frames import Frame, fitted, watch
-from reelmill.annotators.decode.isolated import Isolated
 from reelmill.annotators.decode.local import local_path
+from reelmill.annotators.decode.with_child import WithChild
 from reelmill.annotators.motion.backdrop import background, camera
 from reelmill.annotators.motion.blobs import blobs
 from reelmill.annotators.motion.changes import CHANGES, ChangeMap, Changes
@@ -72,7 +71,7 @@ class Followed:
 
 
 @dataclass(frozen=True)
-class FollowTubes:
+class FollowTubes(WithChild):
     """Adds the tubes of a clip, its change map, how its decode went, and why there are no tubes if there are none."""
 
     rules: TubeRules = field(default_factory=TubeRules)
@@ -82,24 +81,14 @@ class FollowTubes:
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources()
 
-    def setup(self) -> None:
-        object.__setattr__(self, "_child", Isolated())
-
-    def close(self) -> None:
-        """End the decode child."""
-        child: Isolated = self.__dict__["_child"]
-        child.close()
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return each_row(self, batch, self._row)
-
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         media = arrow.typed(MediaRef, row["media"])
         path = local_path(media.uri, media.digest)
         seed = seed_for(self.seed, row["key"], "follow_tubes")
-        child: Isolated = self.__dict__["_child"]
         place = "reelmill.annotators.tubes:followed"
-        found = child.call(place, path, media.span, row["num_frames"], row["key"], self.rules, seed, wall_s=_WALL_S)
+        found = self.child.call(
+            place, path, media.span, row["num_frames"], row["key"], self.rules, seed, wall_s=_WALL_S
+        )
         return {"tubes": found.tubes, "changes": found.changes, "decode": found.decode, "tubes_note": found.tubes_note}
 
 
