@@ -51,7 +51,7 @@ def durable_calls(function: ast.AST) -> Iterator[str]:
 
 def reaches(function: ast.AST) -> set[str]:
     return {
-        node.args[0].value
+        str(node.args[0].value)
         for node in ast.walk(function)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "reach"
         if node.args and isinstance(node.args[0], ast.Constant)
