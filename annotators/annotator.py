@@ -30,13 +30,13 @@ import pyarrow as pa
 from reelmill.annotators.pulse import beat
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
-from reelmill.schemas.errors import Unusable
+from reelmill.schemas.errors import StoreUnusable, Unusable
 from reelmill.schemas.verdict import Verdict, rejected
 
 VERDICT = Column.of("verdict", Verdict | None)
 FAULT = Column.of("fault", str | None)
 
-_FATAL = (ImportError, MemoryError, NameError, SyntaxError)
+_FATAL = (ImportError, MemoryError, NameError, SyntaxError, StoreUnusable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ def each_row(step: Annotator, batch: pa.Table, answer: Callable[[dict[str, Any]]
     """Apply `answer` to each row on its own, so that a row's answer cannot depend on its neighbours.
 
     `answer` takes a row as a dict and returns exactly the `gives` columns (plain data or dataclasses). `Unusable`
-    rejects the row; a missing import, memory or name error and a full disk end the run; anything else is a fault of
-    this row.
+    rejects the row; a missing import, memory or name error, a full disk and a store that refuses end the run; anything
+    else is a fault of this row.
     """
     rows = [_outcome(step, row, answer) for row in batch.to_pylist()]
     return arrow.cast_rows(rows, result_schema(step.gives))

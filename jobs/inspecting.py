@@ -181,13 +181,23 @@ def _show(columns: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
         wide_console().print(table, highlight=False)
 
 
+def _swept(dataset: Dataset) -> int:
+    """Bytes of what killed packs and galleries left in a dataset's folder, which are gone now."""
+    from reelmill.sinks import gallery
+    from reelmill.sinks.publishing import publish
+
+    if not isinstance(dataset.place, Path):
+        return 0
+    return publish.sweep(dataset) + gallery.sweep(dataset.place / "gallery")
+
+
 def collect(store: Folder) -> None:
     """Collect garbage in every dataset of the store, then what killed writers left half-written elsewhere in it."""
     with store_trouble(store):
         for one in opened(store).datasets():
             lease = one.ledger.take()
             with held(one.ledger.objects, lease):
-                freed = one.ledger.collect(lease)
+                freed = one.ledger.collect(lease) + _swept(one)
             Console().print(f"{one.label}: {freed} bytes freed", highlight=False, soft_wrap=True)
         objects = objects_in(store)
         left = objects.leftovers()

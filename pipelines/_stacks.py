@@ -18,9 +18,10 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
-_ANSWER_S = 2.0
-_LOOK_S = 0.02
+_ANSWER_S, _STILL_S, _LOOK_S = 5.0, 0.2, 0.02
+"""Stacks come line by line, and a busy machine may pause in between."""
 _BEGUN = b"most recent call first"
 _OURS = re.compile(r"reelmill|^ray::")
 
@@ -61,24 +62,23 @@ def asked(pid: int) -> str:
     try:
         if not _listens(pid) or not answers.is_file():
             return ""
-        before = answers.stat().st_size
-        os.kill(pid, signal.SIGUSR1)
-        return _answer(answers, before) or "it did not answer: it does not run, or hangs in the kernel"
+        with answers.open("rb") as stream:  # opened first: it may end while it answers, and its descriptors with it
+            stream.seek(0, os.SEEK_END)
+            os.kill(pid, signal.SIGUSR1)
+            return _answer(stream) or "it did not answer: it does not run, or hangs in the kernel"
     except (OSError, ValueError):
         return ""  # it has ended
 
 
-def _answer(answers: Path, before: int) -> str:
-    """What was added to a file since it had `before` bytes, once it holds still."""
-    data, until = b"", time.monotonic() + _ANSWER_S
+def _answer(answers: BinaryIO) -> str:
+    """What is added to a file from here on, once it holds still."""
+    data, until, changed = b"", time.monotonic() + _ANSWER_S, time.monotonic()
     while time.monotonic() < until:
         time.sleep(_LOOK_S)
-        with answers.open("rb") as stream:
-            stream.seek(before)
-            more = stream.read()
-        if more == data and _BEGUN in data:
+        if more := answers.read():
+            data, changed = data + more, time.monotonic()
+        elif _BEGUN in data and time.monotonic() - changed > _STILL_S:
             break
-        data = more
     return data.decode(errors="replace").rstrip()
 
 

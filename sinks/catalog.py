@@ -11,9 +11,12 @@ never kept open: while a process holds such a file for writing, nobody else can 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +43,7 @@ TABLES = {
 _Result = TypeVar("_Result")
 _UNIQUE = {"samples": "key", "turns": "key, turn", "index": "shard, key, member"}
 """Leading columns that no two rows share: ordered by them is ordered by all, at a fraction of the memory."""
+_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _FETCH = 500
 _MODEST: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "256MB", "threads": 2}
 """What DuckDB may take at first to build or compare a catalog; what is more it lays aside on disk."""
@@ -52,6 +56,15 @@ def build(root: Path, files: dict[str, list[str]], record: dict[str, Any]) -> di
     """
     aside, final = root / f"{NAME}.part", root / NAME
     aside.unlink(missing_ok=True)
+    with _disk_trouble(aside):
+        hashes = _built(root, aside, files, record)
+    reach("catalog.written")
+    aside.rename(final)
+    reach("catalog.renamed")
+    return hashes
+
+
+def _built(root: Path, aside: Path, files: dict[str, list[str]], record: dict[str, Any]) -> dict[str, str]:
     connection = duckdb.connect(str(aside), config=_MODEST)
     try:
         reach("catalog.begun")
@@ -64,10 +77,19 @@ def build(root: Path, files: dict[str, list[str]], record: dict[str, Any]) -> di
         connection.execute("checkpoint")
     finally:
         connection.close()
-    reach("catalog.written")
-    aside.rename(final)
-    reach("catalog.renamed")
     return hashes
+
+
+@contextmanager
+def _disk_trouble(path: Path) -> Iterator[None]:
+    """Turn what DuckDB says of a full disk or a refusal into the system's own error; it tells them apart by words."""
+    try:
+        yield
+    except duckdb.Error as error:
+        number = next((n for n in _SYSTEM if os.strerror(n) in str(error)), None)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _with_room(connection: duckdb.DuckDBPyConnection, work: Callable[[], _Result]) -> _Result:

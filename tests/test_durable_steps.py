@@ -23,9 +23,10 @@ DURABLE = {
 WITHOUT = {
     "annotators/decode/isolated.py:_own_pipes": "a pipe",
     "annotators/decode/local.py:_fetch": "a copy of a remote file, renamed when whole: else it is fetched again",
-    "annotators/engines/replies.py:keep": "the folder of a reply, which has points, and its aside",
+    "annotators/engines/replies.py:_kept": "the folder of a reply, which has points, and its aside",
     "sinks/ledger.py:parquet_bytes": "into memory",
     "sinks/publishing/clipcut.py:mp4": "the folder of cuts, in a generation that nobody sees yet",
+    "sinks/publishing/publish.py:_alone": "the folder of generations and its lock, made again where they are missing",
     "sinks/shards.py:__init__": "the folder of shards, in a generation that nobody sees yet",
     "pipelines/scenes/render.py:render_set": "scenes are rendered, not curated: a file is there when it is whole",
     "pipelines/scenes/render.py:_write_sidecar": "as above",

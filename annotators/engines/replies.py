@@ -27,13 +27,14 @@ from typing import Any
 
 from reelmill.annotators.engines.engine import Engine, Reply, Request
 from reelmill.schemas import arrow
-from reelmill.schemas.errors import BadInput, Corrupt, NotFound, SchemaBroken
+from reelmill.schemas.errors import BadInput, Corrupt, NotFound, SchemaBroken, StoreUnusable
 from reelmill.schemas.keys import canonical_json, file_digest
 from reelmill.schemas.points import reach
 
 _log = logging.getLogger(__name__)
 _ASIDE = ".aside-"
 """What `gc` knows half-written things by: a reply that was killed is swept with the store's, a day later."""
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -57,8 +58,16 @@ class Replies:
     def keep(self, engine: str, revision: str, request: Request, reply: Reply) -> Reply:
         """Store a reply and return the stored one: an earlier one wins, so that all who ask get the same answer.
 
-        On return it is on disk. Raises OSError where the disk is full or read-only.
+        On return it is on disk. Raises StoreUnusable where the disk is full or refuses: an answer that was paid for
+        and cannot be kept is no matter of one row.
         """
+        try:
+            return self._kept(engine, revision, request, reply)
+        except OSError as error:
+            todo = "free some space" if error.errno in _NO_SPACE else "mend its rights, or choose another --store"
+            raise StoreUnusable(str(self.folder), seen=error.strerror or str(error), do=todo) from error
+
+    def _kept(self, engine: str, revision: str, request: Request, reply: Reply) -> Reply:
         path = self._path(engine, revision, request)
         path.parent.mkdir(parents=True, exist_ok=True)
         body = arrow.plain(replace(reply, id=""))

@@ -3,6 +3,6 @@
 A folder of plain HTML, CSS and JPEGs: no script, no network, and every foreign word escaped.
 """
 
-from reelmill.sinks.gallery.page import write_gallery
+from reelmill.sinks.gallery.page import sweep, write_gallery
 
-__all__ = ["write_gallery"]
+__all__ = ["sweep", "write_gallery"]

@@ -25,6 +25,7 @@ from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.gallery.evidence import Evidence
 from reelmill.sinks.publishing.frames import StoredFrames
 from reelmill.sinks.publishing.packed import MadeBy, made_by
+from reelmill.sinks.publishing.publish import tree_bytes
 from reelmill.sinks.publishing.view import accepted_children, lineage, samples, split_of
 from reelmill.sinks.state.objects import store_trouble
 from reelmill.sinks.state.processes import lives_by_mark, mark
@@ -141,9 +142,9 @@ def write_gallery(
 def _aside(out: Path) -> Iterator[Path]:
     """A folder beside `out` that takes its place when all went well: killed, full or failed, the old page stays."""
     folder = out.with_name(f".{out.name}-{mark(os.getpid())}")
-    for left in out.parent.glob(f".{out.name}-*") if out.parent.is_dir() else ():
-        if left == folder or lives_by_mark(left.name.removeprefix(f".{out.name}-").removesuffix(_OLD)) is False:
-            shutil.rmtree(left)
+    sweep(out)
+    if folder.exists():  # of an earlier page of this process, which an error cut short
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
     reach("gallery.begun")
     try:
@@ -151,6 +152,17 @@ def _aside(out: Path) -> Iterator[Path]:
         _replace(out, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(out: Path) -> int:
+    """Remove what processes that were killed left beside the page; returns the bytes freed."""
+    freed = 0
+    for left in out.parent.glob(f".{out.name}-*") if out.parent.is_dir() else ():
+        if lives_by_mark(left.name.removeprefix(f".{out.name}-").removesuffix(_OLD)) is False:
+            freed += tree_bytes(left)
+            shutil.rmtree(left, ignore_errors=True)  # another may sweep here too
+            reach("gallery.cleared")
+    return freed
 
 
 def _replace(out: Path, folder: Path) -> None:

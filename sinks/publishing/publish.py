@@ -15,7 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reelmill.schemas.errors import Busy
@@ -39,13 +39,7 @@ def building(dataset: Dataset) -> Iterator[Path]:
 
     Raises Busy where another process packs the same dataset now.
     """
-    folder = dataset.folder / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"the pack of {dataset.label}", seen="another process packs it", do="wait for it") from error
+    with _alone(dataset) as folder:
         clear(dataset)
         generation = folder / f"{_GENERATION}{uuid.uuid4().hex}"
         generation.mkdir()
@@ -54,6 +48,35 @@ def building(dataset: Dataset) -> Iterator[Path]:
             yield generation
         finally:
             clear(dataset)
+
+
+@contextmanager
+def _alone(dataset: Dataset) -> Iterator[Path]:
+    """The folder of generations, while no other process packs or sweeps the dataset; else Busy."""
+    folder = dataset.folder / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"the pack of {dataset.label}", seen="another process packs it", do="wait for it") from error
+        yield folder
+
+
+def sweep(dataset: Dataset) -> int:
+    """Remove what killed packs left; returns the bytes freed. A process that packs now has done so before it began."""
+    if not (dataset.folder / _FOLDER).is_dir():
+        return 0
+    with suppress(Busy), _alone(dataset) as folder:
+        before = tree_bytes(folder)
+        clear(dataset)
+        return before - tree_bytes(folder)
+    return 0
+
+
+def tree_bytes(folder: Path) -> int:
+    """Bytes of the files below a folder."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
 
 
 def swap(dataset: Dataset, generation: Path) -> None:
@@ -94,9 +117,10 @@ def stale(dataset: Dataset) -> list[Path]:
 
 
 def clear(dataset: Dataset) -> None:
-    """Remove stale generations. Call it only while nobody packs (inside `building`)."""
-    for link in (dataset.folder / _FOLDER).glob(f"{_LINK}*"):
-        link.unlink()
+    """Remove stale generations, and what is half-written in the one that counts. Call it only while nobody packs."""
+    kept = current(dataset)
+    for left in [*(dataset.folder / _FOLDER).glob(f"{_LINK}*"), *(kept.glob("*.part") if kept else ())]:
+        left.unlink()
     for generation in stale(dataset):
         shutil.rmtree(generation)
         reach("pack.cleared")

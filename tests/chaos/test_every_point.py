@@ -189,7 +189,8 @@ def strike(scene: Scene, calm: Calm, case: Case, again: Case | None = None) -> i
     """One case, start to end; returns the exit code of the struck verb."""
     store, codes = scene.room(calm.before[case.verb]), []
     for struck in [case, *([again] if again else [])]:
-        broken = case.verb == RUN and struck.point == "fault.written"
+        noted = case.verb == RUN and struck.point in ("fault.written", "folder.made")  # that of fault notes, too
+        broken = noted and struck is case
         code, _, errors = scene.play(store, struck.verb, fault=struck.fault, broken=broken)
         if struck is case or code:  # there may be less to do in a recovery than to reach the second fault
             require_told(struck, code, errors, store)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import os
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from reelmill.schemas.errors import BadInput
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.sinks.card import LabelErrors
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.gallery import write_gallery
+from reelmill.sinks.gallery import sweep, write_gallery
 from reelmill.sinks.look import render
 from reelmill.sinks.state.processes import mark
 
@@ -242,3 +244,16 @@ def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(
         assert not dead.exists()
         assert busy.exists()
         living.kill()
+
+
+def test_gc_sweeps_what_a_killed_writer_left_beside_the_page(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    left, living = tmp_path / f".gallery-{mark(dead.pid)}", tmp_path / f".gallery-{mark(os.getpid())}"
+    for folder in (left, left.with_name(f"{left.name}-old"), living):
+        folder.mkdir()
+        (folder / "index.html").write_bytes(b"12345")
+    assert sweep(tmp_path / "gallery") == 0, "both live"
+    dead.kill()
+    dead.communicate()
+    assert sweep(tmp_path / "gallery") == 10
+    assert list(tmp_path.iterdir()) == [living]

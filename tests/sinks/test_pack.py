@@ -398,6 +398,32 @@ def test_a_killed_first_pack_leaves_no_pack(tmp_path: Path) -> None:
     assert not (view.folder / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("point", ["pack.before", "pack.link", "card.written"])
+def test_gc_sweeps_what_a_killed_pack_left(tmp_path: Path, point: str) -> None:
+    """Also where nothing is packed again: it may be as large as the pack."""
+    store, view = published.stocked(tmp_path, sources=2)
+    if point == "card.written":  # of a card alone: the pack is there already
+        pack(store, view)
+        note_label_errors(view, LabelErrors("measured", ""))
+    environment = os.environ | {"REELMILL_FAULT": f"{point}:kill"}
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "frames"], env=environment, check=False)
+    left = {p for p in (view.folder / ".pack").rglob("*") if p.suffix == ".part" or p.name.startswith("link-")}
+    assert left or publish.stale(view)
+
+    assert publish.sweep(view) > 0
+    assert not publish.stale(view)
+    assert not {p for p in left if p.exists() or p.is_symlink()}
+    assert publish.sweep(view) == 0
+
+
+def test_gc_leaves_alone_what_is_being_packed(tmp_path: Path) -> None:
+    _, view = published.stocked(tmp_path, sources=2)
+    with publish.building(view) as generation:
+        (generation / "half").write_bytes(b"written")
+        assert publish.sweep(view) == 0
+        assert (generation / "half").exists()
+
+
 def test_a_full_disk_keeps_the_old_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, view = published.stocked(tmp_path, sources=2)
     pack(store, view, media="ref")
