@@ -4,7 +4,7 @@ Every dataset of `internvid_tg` and `ocr_rich` is made by a run of its own with 
 CPU-seconds less those of the same run with nothing to do. The limits are measured on the very same bytes: reading
 packets and hashing for `media`, plain PyAV decode for `clips` and `tubes`, plain RapidOCR on what `text` read.
 
-    python benchmarks/embedded_work.py --rounds 3
+    python benchmarks/embedded_work.py --rounds 5
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def put_on(page: Result, found: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", nargs=2, metavar=("NAME", "STORE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.limit:

@@ -226,13 +226,13 @@ def require_told(case: Case, code: int, errors: str, store: Path) -> None:
 
 
 def cases(calm: Calm, actions: tuple[str, ...]) -> list[Case]:
-    """Every verb, point and action, at the first, the middle and the last time that the point is reached."""
+    """Every verb, point and action, at the first and the last time that the point is reached; kills in the middle too."""
     return [
         Case(verb, point, action, nth)
         for verb, reached in enumerate(calm.reached)
         for point, times in sorted(reached.items())
         for action in actions
-        for nth in sorted({1, (times + 1) // 2, times})
+        for nth in sorted({1, times, *([(times + 1) // 2] if action == "kill" else [])})
     ]
 
 

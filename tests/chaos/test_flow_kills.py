@@ -27,7 +27,7 @@ from realflow import RealFlow
 from struck import COMPILER, Clock, Run, Way, standing_still
 
 FULL = os.environ.get("REELMILL_CHAOS") == "full"
-KILLS = 250 if FULL else 5
+KILLS = 180 if FULL else 5
 PLANS = (
     ("driver",),
     ("driver",),

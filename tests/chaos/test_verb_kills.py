@@ -15,7 +15,7 @@ import recount
 from realflow import ORDER, VIEW, RealFlow
 
 FULL = os.environ.get("REELMILL_CHAOS") == "full"
-PACK_KILLS, GC_KILLS = (40, 30) if FULL else (2, 2)
+PACK_KILLS, GC_KILLS = (90, 60) if FULL else (2, 2)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if FULL else 240)]
 
 
