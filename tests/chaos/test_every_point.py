@@ -226,7 +226,7 @@ def require_told(case: Case, code: int, errors: str, store: Path) -> None:
 
 
 def cases(calm: Calm, actions: tuple[str, ...]) -> list[Case]:
-    """Every verb, point and action, at the first and the last time that the point is reached; kills in the middle too."""
+    """Every verb, point and action, at the first and last time that the point is reached; kills in the middle too."""
     return [
         Case(verb, point, action, nth)
         for verb, reached in enumerate(calm.reached)
