@@ -45,6 +45,7 @@ _UNIQUE = {"samples": "key", "turns": "key, turn", "index": "shard, key, member"
 """Leading columns that no two rows share: ordered by them is ordered by all, at a fraction of the memory."""
 _SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _FETCH = 500
+_SAID = json.JSONEncoder(default=str, ensure_ascii=False)
 _MODEST: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "256MB", "threads": 2}
 """What DuckDB may take at first to build or compare a catalog; what is more it lays aside on disk."""
 
@@ -120,8 +121,7 @@ def logical_hash(connection: duckdb.DuckDBPyConnection, table: str) -> str:
     order = _UNIQUE.get(table, "all")
     rows = connection.execute(f'select * from "{table}" order by {order}')  # noqa: S608 - one of the tables
     while batch := rows.fetchmany(_FETCH):
-        for row in batch:
-            digest.update(json.dumps(row, default=str, ensure_ascii=False).encode() + b"\n")
+        digest.update("".join(f"{_SAID.encode(row)}\n" for row in batch).encode())
     return digest.hexdigest()
 
 

@@ -11,11 +11,12 @@ Beside each shard lies Energon's `.tar.idx`: the offset of every sample and of t
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import struct
 import tarfile
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ MAX_BYTES = 512 * 1024**2
 _KEY = re.compile(r"[a-z0-9_-]+")
 _FIELD = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)?")
 _BLOCK = tarfile.BLOCKSIZE
+_AT_ONCE, _AHEAD = 1 << 20, 4
+"""Bytes that are written and hashed at a time, and how many such blocks may wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +145,10 @@ class _OpenShard:
         return [self._put(key, member) for member in members]
 
     def _put(self, key: str, member: Member) -> Indexed:
-        info = tarfile.TarInfo(f"{key}.{member.field}")  # mtime, uid and gid are 0, owner names empty
-        info.mode, info.size = 0o644, len(member.data)
         offset = self.stream.size + _BLOCK
-        self.stream.write(info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict"))
+        self.stream.write(header(f"{key}.{member.field}", len(member.data)))
         self.stream.write(member.data)
-        self.stream.write(bytes(-len(member.data) % _BLOCK))
+        self.stream.write(_ZEROS[: -len(member.data) % _BLOCK])
         digest = hashlib.sha256(member.data).hexdigest()
         return Indexed(self.split, self.name, key, member.field, offset, len(member.data), digest)
 
@@ -164,23 +165,71 @@ class _OpenShard:
         return Shard(self.name, self.split, len(self.offsets), size, digest, self.keys[0], self.keys[-1])
 
 
+def header(name: str, size: int) -> bytes:
+    """The ustar header of a file: mode 0644, no owner, no time. What `tarfile` gives, at a tenth of its time.
+
+    POSIX.1-1988: name at 0, size at 124 and the sum of all bytes at 148 (itself counted as spaces) are all that varies.
+    """
+    encoded = name.encode()
+    if len(encoded) >= _NAME_BYTES or size > _OCTAL_MAX:
+        return _by_tarfile(name, size)  # a long name is split, and what does not fit is refused
+    digits = b"%011o" % size
+    total = _TEMPLATE_SUM + sum(encoded) + sum(digits)
+    name_field, rest = encoded.ljust(_NAME_BYTES, b"\0"), _TEMPLATE
+    return b"%b%b%b%b%06o%b" % (name_field, rest[100:124], digits, rest[135:148], total, rest[154:])
+
+
+def _by_tarfile(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)  # mtime, uid and gid are 0, owner names empty
+    info.mode, info.size = 0o644, size
+    return info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
+
+
+_NAME_BYTES, _OCTAL_MAX = 100, 8**11 - 1
+_TEMPLATE = _by_tarfile("", 0)
+_TEMPLATE_SUM = int(_TEMPLATE[148:154], 8) - sum(_TEMPLATE[124:135])
+_ZEROS = bytes(_BLOCK)
+
+
 class _Hashed:
-    """A file that is hashed while it is written, so that a shard is not read again."""
+    """A file that is hashed while it is written, so that a shard is not read again: by a thread of its own, since
+    hashing and writing let other threads run. The bytes reach the disk when the pack is published (`publish.swap`)."""
 
     def __init__(self, path: Path) -> None:
-        self.out = path.open("wb")
+        self.out = path.open("wb", buffering=0)
         self.sha256, self.size = hashlib.sha256(), 0
+        self._hand = ThreadPoolExecutor(1, thread_name_prefix="shard")
+        self._block: list[bytes] = []
+        self._block_bytes = 0
+        self._flying: deque[Future[None]] = deque()
         reach("shard.begun")
 
     def write(self, data: bytes) -> None:
-        self.out.write(data)
-        self.sha256.update(data)
+        """Take some bytes; raises OSError for these or for earlier ones."""
+        self._block.append(data)
+        self._block_bytes += len(data)
         self.size += len(data)
+        if self._block_bytes >= _AT_ONCE:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
         reach("shard.write")
+        self._flying.append(self._hand.submit(self._take, b"".join(self._block)))
+        self._block, self._block_bytes = [], 0
+        while len(self._flying) > _AHEAD:
+            self._flying.popleft().result()
+
+    def _take(self, block: bytes) -> None:
+        left = memoryview(block)
+        while left:
+            left = left[self.out.write(left) :]
+        self.sha256.update(block)
 
     def close(self) -> tuple[int, str]:
-        self.out.flush()
-        os.fsync(self.out.fileno())
+        self._hand_over()
+        with self._hand:
+            for waiting in self._flying:
+                waiting.result()
         self.out.close()
         reach("shard.closed")
         return self.size, self.sha256.hexdigest()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import webdataset
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reelmill.schemas.errors import Corrupt
-from reelmill.sinks.shards import Indexed, Limits, Member, Shard, ShardWriter, read_member, tar_size
+from reelmill.sinks.shards import Indexed, Limits, Member, Shard, ShardWriter, header, read_member, tar_size
 
 
 def written(root: Path, samples: list[tuple[str, list[Member]]], limits: Limits) -> tuple[list[Shard], list[Indexed]]:
@@ -152,3 +152,35 @@ def test_tar_size_is_what_a_sample_takes(tmp_path_factory: pytest.TempPathFactor
 
     raw = (root / f"{shards[0].name}.idx").read_bytes()
     assert struct.unpack("<2Q", raw) == (0, tar_size(given_members))
+
+
+@given(name=st.from_regex(r"[a-z0-9_-]{1,80}\.[a-z0-9]{1,9}(\.jpg)?", fullmatch=True), size=st.integers(0, 8**11 - 1))
+@example(name="a" * 96 + ".jpg", size=0)
+@example(name="a" * 95 + ".jpg", size=8**11 - 1)
+def test_headers_are_those_of_tarfile(name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.mode, info.size = 0o644, size
+    assert header(name, size) == info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def test_names_that_no_ustar_header_holds_are_refused() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        header("a" * 97 + ".jpg", 1)
+
+
+def test_a_disk_that_fills_is_told_by_the_writer_and_not_by_its_thread(tmp_path: Path) -> None:
+    """The thread that writes is ahead by some blocks; what it met is raised where samples are added, or at the end."""
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "full-train-000000.tar.part").symlink_to("/dev/full")
+    writer = ShardWriter(tmp_path, "full", "train", Limits())
+
+    def add_many() -> None:
+        for i in range(20):
+            writer.add(f"{i:04d}", [Member("json", bytes(1 << 20))])
+
+    with pytest.raises(OSError, match="No space left"):
+        add_many()
+    small = ShardWriter(tmp_path, "full", "train", Limits())
+    small.add("0", [Member("json", b"{}")])
+    with pytest.raises(OSError, match="No space left"):
+        small.close()
