@@ -184,7 +184,7 @@ def _shown(cell: object) -> str:
 
 
 def bars(what: str, values: Mapping[str, float], *, limit: tuple[str, float] | None = None) -> Any:
-    """A figure of horizontal bars with their numbers, and a dashed line where the physical limit lies."""
+    """A figure of horizontal bars with their numbers, and a dashed line at what they are held against."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 0.6 + 0.45 * len(values)))
@@ -196,8 +196,8 @@ def bars(what: str, values: Mapping[str, float], *, limit: tuple[str, float] | N
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     if limit is not None:
-        axes.axvline(limit[1], color="#b03030", linestyle="--", label=f"limit: {limit[0]}, {_shown(limit[1])}")
-        axes.legend(loc="lower right", frameon=False)
+        axes.axvline(limit[1], color="#b03030", linestyle="--", label=f"{limit[0]}, {_shown(limit[1])}")
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure
 
 
