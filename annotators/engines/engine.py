@@ -1,7 +1,10 @@
 """What a model engine is: requests in, replies out, many in flight, in any order, matched by id. It knows no task.
 
-    openai:MODEL@URL   any OpenAI-compatible server (openai_http)
-    replay:FILE        recorded replies (replies)
+    openai:MODEL@URL     any OpenAI-compatible server (openai_http)
+    transformers:MODEL   a checkpoint by name or folder, in this process
+    vllm:MODEL           the same through vLLM's own engine, in this process
+    replay:FILE          recorded replies (replies)
+    embedded             no model: what rules and packaged libraries can say
 
 >>> EngineSpec.parse("openai:tiny-vl@http://127.0.0.1:8000/v1")
 EngineSpec(kind='openai', model='tiny-vl', where='http://127.0.0.1:8000/v1')
@@ -90,11 +93,14 @@ class EngineSpec:
 
     @classmethod
     def parse(cls, spec: str) -> EngineSpec:
-        """Raises BadInput on anything but `openai:MODEL@URL` and `replay:FILE`."""
-        kind, colon, rest = spec.partition(":")
-        if colon and kind == "replay" and rest:
+        """Raises BadInput on anything but the forms above."""
+        kind, _, rest = spec.partition(":")
+        if spec == "embedded":
+            return cls("embedded", "", "")
+        if kind in ("replay", "transformers", "vllm") and rest:
             return cls(kind, rest, "")
         model, at, where = rest.partition("@http")
-        if colon and kind == "openai" and model and at and where.startswith(("://", "s://")):
+        if kind == "openai" and model and at and where.startswith(("://", "s://")):
             return cls(kind, model, f"http{where}")
-        raise BadInput(f"engine {spec!r}", seen="an unknown form", do="use openai:MODEL@URL or replay:FILE")
+        do = "use embedded, transformers:MODEL, vllm:MODEL, openai:MODEL@URL or replay:FILE"
+        raise BadInput(f"engine {spec!r}", seen="an unknown form", do=do)
