@@ -251,7 +251,7 @@ def test_struck_at_every_point(calm: Calm, scene: Scene, request: pytest.Fixture
 
 def drawn_second(chosen: Sequence[Case], case: Case, rng: random.Random) -> Case:
     """Another fault of the same verb, for the recovery."""
-    return rng.choice([other for other in chosen if other.verb == case.verb])
+    return rng.choice([other for other in chosen if other.verb == case.verb and other is not case])
 
 
 def told(chosen: Sequence[Case], seconds: Sequence[Case | None], codes: Counter[tuple[str, int]]) -> str:
