@@ -1,8 +1,11 @@
 """A caption of a clip's shown frames by a vision-language model behind an engine.
 
-The answer is one JSON object, checked on our side whatever the server promised; one repair is tried; then the row is
-refused with the raw text kept. The times that are stored are those of the very frames that were sent (defect D2 of the
-recipes' register: a caption whose time is not its frame's).
+Three forms. `clip`: one question over the whole clip. `differential`: 10 s after 10 s, each told what was said of the
+part before and asked what is different (the sliding captions of ShareGPT4Video, Chen et al. 2024), then the whole.
+`scales`: 10 s, 30 s and the whole, each told its parts (the three levels of LLaVA-Video-178K, Zhang et al. 2024).
+
+The times that are stored are those of the very frames that were sent (defect D2 of the recipes' register: a caption
+whose time is not its frame's).
 
     Caption("openai:HuggingFaceTB/SmolVLM2-2.2B-Instruct@http://10.0.0.5:8000/v1")
     gives  caption "A red circle enters from the left.", caption_model "...", caption_frames_s (0.0, 0.52, 1.0)
@@ -10,38 +13,39 @@ recipes' register: a caption whose time is not its frame's).
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
 import pydantic
 
 from reelmill.annotators.annotator import Resources, each_row
-from reelmill.annotators.engines.engine import Engine, EngineSpec, Reply, Request, TimedImage
-from reelmill.annotators.engines.openai_http import parse_engine
-from reelmill.annotators.engines.replies import Remembered, Replies
-from reelmill.annotators.prompts._load import load_prompt, prompt_hash, unchanged
-from reelmill.annotators.pulse import beating
+from reelmill.annotators.asking import REPAIR, Asks, Conversation, Outcome, Question
+from reelmill.annotators.engines.engine import Request, TimedImage
+from reelmill.annotators.prompts._load import load_prompt
 from reelmill.schemas import arrow
+from reelmill.schemas.caption import PartCaption
 from reelmill.schemas.column import KEY, Column
-from reelmill.schemas.errors import EngineDown, Unusable
-from reelmill.schemas.keys import canonical_json, seed_for
-from reelmill.schemas.media import ShownFrame
+from reelmill.schemas.errors import BadInput, Unusable
+from reelmill.schemas.media import Kind, MediaRef, ShownFrame
 
 FRAMES = Column.of("frames", tuple[ShownFrame, ...])
 JPEGS = Column.of("jpegs", tuple[bytes, ...])
+MEDIA = Column.of("media", MediaRef)
 CAPTION = Column.of("caption", str | None)
 CAPTION_MODEL = Column.of("caption_model", str)
 CAPTION_FRAMES_S = Column.of("caption_frames_s", tuple[float, ...])
+CAPTION_PARTS = Column.of("caption_parts", tuple[PartCaption, ...])
 
-REPAIR = "repair"
-_FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(?P<inside>.*?)\n\s*```\s*\Z", re.DOTALL)
-_RAW_CHARACTERS = 2000
+CLIP, DIFFERENTIAL, SCALES = "clip", "differential", "scales"
+FORMS = (CLIP, DIFFERENTIAL, SCALES)
+_SHORT_S, _MIDDLE_S, _WHOLE_S = 10.0, 30.0, 0.0
+_NEXT, _SUMMARY = "caption_next", "caption_whole"
+
+Asking = Generator[Sequence[Question[Any]], Sequence[Outcome[Any]], PartCaption]
 
 
 class CaptionAnswer(pydantic.BaseModel):
@@ -51,96 +55,140 @@ class CaptionAnswer(pydantic.BaseModel):
     caption: Annotated[str, pydantic.StringConstraints(strip_whitespace=True, min_length=3, max_length=1200)]
 
 
-def read_answer(text: str) -> CaptionAnswer:
-    """The answer in a reply's text; a Markdown fence around it is let pass. Raises pydantic.ValidationError."""
-    fenced = _FENCE.match(text)
-    return CaptionAnswer.model_validate_json(fenced["inside"] if fenced else text)
-
-
 @dataclass(frozen=True)
-class Caption:
-    """Asks `engine` about at most `max_frames` of a clip's shown frames, evenly taken, first and last included.
+class Caption(Asks):
+    """Asks `engine` about at most `max_frames` shown frames at a time, evenly taken, first and last included."""
 
-    `engine` holds an address and is therefore execution; `model`, taken from it, is identity, and so are the revision
-    of its weights as far as you know it, and the prompt. `cache` is the folder of replies, "" for none.
-    """
-
-    engine: str = field(compare=False, metadata={"identity": False})
-    model: str = ""
-    model_revision: str = ""
     prompt: str = "caption"
-    prompt_hash: str = ""
-    seed: int = 0
+    form: str = CLIP
     max_frames: int = 8
     max_tokens: int = 400
     temperature: float = 0.0
-    cache: str = field(default="", compare=False, metadata={"identity": False})
-    in_flight: int = field(default=8, compare=False, metadata={"identity": False})
-    needs: ClassVar[tuple[Column, ...]] = (KEY, FRAMES, JPEGS)
-    gives: ClassVar[tuple[Column, ...]] = (CAPTION, CAPTION_MODEL, CAPTION_FRAMES_S)
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, JPEGS)
+    gives: ClassVar[tuple[Column, ...]] = (CAPTION, CAPTION_MODEL, CAPTION_FRAMES_S, CAPTION_PARTS)
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(cpus=0.5, rows_per_commit=32)
-    method: ClassVar[str] = "model"
     observed: ClassVar[str] = "shown frames"
 
     def __post_init__(self) -> None:
-        spec = EngineSpec.parse(self.engine)
-        if spec.kind == "replay":
-            object.__setattr__(self, "model_revision", self.model_revision or parse_engine(self.engine).revision)
-        model = "replay" if spec.kind == "replay" else f"{spec.kind}:{spec.model}"
-        object.__setattr__(self, "model", self.model or model)
-        object.__setattr__(self, "prompt_hash", self.prompt_hash or prompt_hash(self.prompt, REPAIR))
+        if self.form not in FORMS:
+            raise BadInput(f"caption form {self.form!r}", seen="an unknown form", do=f"use {', '.join(FORMS)}")
+        super().__post_init__()
 
-    def setup(self) -> None:
-        """Raises Drift where this machine's prompts are not those that the step was described with."""
-        unchanged(self.prompt_hash, self.prompt, REPAIR)
-
-    @cached_property
-    def _model(self) -> Engine:
-        engine = parse_engine(self.engine, revision=self.model_revision, in_flight=self.in_flight)
-        return Remembered(engine, Replies(Path(self.cache))) if self.cache else engine
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        further = {CLIP: (), DIFFERENTIAL: (_NEXT, _SUMMARY), SCALES: (_SUMMARY,)}[self.form]
+        return (self.prompt, *further, REPAIR)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """All rows of a batch are in flight together. Raises EngineDown: a dead engine fails the worker, not rows."""
-        rows = batch.to_pylist()
-        asked = {row["key"]: self.request(row) for row in rows if row["jpegs"]}
-        replies = self._ask(asked.values())
-        mended = self._ask(repairs(asked, replies))
-        return each_row(self, batch, lambda row: self._row(row, replies, mended))
+        ended = self._asked((row["key"], self._talk(row)) for row in batch.to_pylist())
+        return each_row(self, batch, lambda row: ended(row["key"]))
 
-    def _ask(self, requests: Iterable[Request]) -> dict[str, Reply]:
-        wanted = list(requests)
-        replies = {reply.id: reply for reply in beating(self._model.answer(wanted))} if wanted else {}
-        if len(replies) != len(wanted):
-            raise EngineDown(f"engine {self.model}", seen=f"{len(replies)} replies to {len(wanted)}", do="report this")
-        return replies
+    def _talk(self, row: dict[str, Any]) -> Conversation:
+        clip = ShownClip.of(row)
+        parts: list[PartCaption] = []
+        if self.form == CLIP:
+            whole = yield from self._part(clip, clip.whole, _WHOLE_S, self.prompt)
+        elif self.form == DIFFERENTIAL:
+            whole = yield from self._differential(clip, parts)
+        else:
+            whole = yield from self._scales(clip, parts)
+        return {
+            "caption": whole.text,
+            "caption_model": clip.model,
+            "caption_frames_s": whole.frames_s,
+            "caption_parts": (*parts, whole),
+        }
 
-    def request(self, row: dict[str, Any]) -> Request:
-        """The question about one clip, the same wherever and beside whatever it is asked."""
-        chosen = evenly(len(row["jpegs"]), self.max_frames)
-        images = tuple(TimedImage(row["jpegs"][i], row["frames"][i]["at_s"]) for i in chosen)
-        times = ", ".join(f"{image.at_s:.3f} s" for image in images)
-        return Request(
-            id=row["key"],
-            prompt=load_prompt(self.prompt).filled(times=times),
+    def _differential(self, clip: ShownClip, parts: list[PartCaption]) -> Asking:
+        for stretch in clip.stretches(_SHORT_S):
+            if parts:
+                part = yield from self._part(clip, stretch, _SHORT_S, _NEXT, before=parts[-1].text)
+            else:
+                part = yield from self._part(clip, stretch, _SHORT_S, self.prompt)
+            parts.append(part)
+        return (yield from self._sum(clip, clip.whole, _WHOLE_S, parts))
+
+    def _scales(self, clip: ShownClip, parts: list[PartCaption]) -> Asking:
+        for stretch in clip.stretches(_SHORT_S):
+            parts.append((yield from self._part(clip, stretch, _SHORT_S, self.prompt)))
+        for stretch in clip.stretches(_MIDDLE_S):
+            inside = [p for p in parts if p.scale_s == _SHORT_S and stretch[0] <= p.start_s < stretch[1]]
+            parts.append((yield from self._sum(clip, stretch, _MIDDLE_S, inside)))
+        return (yield from self._sum(clip, clip.whole, _WHOLE_S, [p for p in parts if p.scale_s == _MIDDLE_S]))
+
+    def _sum(self, clip: ShownClip, stretch: tuple[float, float], scale_s: float, parts: list[PartCaption]) -> Asking:
+        """A caption of a stretch from those of its parts; of one part alone it is that part's."""
+        if len(parts) == 1:
+            yield []
+            return PartCaption(scale_s, *stretch, parts[0].text, parts[0].frames_s, after=False)
+        told = "\n".join(f"{p.start_s:.1f} to {p.end_s:.1f} s: {p.text}" for p in parts)
+        return (yield from self._part(clip, stretch, scale_s, _SUMMARY, parts=told))
+
+    def _part(self, clip: ShownClip, stretch: tuple[float, float], scale_s: float, prompt: str, **told: str) -> Asking:
+        shown = clip.shown(stretch, self.max_frames)
+        images = clip.images(shown)
+        request = Request(
+            id=clip.key,
+            prompt=load_prompt(prompt).filled(times=times_of(images), **told),
             images=images,
             max_tokens=self.max_tokens,
             temperature=self.temperature,
-            seed=seed_for(self.seed, row["key"], "caption") % 2**31,
-            answer_schema=canonical_json(CaptionAnswer.model_json_schema()),
+            seed=self.seed_of(clip.key),
         )
+        (outcome,) = yield [Question.of(request, CaptionAnswer, lambda answer: answer.caption)]
+        caption = outcome.value.caption
+        clip.model = outcome.reply.model or self.model
+        return PartCaption(scale_s, *stretch, caption, tuple(clip.at_s[i] for i in shown), after="before" in told)
 
-    def _row(self, row: dict[str, Any], replies: dict[str, Reply], mended: dict[str, Reply]) -> dict[str, Any]:
-        if row["key"] not in replies:
+
+@dataclass(slots=True)
+class ShownClip:
+    """A row's frames with their times. A picture is one frame at 0 s, of which a model is told no time.
+
+    `model` is what the last answer about it says that it comes from.
+    """
+
+    key: str
+    is_picture: bool
+    duration_s: float
+    at_s: tuple[float, ...]
+    jpegs: Sequence[bytes]
+    model: str = ""
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> ShownClip:
+        """Raises Unusable where there is no frame."""
+        if not row["jpegs"]:
             raise Unusable("no_frames", "0 shown frames to send")
-        reply = mended.get(row["key"], replies[row["key"]])
         frames = arrow.typed(tuple[ShownFrame, ...], row["frames"])
-        sent = evenly(len(frames), self.max_frames)
-        return {
-            "caption": judged(reply).caption,
-            "caption_model": reply.model or self.model,
-            "caption_frames_s": tuple(frames[i].at_s for i in sent),
-        }
+        media: MediaRef = arrow.typed(MediaRef, row["media"])
+        duration_s = max(media.duration_s, frames[-1].at_s)
+        return cls(row["key"], media.kind is Kind.IMAGE, duration_s, tuple(f.at_s for f in frames), row["jpegs"])
+
+    @property
+    def whole(self) -> tuple[float, float]:
+        return 0.0, self.duration_s
+
+    def stretches(self, seconds: float) -> list[tuple[float, float]]:
+        """Consecutive stretches of about `seconds` that hold a frame; a rest of under half joins the one before."""
+        count = max(1, math.ceil(self.duration_s / seconds - 0.5))
+        edges = [*(i * seconds for i in range(count)), self.duration_s]
+        return [cut for cut in pairwise(edges) if any(cut[0] <= t < cut[1] for t in self.at_s)] or [self.whole]
+
+    def shown(self, stretch: tuple[float, float], most: int) -> tuple[int, ...]:
+        """Places of at most `most` frames inside a stretch; of all frames where none lies inside."""
+        inside = [i for i, t in enumerate(self.at_s) if stretch[0] <= t < stretch[1]] or list(range(len(self.at_s)))
+        return tuple(inside[i] for i in evenly(len(inside), most))
+
+    def images(self, places: Sequence[int]) -> tuple[TimedImage, ...]:
+        return tuple(TimedImage(self.jpegs[i], None if self.is_picture else self.at_s[i]) for i in places)
+
+
+def times_of(images: Sequence[TimedImage]) -> str:
+    """Their times for a prompt."""
+    return ", ".join("a picture" if image.at_s is None else f"{image.at_s:.3f} s" for image in images)
 
 
 def evenly(count: int, most: int) -> tuple[int, ...]:
@@ -154,42 +202,3 @@ def evenly(count: int, most: int) -> tuple[int, ...]:
     if most == 1:
         return (count // 2,)
     return tuple(round(i * (count - 1) / (most - 1)) for i in range(most))
-
-
-def judged(reply: Reply) -> CaptionAnswer:
-    """The answer in a reply. Raises Unusable where there is none, and EngineDown (a fault of the row) for an error."""
-    if reply.error:
-        raise EngineDown(f"request {reply.id}", seen=reply.error, do="look at the server's log; `retry` asks again")
-    raw = f"raw answer: {reply.text[:_RAW_CHARACTERS]!r}"
-    if reply.finish_reason == "length":
-        raise Unusable("answer_cut", f"finish_reason length after {reply.tokens_out} tokens; {raw}")
-    if not reply.whole:
-        raise Unusable("no_answer", f"finish_reason {reply.finish_reason!r}; {raw}")
-    try:
-        return read_answer(reply.text)
-    except pydantic.ValidationError as error:
-        raise Unusable("bad_answer", f"{_problem(error)}; {raw}") from error
-
-
-def repairs(asked: dict[str, Request], replies: dict[str, Reply]) -> list[Request]:
-    """A second request for every whole answer that does not fit. One cut short would be cut short again."""
-    out = []
-    for key, reply in replies.items():
-        fault = _misfit(reply) if reply.whole else ""
-        if fault:
-            answer = json.dumps(reply.text[:_RAW_CHARACTERS], ensure_ascii=False)
-            text = load_prompt(REPAIR).filled(question=asked[key].prompt, answer=answer, fault=fault)
-            out.append(replace(asked[key], prompt=text))
-    return sorted(out, key=lambda request: request.id)
-
-
-def _misfit(reply: Reply) -> str:
-    try:
-        read_answer(reply.text)
-    except pydantic.ValidationError as error:
-        return _problem(error)
-    return ""
-
-
-def _problem(error: pydantic.ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors()[:3])

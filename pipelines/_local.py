@@ -20,12 +20,12 @@ def run_groups(
 
     The first error of the system (not of a row) ends the run: groups in flight are let finish, the rest is not begun.
     """
-    load = plan.recipe.source.open(place, plan.recipe)
+    load, engines = plan.recipe.source.open(place, plan.recipe), place.engines()
     mine, made, lock = threading.local(), list[Worker](), threading.Lock()
 
     def work(keys: list[str]) -> Done:
         if not hasattr(mine, "worker"):
-            mine.worker = Worker(plan, place, lease, load, board.pulse())
+            mine.worker = Worker(plan, place, lease, engines, load, board.pulse())
             with lock:
                 made.append(mine.worker)
         done: Done = mine.worker.do(keys)
@@ -37,6 +37,7 @@ def run_groups(
     finally:
         for worker in made:
             worker.close()
+        engines.close()
 
 
 def _bounded(

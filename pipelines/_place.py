@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from reelmill.pipelines._recipe import Place, Recipe, in_order
@@ -51,4 +52,4 @@ def with_versions(place: Place, recipe: Recipe, *, dev: bool, as_version: str) -
             changed.add(one.name)
     by_name = {one.name: one for one in in_order(recipe)}
     versions = {n: as_version or f"dev-{by_name[n].fingerprint_hash()[:8]}" for n in changed}
-    return Place(place.store, place.media, place.slug, versions)
+    return replace(place, versions=versions)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reelmill.annotators.annotator import Annotator, step_name
+from reelmill.annotators.asking import Asks
+from reelmill.annotators.engines.profile import EngineProfile
 from reelmill.pipelines._recipe import Recipe
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import PlanRefused
@@ -52,16 +54,31 @@ class Plan:
 
     recipe: Recipe
     edges: tuple[Edge, ...]
+    profile: EngineProfile = field(default_factory=EngineProfile)
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Plan:
+    def of(cls, recipe: Recipe, profile: EngineProfile = EngineProfile()) -> Plan:
         """Check a recipe. Raises PlanRefused naming the step, the column and what there is instead."""
         known = {c.name: c for c in (KEY, *recipe.source.gives)}
         for step in recipe.steps:
             _check_step(recipe, step, known)
             known |= {c.name: c for c in step.gives}
         _check_explode(recipe, known)
-        return cls(recipe, _edges(recipe))
+        return cls(recipe, _edges(recipe), profile)
+
+    @property
+    def asking(self) -> tuple[Asks, ...]:
+        """The steps that ask a model."""
+        return tuple(step for step in self.recipe.steps if isinstance(step, Asks))
+
+    @property
+    def lanes(self) -> int:
+        """Groups of keys that one process works on at once: while one waits for its last answers, another asks."""
+        return 2 + self.profile.in_flight // self.rows_per_commit if self.asking else 1
+
+    @property
+    def _engine_gpus(self) -> float:
+        return self.profile.gpus if any(step.in_process for step in self.asking) else 0.0
 
     @property
     def rows_per_commit(self) -> int:
@@ -75,13 +92,18 @@ class Plan:
     def _need(self) -> tuple[float, float]:
         """CPUs and GPUs of one worker: it holds the whole chain, so the hungriest step and all GPUs."""
         cpus = max((s.resources.cpus for s in self.recipe.steps), default=1.0)
-        return cpus, sum(s.resources.gpus for s in self.recipe.steps)
+        return cpus, sum(s.resources.gpus for s in self.recipe.steps) + self._engine_gpus
 
     def local_workers(self, wanted: int, gpus: int) -> int:
-        """`wanted` threads, or fewer where each needs a GPU. Raises PlanRefused where there are not enough for one."""
+        """`wanted` threads, or fewer where each needs a GPU. Raises PlanRefused where there are not enough for one.
+
+        Where a model is asked there are as many as it takes to keep it busy: they share one engine and mostly wait.
+        """
         need, gpu = self._need
         if gpu > gpus:
             raise self._refused(f"{gpus} GPUs on this machine", need, gpu)
+        if self.asking:
+            return self.lanes
         return max(1, min(wanted, math.floor(gpus / gpu)) if gpu else wanted)
 
     def width(self, nodes: Sequence[Node]) -> Width:
@@ -100,7 +122,14 @@ class Plan:
         carried = [(n, _carried(n, need, gpu)) for n in fit]
         shares = [(n.cpus - min(0.5, n.cpus / 4)) / count for n, count in carried if count]
         cpus = math.floor(1000 * min(need, *shares)) / 1000
-        return Width(sum(count for _, count in carried), cpus, gpu)
+        return Width(int(min(sum(count for _, count in carried), self._actors)), cpus, gpu)
+
+    @property
+    def _actors(self) -> float:
+        """Most actors that hold an engine: one asks a server for all, a model in the process may fill the cluster."""
+        if not self.asking:
+            return math.inf
+        return self.profile.actors or (math.inf if any(step.in_process for step in self.asking) else 1)
 
     def _refused(self, have: str, need: float, gpu: float) -> PlanRefused:
         what = f"recipe {self.recipe.name} needs {need:g} CPUs and {gpu:g} GPUs a worker"

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pyarrow as pa
@@ -23,9 +24,10 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
+from reelmill.annotators.engines.opening import Engines
 from reelmill.pipelines._beats import Teller, Told
 from reelmill.pipelines._plan import Node, Plan, Width
-from reelmill.pipelines._recipe import Place
+from reelmill.pipelines._recipe import Load, Place
 from reelmill.pipelines._watch import Board
 from reelmill.pipelines._work import Done, Worker
 from reelmill.schemas.errors import Fault, ReelmillError
@@ -36,7 +38,8 @@ _LOOK_S = 0.1
 
 
 class _Chain:
-    """One actor: a worker of the plan, and a thread that tells the store whether it moves."""
+    """One actor: workers of the plan, one for each call that Ray lets in at a time, and a thread that tells the store
+    whether they move. They share the engines of this process."""
 
     def __init__(self, plan: Plan, place: Place, lease: Lease, stuck_after_s: float) -> None:
         faulthandler.register(signal.SIGUSR1, file=2)
@@ -44,7 +47,9 @@ class _Chain:
         if stuck_after_s:
             teller = Teller(board, place.dataset(plan.recipe).ledger.objects, lease)
             threading.Thread(target=teller.run, daemon=True, name="teller").start()
-        self.worker = Worker(plan, place, lease, pulse=board.pulse())
+        engines, load = place.engines(), plan.recipe.source.open(place, plan.recipe)
+        self._mine, self._make = threading.local(), partial(_worker, plan, place, lease, engines, load, board)
+        self._ready = [self._make()]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         done = [self._one(keys) for keys in batch["keys"].to_pylist()]
@@ -53,12 +58,26 @@ class _Chain:
     def _one(self, keys: list[str]) -> bytes:
         """The first key and what was done, or the error that ended it: Ray Data would hand on only an error's text."""
         try:
-            done: Done | ReelmillError = self.worker.do(keys)
+            done: Done | ReelmillError = self._worker().do(keys)
         except ReelmillError as error:
             done = error
         except Exception as error:
             done = Fault("a worker on the cluster failed", seen=f"{type(error).__name__}: {error}")
         return pickle.dumps((keys[0], done))
+
+    def _worker(self) -> Worker:
+        """The thread's own; the first thread takes the one that showed, when the actor began, that it can be made."""
+        if not hasattr(self._mine, "worker"):
+            try:
+                self._mine.worker = self._ready.pop()
+            except IndexError:
+                self._mine.worker = self._make()
+        own: Worker = self._mine.worker
+        return own
+
+
+def _worker(plan: Plan, place: Place, lease: Lease, engines: Engines, load: Load, board: Board) -> Worker:
+    return Worker(plan, place, lease, engines, load, board.pulse())
 
 
 def cluster_width(plan: Plan) -> Width:
@@ -104,7 +123,7 @@ def run_groups(
         fn_constructor_args=(plan, place, lease, board.stuck_after_s),
         batch_size=None,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(min_size=size, max_size=size),
+        compute=_pool(size, plan.lanes),
         num_cpus=width.cpus,
         num_gpus=width.gpus or None,
     )
@@ -120,6 +139,19 @@ def run_groups(
     finally:
         board.elsewhere = None
         told.clear()
+
+
+def _pool(size: int, lanes: int) -> ActorPoolStrategy:
+    """So many actors; where a model is asked, each works on several groups at once."""
+    if lanes == 1:
+        return ActorPoolStrategy(min_size=size, max_size=size)
+    return ActorPoolStrategy(
+        min_size=size,
+        max_size=size,
+        max_tasks_in_flight_per_actor=2 * lanes,
+        max_concurrent_calls_per_actor=lanes,
+        enable_true_multi_threading=True,
+    )
 
 
 def _room(width: Width) -> str:

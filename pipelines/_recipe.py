@@ -17,6 +17,8 @@ from typing import Any, Protocol, cast
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Annotator, step_name
+from reelmill.annotators.engines.opening import Engines
+from reelmill.annotators.engines.profile import EngineProfile
 from reelmill.schemas import arrow
 from reelmill.schemas.column import Column
 from reelmill.schemas.errors import SchemaBroken
@@ -31,12 +33,14 @@ Load = Callable[[Sequence[str]], pa.Table]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run happens: the store, the media that were asked for, and how datasets are named. Never identity."""
+    """Where and how a run happens: the store, the media that were asked for, how datasets are named, and how engines
+    are used. Never identity."""
 
     store: Folder
     media: tuple[str, ...]
     slug: str
     versions: dict[str, str] = field(default_factory=dict)
+    profile: EngineProfile = field(default_factory=EngineProfile)
 
     def dataset(self, recipe: Recipe) -> Dataset:
         """The dataset that `recipe` makes here. `versions` holds other versions than the recipe's own (`--dev`)."""
@@ -50,6 +54,10 @@ class Place:
             return self.store / ".cache"
         own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         return own / "reelmill" / hashlib.sha256(str(self.store).encode()).hexdigest()[:16]
+
+    def engines(self) -> Engines:
+        """The engines of one process, with the replies that the whole store shares."""
+        return Engines(self.profile, self.cache / "replies")
 
 
 class Source(Protocol):

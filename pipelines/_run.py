@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+from reelmill.annotators.engines.spending import Usage
 from reelmill.annotators.pulse import Pulse, quiet_for
 from reelmill.pipelines import _local, _machine
 from reelmill.pipelines._plan import Plan
@@ -82,6 +83,7 @@ class Report:
     counts: Counts
     seconds: float
     step_seconds: dict[str, float] = field(default_factory=dict)
+    usage: dict[str, Usage] = field(default_factory=dict)
 
 
 class Watcher(Protocol):
@@ -164,9 +166,10 @@ def run(
     it longer than `limits.wait_s`, OverBudget where faults pass the budget, and what the source or the store raise.
     """
     recipes = in_order(recipe)
-    plans = [Plan.of(one) for one in recipes]
+    plans = [Plan.of(one, place.profile) for one in recipes]
     with store_trouble(place.store):
         _require_no_drift(recipes, place)
+        _require_engines(plans, place)
         return [_run_one(plan, place, backend or Local(), limits, watcher) for plan in plans]
 
 
@@ -186,6 +189,13 @@ def _require_no_drift(recipes: tuple[Recipe, ...], place: Place) -> None:
         dataset = place.dataset(one)
         if dataset.ledger.identity() is not None:
             dataset.ledger.begin(identity(one, place))
+
+
+def _require_engines(plans: list[Plan], place: Place) -> None:
+    """Raises EngineUnusable before any work where a model that will be asked is not there or cannot do it."""
+    with place.engines() as engines:
+        for step in dict.fromkeys(step for plan in plans for step in plan.asking):
+            engines.get(step.engine, step.model_revision).check(images=step.sends_images)
 
 
 def drifted(recipe: Recipe, place: Place) -> list[str]:
@@ -275,8 +285,10 @@ def _work(
 
 def report_of(dataset: Dataset, changed: Change, cached: int, done: list[Done], started: float) -> Report:
     seconds: Counter[str] = Counter()
+    usage: dict[str, Usage] = {}
     for one in done:
         seconds.update(one.seconds)
+        usage |= {step: usage.get(step, Usage()) + used for step, used in one.usage.items()}
     return Report(
         label=dataset.label,
         folder=dataset.place,
@@ -287,6 +299,7 @@ def report_of(dataset: Dataset, changed: Change, cached: int, done: list[Done], 
         counts=dataset.counts(),
         seconds=time.monotonic() - started,
         step_seconds={k: round(v, 3) for k, v in seconds.items()},
+        usage=usage,
     )
 
 
@@ -302,6 +315,7 @@ def record(dataset: Dataset, report: Report, lease: Lease) -> None:
         "ended_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(report.seconds, 3),
         "step_seconds": report.step_seconds,
+        "usage": {step: dataclasses.asdict(used) for step, used in report.usage.items()},
         "worked": report.worked,
         "cached": report.cached,
         "faults": report.faults,

@@ -10,12 +10,15 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Annotator, step_name
+from reelmill.annotators.asking import Asks
+from reelmill.annotators.engines.opening import Engines
+from reelmill.annotators.engines.spending import Usage
 from reelmill.annotators.pulse import Pulse, told_to
 from reelmill.pipelines._guard import run_step, with_outcome
 from reelmill.pipelines._plan import Plan
@@ -26,10 +29,10 @@ from reelmill.sinks.parts import part_files
 from reelmill.sinks.state.lease import Lease
 
 
-def _at(step: Annotator, place: Place) -> Annotator:
-    """A worker's own copy of a step; one that keeps replies is told the folder that the whole store shares."""
-    if getattr(step, "cache", None) == "":
-        return cast(Annotator, dataclasses.replace(cast(Any, step), cache=str(place.cache / "replies")))
+def _own(step: Annotator, engines: Engines) -> Annotator:
+    """A worker's own copy of a step; one that asks a model is lent the engines that all workers share."""
+    if hasattr(step, "engines"):
+        return cast(Annotator, dataclasses.replace(cast(Any, step), engines=engines))
     return copy.copy(step)
 
 
@@ -44,19 +47,26 @@ class Done:
     accepted_children: int
     seconds: dict[str, float]
     fault: str = ""
+    usage: dict[str, Usage] = field(default_factory=dict)
 
 
 class Worker:
-    """Steps that are set up once and used for many groups. Not shared between threads; `load` may be."""
+    """Steps that are set up once and used for many groups. Not shared between threads; `load` and `engines` may be."""
 
     def __init__(
-        self, plan: Plan, place: Place, lease: Lease, load: Load | None = None, pulse: Pulse | None = None
+        self,
+        plan: Plan,
+        place: Place,
+        lease: Lease,
+        engines: Engines,
+        load: Load | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         self.plan, self.lease, self.pulse = plan, lease, pulse or Pulse()
         self.pulse.at("open")
         self.ledger = place.dataset(plan.recipe).ledger
         self.load = load or plan.recipe.source.open(place, plan.recipe)
-        self.steps = tuple(_at(step, place) for step in plan.recipe.steps)
+        self.steps = tuple(_own(step, engines) for step in plan.recipe.steps)
         for step in self.steps:
             self.pulse.at(f"setup of {step_name(step)}")
             step.setup()
@@ -99,13 +109,16 @@ class Worker:
 
     def _commit(self, rows: list[dict[str, Any]], seconds: dict[str, float]) -> Done:
         recipe = self.plan.recipe
+        usage = {
+            step_name(step): used for step in self.steps if isinstance(step, Asks) and (used := step.spent()).calls
+        }
         faults = {r["key"]: r["fault"] for r in rows if r["fault"] is not None}
         good = [r for r in rows if r["fault"] is None]
         if faults:
             self.ledger.record_faults(self.lease, faults)
         outcomes, files = part_files(good, recipe.keeps, recipe.explode)
         if outcomes:
-            self.ledger.commit(self.lease, outcomes, files, seconds)
+            self.ledger.commit(self.lease, outcomes, files, seconds, {k: asdict(v) for k, v in usage.items()})
         states = Counter(o.state for o in outcomes)
         return Done(
             accepted=states[State.ACCEPTED],
@@ -114,6 +127,7 @@ class Worker:
             children=sum(o.children for o in outcomes),
             accepted_children=sum(o.accepted_children for o in outcomes),
             seconds=seconds,
+            usage=usage,
             fault=next((f"{k}: {v.strip().splitlines()[-1]}" for k, v in reversed(faults.items())), ""),
         )
 

@@ -1,18 +1,25 @@
-"""Evidence: a caption of each clip or picture by a model behind an engine, with the times of the frames that it saw."""
+"""Evidence: a caption of each clip or picture, with the times of the frames that it was made from.
+
+By rules from a clip's events (`embedded`, the default: videos only), or by a model behind an engine.
+"""
 
 from __future__ import annotations
 
-from reelmill.annotators.caption import Caption
-from reelmill.pipelines import clips
+from reelmill.annotators.caption import CLIP, Caption
+from reelmill.annotators.describe import Describe
+from reelmill.pipelines import clips, events
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
-from reelmill.schemas.errors import BadInput
 
 
-def recipe(caption_engine: str = "", prompt: str = "caption") -> Recipe:
-    """One row per clip or picture. `caption_engine` (--engine caption=...) is openai:MODEL@URL or replay:FILE; `prompt`
-    a prompt that ships, or package:name of your own."""
-    if not caption_engine:
-        raise BadInput("captions are made by a model", seen="no engine", do="give --engine caption=openai:MODEL@URL")
-    source = Rows(clips.recipe(), with_frames=True)
-    return Recipe(name="captions", version="1", source=source, steps=(Caption(caption_engine, prompt=prompt),))
+def recipe(
+    caption_engine: str = "embedded", prompt: str = "caption", form: str = CLIP, model_revision: str = ""
+) -> Recipe:
+    """One row per clip or picture. `caption_engine` (--engine caption=...) is embedded, transformers:MODEL, vllm:MODEL,
+    openai:MODEL@URL or replay:FILE; `prompt` one that ships, or package:name of your own; `form` clip, differential or
+    scales; `model_revision` what you know of the weights behind a server."""
+    if caption_engine == "embedded":
+        source = Rows(clips.recipe(), joined=(events.recipe(),), only="video")
+        return Recipe(name="captions_by_rules", version="1", source=source, steps=(Describe(),))
+    step = Caption(caption_engine, prompt=prompt, form=form, model_revision=model_revision)
+    return Recipe(name="captions", version="1", source=Rows(clips.recipe(), with_frames=True), steps=(step,))

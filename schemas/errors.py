@@ -7,7 +7,8 @@
     │   ├── StoreUnusable                the store cannot be written or read
     │   ├── Drift                        a finished dataset was made by another recipe than today's
     │   ├── PlanRefused                  the recipe does not fit together, or the profile cannot run it
-    │   └── Busy                         another live run holds the dataset
+    │   ├── Busy                         another live run holds the dataset
+    │   └── EngineUnusable               the engine that was named is not there, or cannot do what is asked of it
     ├── Fault                        1   ours: a bug, a dead engine, a broken file that we wrote
     │   ├── GuardBroken                  a step dropped, doubled, reordered or mistyped rows
     │   ├── SchemaBroken                 a value does not fit its declared type
@@ -77,6 +78,10 @@ class PlanRefused(UserError):
 
 class Busy(UserError):
     verdict = "is being written by another run"
+
+
+class EngineUnusable(UserError):
+    verdict = "cannot be used"
 
 
 class Fault(ReelmillError):

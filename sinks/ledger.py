@@ -101,13 +101,17 @@ class Outcomes(Sequence[KeyOutcome]):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One group of keys that is done. `files` maps a suffix (rows, children, media) to its size and sha256."""
+    """One group of keys that is done. `files` maps a suffix (rows, children, media) to its size and sha256.
+
+    `seconds` and `usage` (calls, tokens and cost of the models that were asked) are facts by step, for people.
+    """
 
     hash: str
     token: int
     keys: Outcomes
     files: dict[str, dict[str, Any]]
     seconds: dict[str, float] = field(default_factory=dict)
+    usage: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -343,6 +347,7 @@ class Ledger:
         outcomes: Sequence[KeyOutcome],
         files: dict[str, bytes],
         seconds: dict[str, float] | None = None,
+        usage: dict[str, dict[str, float]] | None = None,
     ) -> Commit:
         """Write the part files of a group of keys, then the commit that makes them count. Returns the one that counts:
         where the same lease committed the same keys before (a worker that is tried again), that earlier one.
@@ -352,7 +357,7 @@ class Ledger:
         leases.require_newest(self.objects, lease)
         described = {s: {"size": len(d), "sha256": hashlib.sha256(d).hexdigest()} for s, d in files.items()}
         hashed = group_hash([o.key for o in outcomes])
-        made = Commit(hashed, lease.token, Outcomes(list(outcomes)), described, seconds or {})
+        made = Commit(hashed, lease.token, Outcomes(list(outcomes)), described, seconds or {}, usage or {})
         for suffix, data in files.items():
             self.objects.put(made.part(suffix), data)
             reach("part.written")
@@ -580,7 +585,8 @@ def _ascending(keys: Collection[str]) -> Keys:
 
 
 def _commit(said: dict[str, Any]) -> Commit:
-    return Commit(said["hash"], said["token"], Outcomes(said["keys"]), said["files"], said["seconds"])
+    keys, usage = Outcomes(said["keys"]), said.get("usage", {})
+    return Commit(said["hash"], said["token"], keys, said["files"], said["seconds"], usage)
 
 
 def _as_stored(value: Any) -> Any:
@@ -594,7 +600,8 @@ def _speakable(faults: dict[str, str]) -> dict[str, str]:
 
 
 def _commit_record(commit: Commit) -> dict[str, Any]:
-    return {
+    used = {"usage": commit.usage} if commit.usage else {}
+    return used | {
         "hash": commit.hash,
         "token": commit.token,
         "keys": [[o.key, o.state, o.children, o.accepted_children] for o in commit.keys],

@@ -1,110 +1,214 @@
-"""Any OpenAI-compatible chat server (vLLM, `transformers serve`, llama.cpp, a provider), through the `openai` client.
+"""Any OpenAI-compatible chat server (vLLM, `transformers serve`, llama.cpp, a provider), by the async `openai` client.
 
 The client's own retries are off: it waits at most 8 s of its own accord and gives up at a Retry-After of two minutes
 (openai 3.52, `_constants.py`), and it cannot tell a server that is gone from one that refuses a single request. Here
 
     429, 408, 409, 5xx, cut connections, timeouts, broken JSON   are tried again, after what Retry-After asks or 2^n s
+    another request's answer, sent once more                     is tried again: its id was seen before
     no connection, 401, 403, 404, 429 to the end                 EngineDown: no request will fare better
     400, 413, 422, 5xx to the end, no choices                    an error of that request's reply
-
-    parse_engine("openai:HuggingFaceTB/SmolVLM2-2.2B-Instruct@http://10.0.0.5:8000/v1")
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import email.utils
 import hashlib
+import itertools
 import json
 import math
 import os
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections import OrderedDict
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from reelmill.annotators.engines.engine import Engine, EngineSpec, Reply, Request
-from reelmill.annotators.engines.replies import Replay
-from reelmill.schemas.errors import EngineDown
+from reelmill.annotators.engines.engine import Candidate, Reply, Request
+from reelmill.annotators.engines.loop import Loop
+from reelmill.annotators.engines.profile import EngineProfile
+from reelmill.annotators.engines.spending import Allowance, guessed_tokens
+from reelmill.schemas.errors import EngineDown, EngineUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from openai import APIStatusError, OpenAI
+    from openai import APIStatusError, AsyncOpenAI
 
 _GONE = frozenset({401, 403, 404})
 _AGAIN = frozenset({408, 409, 429})
+_NO_LIST = frozenset({404, 405, 500, 501})
+_IDS_KEPT = 4096
+_KEY = "OPENAI_API_KEY"
 
 
-def parse_engine(spec: str, *, revision: str = "", in_flight: int = 8) -> Engine:
-    """The engine that a spec names. Raises BadInput; opens no connection."""
-    parsed = EngineSpec.parse(spec)
-    if parsed.kind == "replay":
-        return Replay(Path(parsed.model))
-    return OpenAIEngine(parsed.model, parsed.where, revision=revision, in_flight=in_flight)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to try. Seconds; a server that asks to wait longer than `retry_after_max_s` is not waited for."""
-
-    tries: int = 6
-    timeout_s: float = 120.0
-    first_wait_s: float = 1.0
-    wait_max_s: float = 60.0
-    retry_after_max_s: float = 300.0
-
-    def wait_s(self, attempt: int, jitter: float) -> float:
-        """1, 2, 4 .. seconds, less up to a quarter: `jitter` in [0, 1) keeps many requests from returning at once."""
-        return min(self.first_wait_s * 2.0**attempt, self.wait_max_s) * (1 - 0.25 * jitter)
-
-
-@dataclass(frozen=True, slots=True)
 class OpenAIEngine:
-    """Asks `model` at `url` with at most `in_flight` requests at a time. Plain values: it may travel to a worker.
+    """Asks `model` at `url` with at most `profile.in_flight` requests at a time, from a thread of its own.
 
     The key is read from the environment (OPENAI_API_KEY, else "none") when the first request is sent.
     """
 
-    model: str
-    url: str
-    revision: str = ""
-    in_flight: int = 8
-    patience: Patience = field(default_factory=Patience)
+    def __init__(self, model: str, url: str, revision: str = "", profile: EngineProfile = EngineProfile()) -> None:
+        self.model, self.url, self.revision, self.profile = model, url, revision, profile
+        self._down: EngineDown | None = None
+        self._ids: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     @property
     def name(self) -> str:
         return f"openai:{self.model}"
 
-    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Replies as they come. Raises EngineDown; what is still waiting to be tried again then gives up."""
-        from openai import OpenAI
+    @cached_property
+    def _loop(self) -> Loop:
+        return Loop("engine")
 
-        key = os.environ.get("OPENAI_API_KEY") or "none"
-        stop = threading.Event()
-        client = OpenAI(base_url=self.url, api_key=key, timeout=self.patience.timeout_s, max_retries=0)
-        with client, ThreadPoolExecutor(self.in_flight, thread_name_prefix="engine") as pool:
-            running: set[Future[Reply]] = set()
-            try:
-                for request in requests:
-                    running.add(pool.submit(_Call(self, client, request, stop).run))
-                    if len(running) >= self.in_flight:
-                        finished, running = wait(running, return_when=FIRST_COMPLETED)
-                        yield from (call.result() for call in finished)
-                while running:
-                    finished, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (call.result() for call in finished)
-            finally:
-                stop.set()
+    @cached_property
+    def _client(self) -> AsyncOpenAI:
+        from openai import AsyncOpenAI
+
+        key = os.environ.get(_KEY) or "none"
+        return AsyncOpenAI(base_url=self.url, api_key=key, timeout=self.profile.patience.timeout_s, max_retries=0)
+
+    @cached_property
+    def _turns(self) -> _Turns:
+        profile = self.profile
+        return _Turns(
+            asyncio.Semaphore(profile.in_flight),
+            Allowance(profile.requests_per_minute),
+            Allowance(profile.tokens_per_minute),
+            asyncio.Event(),
+        )
+
+    def submit(self, request: Request) -> Future[Reply]:
+        return self._loop.start(self._answered(request))
+
+    def close(self) -> None:
+        if "_loop" in self.__dict__:
+            if "_client" in self.__dict__:
+                self._loop.start(self._client.close()).result()
+            self._loop.close()
+
+    def check(self, *, images: bool) -> None:
+        """Looks whether the server is there and knows the model. Whether it takes images only a request can show."""
+        del images
+        self._loop.start(self._listed()).result()
+
+    async def _listed(self) -> None:
+        import openai
+
+        try:
+            known = [model.id async for model in self._client.models.list()]
+        except openai.APIConnectionError as error:
+            raise self._unusable(f"no connection ({error.__cause__!r})", "start the server or mend its URL") from error
+        except openai.APIStatusError as error:
+            if error.status_code in _NO_LIST:
+                return  # a server that lists nothing: `transformers serve` without a cache of models, for example
+            todo = f"set {_KEY}" if error.status_code in (401, 403) else "look at the server's log"
+            raise self._unusable(f"HTTP {error.status_code}: {error.message[:200]}", todo) from error
+        except (pydantic.ValidationError, TypeError, AttributeError, ValueError):
+            return
+        if known and self.model not in known:
+            raise self._unusable(f"it serves {', '.join(known[:5])}", "name one of these")
+
+    def _unusable(self, seen: str, do: str) -> EngineUnusable:
+        return EngineUnusable(f"engine {self.name} at {self.url}", seen=seen, do=do)
+
+    async def _answered(self, request: Request) -> Reply:
+        async with self._turns.slots:
+            for attempt in itertools.count(1):
+                if self._down is not None:
+                    raise self._down
+                outcome = await self._allowed(request)
+                if isinstance(outcome, Reply):
+                    return outcome
+                seen = f"{outcome.what} (try {attempt} of {self.profile.patience.tries})"
+                if await self._waited(request, outcome, attempt):
+                    continue
+                if outcome.down:
+                    self._down = self._gone(seen)
+                    self._turns.stop.set()
+                    raise self._down
+                return Reply(request.id, "", "", error=seen)
+        raise AssertionError("the count has no end")
+
+    async def _allowed(self, request: Request) -> Reply | _Trouble:
+        """An attempt, as soon as the limits a minute let it."""
+        turns, guess = self._turns, guessed_tokens(request)
+        await turns.requests.take(1)
+        await turns.tokens.take(guess)
+        outcome = await self._attempt(request)
+        used = outcome.tokens_in + outcome.tokens_out if isinstance(outcome, Reply) else 0
+        turns.tokens.give_back(guess - used)
+        return outcome
+
+    async def _waited(self, request: Request, trouble: _Trouble, attempt: int) -> bool:
+        """Wait before the next attempt; False where there is to be none."""
+        patience, asked_s = self.profile.patience, trouble.wait_s
+        if not trouble.again or attempt == patience.tries:
+            return False
+        if asked_s is not None and asked_s > patience.retry_after_max_s:
+            return False
+        jitter = hashlib.sha256(f"{request.digest}{attempt}".encode()).digest()[0] / 256
+        try:
+            async with asyncio.timeout(patience.wait_s(attempt - 1, jitter) if asked_s is None else asked_s):
+                await self._turns.stop.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    def _gone(self, seen: str) -> EngineDown:
+        do = f"start the server, check its address, model name and {_KEY}, or raise the tries"
+        return EngineDown(f"engine {self.name} at {self.url}", seen=seen, do=do)
+
+    async def _attempt(self, request: Request) -> Reply | _Trouble:
+        import openai
+
+        limit_s = self.profile.patience.timeout_s
+        try:
+            async with asyncio.timeout(limit_s):  # the client's own limit is one of silence, not of the whole answer
+                form = asked(self.model, request)
+                raw = await self._client.chat.completions.with_raw_response.create(**form)
+            return self._unrepeated(request, *replied(request.id, raw.http_response.text))
+        except (TimeoutError, openai.APITimeoutError) as late:
+            return _Trouble(f"no answer within {limit_s:g} s", again=True, down=_unreachable(late))
+        except openai.APIConnectionError as cut:
+            return _Trouble(f"connection failed: {cut.__cause__!r}", again=True, down=_unreachable(cut))
+        except openai.APIStatusError as status:
+            return _status_trouble(status)
+        except _Broken as broken:
+            return _Trouble(str(broken), again=True, down=False)
+
+    def _unrepeated(self, request: Request, answer_id: str, reply: Reply) -> Reply:
+        """Raises _Broken for an answer that was sent to another request before: same id, same words.
+
+        A server that gives every answer the same id is believed: the rule needs two ids to have been seen.
+        """
+        earlier = self._ids.get(answer_id)
+        if earlier is not None and len(self._ids) > 1 and earlier == (earlier[0], reply.text):
+            if earlier[0] != request.digest:
+                raise _Broken(f"the answer {answer_id} was sent to another request before")
+        elif answer_id:
+            self._ids[answer_id] = (request.digest, reply.text)
+            if len(self._ids) > _IDS_KEPT:
+                self._ids.popitem(last=False)
+        return reply
 
 
-@dataclass(eq=False)
-class _Trouble(Exception):
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """What requests wait for before they are sent. `stop` is set when no request can be answered any more."""
+
+    slots: asyncio.Semaphore
+    requests: Allowance
+    tokens: Allowance
+    stop: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
     """One attempt failed. `again` says whether another may fare better, `down` whether no request can be answered."""
 
     what: str
@@ -113,54 +217,8 @@ class _Trouble(Exception):
     wait_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One request and its attempts."""
-
-    engine: OpenAIEngine
-    client: OpenAI
-    request: Request
-    stop: threading.Event
-
-    def run(self) -> Reply:
-        patience, seen = self.engine.patience, "not tried"
-        for attempt in range(patience.tries):
-            try:
-                return self._attempt()
-            except _Trouble as trouble:
-                seen = f"{trouble.what} (try {attempt + 1} of {patience.tries})"
-                last = not trouble.again or attempt + 1 == patience.tries
-                if not self._waited(trouble, attempt, last):
-                    if trouble.down:
-                        raise self._down(seen) from trouble
-                    break
-        return Reply(self.request.id, "", "", error=seen)
-
-    def _waited(self, trouble: _Trouble, attempt: int, last: bool) -> bool:
-        """Wait before the next attempt; False where there is to be none."""
-        patience = self.engine.patience
-        asked_s = trouble.wait_s
-        if last or (asked_s is not None and asked_s > patience.retry_after_max_s):
-            return False
-        jitter = hashlib.sha256(f"{self.request.digest}{attempt}".encode()).digest()[0] / 256
-        return not self.stop.wait(patience.wait_s(attempt, jitter) if asked_s is None else asked_s)
-
-    def _down(self, seen: str) -> EngineDown:
-        do = "start the server, check its address, model name and OPENAI_API_KEY, or raise the tries"
-        return EngineDown(f"engine {self.engine.name} at {self.engine.url}", seen=seen, do=do)
-
-    def _attempt(self) -> Reply:
-        import openai
-
-        try:
-            raw = self.client.chat.completions.with_raw_response.create(**asked(self.engine.model, self.request))
-        except openai.APITimeoutError as late:
-            raise _Trouble(f"no answer within {self.engine.patience.timeout_s:g} s", True, _unreachable(late)) from late
-        except openai.APIConnectionError as cut:
-            raise _Trouble(f"connection failed: {cut.__cause__!r}", True, _unreachable(cut)) from cut
-        except openai.APIStatusError as status:
-            raise _status_trouble(status) from status
-        return replied(self.request.id, raw.http_response.text)
+class _Broken(Exception):
+    """A body that is no answer to this request."""
 
 
 def _unreachable(error: Exception) -> bool:
@@ -194,7 +252,7 @@ def asked(model: str, request: Request) -> dict[str, Any]:
     content: list[dict[str, Any]] = []
     for image in request.images:
         url = "data:image/jpeg;base64," + base64.b64encode(image.jpeg).decode("ascii")
-        content.append({"type": "text", "text": f"Frame at {image.at_s:.3f} s:"})
+        content.append({"type": "text", "text": image.said})
         content.append({"type": "image_url", "image_url": {"url": url}})
     content.append({"type": "text", "text": request.prompt})
     out: dict[str, Any] = {
@@ -205,6 +263,12 @@ def asked(model: str, request: Request) -> dict[str, Any]:
     }
     if request.seed is not None:
         out["seed"] = request.seed
+    if request.top_p < 1:
+        out["top_p"] = request.top_p
+    if request.stop:
+        out["stop"] = list(request.stop)
+    if request.top_logprobs:
+        out |= {"logprobs": True, "top_logprobs": request.top_logprobs}
     if request.answer_schema:
         wanted = {"name": "answer", "schema": json.loads(request.answer_schema), "strict": True}
         out["response_format"] = {"type": "json_schema", "json_schema": wanted}
@@ -216,9 +280,28 @@ class _Message(pydantic.BaseModel):
     refusal: str | None = None
 
 
+class _Token(pydantic.BaseModel):
+    token: str
+    logprob: float
+    top_logprobs: list[_Token] = []
+
+
+class _Logprobs(pydantic.BaseModel):
+    content: list[_Token] | None = None
+
+
 class _Choice(pydantic.BaseModel):
     message: _Message
     finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+    @property
+    def first(self) -> tuple[Candidate, ...]:
+        """Candidates for the first token, likeliest first; none where the server gives none."""
+        if self.logprobs is None or not self.logprobs.content:
+            return ()
+        found = {t.token: t.logprob for t in self.logprobs.content[0].top_logprobs}
+        return tuple(Candidate(t, p) for t, p in sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 class _Usage(pydantic.BaseModel):
@@ -229,23 +312,23 @@ class _Usage(pydantic.BaseModel):
 class _Completion(pydantic.BaseModel):
     """What is read of a chat completion. The client builds its own types without checking them, so this is checked."""
 
+    id: str = ""
     choices: list[_Choice] = []
     usage: _Usage | None = None
     model: str | None = None
 
 
-def replied(request_id: str, body: str) -> Reply:
-    """A server's body as a reply. Raises _Trouble where it is no chat completion."""
+def replied(request_id: str, body: str) -> tuple[str, Reply]:
+    """A server's body as the answer's own id and a reply. Raises _Broken where it is no chat completion."""
     try:
         completion = _Completion.model_validate_json(body)
     except pydantic.ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        raise _Trouble(f"not a chat completion ({problem}): {body[:120]!r}", again=True, down=False) from error
-    usage, model = completion.usage or _Usage(), completion.model or ""
-    counts = {"tokens_in": usage.prompt_tokens, "tokens_out": usage.completion_tokens, "model": model}
+        raise _Broken(f"not a chat completion ({error.errors()[0]['msg']}): {body[:120]!r}") from error
+    usage = completion.usage or _Usage()
+    counted = Reply(request_id, "", "", usage.prompt_tokens, usage.completion_tokens, model=completion.model or "")
     if not completion.choices:
-        return Reply(request_id, "", "", error="the server answered with no choices", **counts)  # type: ignore[arg-type]
+        return completion.id, replace(counted, error="the server answered with no choices")
     choice = completion.choices[0]
     finish = "refusal" if choice.message.refusal else choice.finish_reason or ""
     text = choice.message.content or choice.message.refusal or ""
-    return Reply(request_id, text, finish, **counts)  # type: ignore[arg-type]
+    return completion.id, replace(counted, text=text, finish_reason=finish, first=choice.first)

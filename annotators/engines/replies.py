@@ -9,31 +9,46 @@ its reply. The content carries its own digest; a file that does not match it is 
 ...     cache = Replies(Path(folder))
 ...     _ = cache.keep("openai:m", "1", Request("a", "Hi?"), Reply("a", "Hello.", "stop"))
 ...     cache.find("openai:m", "1", Request("b", "Hi?"))
-Reply(id='b', text='Hello.', finish_reason='stop', tokens_in=0, tokens_out=0, error='', model='')
+Reply(id='b', text='Hello.', finish_reason='stop', tokens_in=0, tokens_out=0, error='', model='', first=(), cached=True)
 """
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reelmill.annotators.engines.engine import Engine, Reply, Request
+from reelmill.annotators.engines.engine import Candidate, Engine, Reply, Request, TimedImage
+from reelmill.annotators.engines.gates import Sameness
+from reelmill.annotators.engines.spending import Purse
 from reelmill.schemas import arrow
-from reelmill.schemas.errors import BadInput, Corrupt, NotFound, SchemaBroken, StoreUnusable
+from reelmill.schemas.errors import BadInput, Corrupt, EngineUnusable, NotFound, StoreUnusable
 from reelmill.schemas.keys import canonical_json, file_digest
 from reelmill.schemas.points import reach
 
 _log = logging.getLogger(__name__)
 _ASIDE = ".aside-"
 """What `gc` knows half-written things by: a reply that was killed is swept with the store's, a day later."""
+_GREY = (  # a JPEG of 32 x 32 grey pixels
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABALDA4MChAODQ4SERATGCgaGBYWGDEjJR0oOjM9PDkzODdASFxOQERXRTc4UG1RV19i"
+    "Z2hnPk1xeXBkeFxlZ2P/wAALCAAgACABAREA/8QAHwAAAQUBAQEBAQEAAAAAAAAAAAECAwQFBgcICQoL/8QAtRAAAgEDAwIEAwUF"
+    "BAQAAAF9AQIDAAQRBRIhMUEGE1FhByJxFDKBkaEII0KxwRVS0fAkM2JyggkKFhcYGRolJicoKSo0NTY3ODk6Q0RFRkdISUpTVFVW"
+    "V1hZWmNkZWZnaGlqc3R1dnd4eXqDhIWGh4iJipKTlJWWl5iZmqKjpKWmp6ipqrKztLW2t7i5usLDxMXGx8jJytLT1NXW19jZ2uHi"
+    "4+Tl5ufo6erx8vP09fb3+Pn6/9oACAEBAAA/ACiiiiiiiiiiiiiiiv/Z"
+)
+_KEEPERS = 4
+"""Threads that write replies: each waits for the disk twice, and a disk takes several of them at once."""
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -48,7 +63,7 @@ class Replies:
         """The stored reply, or None where there is none that can be trusted."""
         path = self._path(engine, revision, request)
         try:
-            return replace(_opened(path), id=request.id)
+            return replace(_opened(path), id=request.id, cached=True)
         except FileNotFoundError:
             return None
         except Corrupt as broken:
@@ -70,7 +85,7 @@ class Replies:
     def _kept(self, engine: str, revision: str, request: Request, reply: Reply) -> Reply:
         path = self._path(engine, revision, request)
         path.parent.mkdir(parents=True, exist_ok=True)
-        body = arrow.plain(replace(reply, id=""))
+        body = _body(reply)
         asked = {"engine": engine, "revision": revision, "request": request.digest}
         record = {"asked": asked, "reply": body, "sha256": _digest(body)}
         temporary = _written(path.parent, canonical_json(record).encode())
@@ -94,6 +109,18 @@ class Replies:
         return self.folder / name[:2] / name[2:4] / f"{name}.json"
 
 
+def _body(reply: Reply) -> dict[str, Any]:
+    """What is stored of a reply: not who asked, nor where it came from."""
+    fields: dict[str, Any] = arrow.plain(reply)
+    return {k: v for k, v in fields.items() if k not in ("id", "cached")}
+
+
+def _reply(fields: dict[str, Any]) -> Reply:
+    """A reply from plain fields; those that it did not have when it was stored are as by default."""
+    first = tuple(Candidate(**c) for c in fields.pop("first", ()))
+    return Reply(**fields, first=first)
+
+
 def _digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(body).encode()).hexdigest()
 
@@ -104,9 +131,9 @@ def _opened(path: Path) -> Reply:
     try:
         record = json.loads(data)
         if record["sha256"] == _digest(record["reply"]):
-            return arrow.typed(Reply, record["reply"])  # type: ignore[no-any-return]
+            return _reply({"id": ""} | record["reply"])
         seen = "a reply that does not match its digest"
-    except (ValueError, KeyError, TypeError, SchemaBroken) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         seen = f"{len(data)} bytes: {error!r}"
     raise Corrupt(f"cached reply {path.name}", seen=seen, do="nothing: it is asked anew and replaced")
 
@@ -148,12 +175,19 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-@dataclass(frozen=True, slots=True)
 class Remembered:
-    """An engine with a cache before it. A reply is stored before it is returned; one with an error is never stored."""
+    """An engine with a cache before it. A reply is stored before it is handed on; one with an error is never stored.
 
-    engine: Engine
-    replies: Replies
+    Of equal requests that are in flight together one is asked. With `offline` nobody is: what is not stored is an error
+    of that request. `purse` is paid from for what is bought. An engine that says the same of everything is EngineDown.
+    """
+
+    def __init__(self, engine: Engine, replies: Replies | None, purse: Purse, *, offline: bool = False) -> None:
+        self.engine, self.replies, self.purse, self.offline = engine, replies, purse, offline
+        self.sameness = Sameness()
+        self._asked: dict[str, Future[Reply]] = {}
+        self._lock = threading.Lock()
+        self._keepers = ThreadPoolExecutor(_KEEPERS, thread_name_prefix="replies")
 
     @property
     def name(self) -> str:
@@ -163,20 +197,87 @@ class Remembered:
     def revision(self) -> str:
         return self.engine.revision
 
-    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """What is stored comes first; the rest is asked."""
-        missing: dict[str, Request] = {}
-        for request in requests:
-            found = self.replies.find(self.name, self.revision, request)
-            if found is None:
-                missing[request.id] = request
-            else:
-                yield found
-        for reply in self.engine.answer(missing.values()):
-            yield reply if reply.error else self.replies.keep(self.name, self.revision, missing[reply.id], reply)
+    def submit(self, request: Request) -> Future[Reply]:
+        """Raises OverBudget where nothing more may be bought."""
+        with self._lock:
+            flying = self._asked.get(request.digest)
+            if flying is None:
+                found = self.replies.find(self.name, self.revision, request) if self.replies else None
+                if found is not None:
+                    return _done(found)
+                flying = self._asked[request.digest] = self._buy(request)
+                return flying
+        return _after(flying, lambda reply: replace(reply, id=request.id, cached=True))
+
+    def _buy(self, request: Request) -> Future[Reply]:
+        if self.offline:
+            seen = f"request {request.digest[:16]} to {self.name} is not in the cache"
+            return _done(Reply(request.id, "", "", error=f"offline: {seen}"))
+        reserved = self.purse.reserve(request)
+        kept: Future[Reply] = Future()
+        kept.set_running_or_notify_cancel()  # from here on it is bought, whoever still waits for it
+        bought = self.engine.submit(request)
+        bought.add_done_callback(lambda one: self._keepers.submit(self._kept, request, reserved, one, kept))
+        return kept
+
+    def _kept(self, request: Request, reserved: float, bought: Future[Reply], kept: Future[Reply]) -> None:
+        try:
+            reply = bought.result()
+            self.purse.pay(reply, reserved)
+            if reply.whole:
+                self.sameness.saw(self.name, request.digest, reply.text)
+            if self.replies is not None and not reply.error:
+                reply = self.replies.keep(self.name, self.revision, request, reply)
+            kept.set_result(reply)
+        except BaseException as trouble:
+            kept.set_exception(trouble)
+        finally:
+            with self._lock:
+                self._asked.pop(request.digest, None)
+
+    def check(self, *, images: bool) -> None:
+        """As the engine's own; then one small request, unless it was answered before. Raises EngineUnusable."""
+        if self.offline:
+            return
+        self.engine.check(images=images)
+        reply = self.submit(probe(images=images)).result()
+        if reply.error:
+            todo = "name a model that takes images" if images else "look at the server's log"
+            raise EngineUnusable(f"engine {self.name}", seen=reply.error, do=todo)
+
+    def close(self) -> None:
+        self.engine.close()
+        self._keepers.shutdown()
 
 
-@dataclass(frozen=True, slots=True)
+def probe(*, images: bool) -> Request:
+    """The smallest question: does the model answer at all, and with a picture?"""
+    jpeg = base64.b64decode(_GREY)
+    shown = (TimedImage(jpeg, None),) if images else ()
+    return Request("probe", "Answer with the word ok.", shown, max_tokens=4)
+
+
+def _done(reply: Reply) -> Future[Reply]:
+    done: Future[Reply] = Future()
+    done.set_result(reply)
+    return done
+
+
+def _after(first: Future[Reply], change: Callable[[Reply], Reply]) -> Future[Reply]:
+    """A future that ends as another does, its reply changed."""
+    then: Future[Reply] = Future()
+
+    def ended(one: Future[Reply]) -> None:
+        try:
+            then.set_result(change(one.result()))
+        except BaseException as trouble:
+            then.set_exception(trouble)
+
+    first.add_done_callback(ended)
+    return then
+
+
+@dataclass(frozen=True)
 class Replay:
     """Recorded replies, a JSON object per line: `request` (its digest), `text`, and perhaps other fields of Reply.
 
@@ -194,14 +295,21 @@ class Replay:
     def revision(self) -> str:
         return file_digest(self._readable())[:16]
 
-    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        recorded = dict(self._lines())
-        for request in requests:
-            reply = recorded.get(request.digest)
-            missing = Reply(
-                "", "", "", error=f"no reply to request {request.digest[:16]} is recorded in {self.file.name}"
-            )
-            yield replace(reply or missing, id=request.id)
+    @cached_property
+    def _recorded(self) -> dict[str, Reply]:
+        return dict(self._lines())
+
+    def submit(self, request: Request) -> Future[Reply]:
+        reply = self._recorded.get(request.digest)
+        missing = f"no reply to request {request.digest[:16]} is recorded in {self.file.name}"
+        return _done(replace(reply or Reply("", "", "", error=missing), id=request.id))
+
+    def check(self, *, images: bool) -> None:
+        del images
+        self._readable()
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _readable(self) -> Path:
         if not self.file.is_file():
@@ -213,7 +321,7 @@ class Replay:
             try:
                 fields = json.loads(line)
                 request, text = fields.pop("request"), fields.pop("text")
-                yield request, Reply(**({"id": "", "text": text, "finish_reason": "stop"} | fields))
+                yield request, _reply({"id": "", "text": text, "finish_reason": "stop"} | fields)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BadInput(
                     f"replay file {self.file.name} line {number}",
@@ -224,6 +332,4 @@ class Replay:
 
 def recorded(request: Request, reply: Reply) -> str:
     """A line of a replay file."""
-    fields = arrow.plain(reply)
-    del fields["id"]
-    return canonical_json(fields | {"request": request.digest})
+    return canonical_json(_body(reply) | {"request": request.digest})

@@ -6,6 +6,9 @@ import dataclasses
 import hashlib
 import json
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,13 +16,17 @@ import pytest
 from chat_server import Act, Asked, caption_of, chatting, completion
 
 from reelmill.annotators.annotator import Annotator
-from reelmill.annotators.caption import Caption, evenly, read_answer
-from reelmill.annotators.engines.engine import Reply, Request
+from reelmill.annotators.asking import read_answer
+from reelmill.annotators.caption import Caption, CaptionAnswer, evenly
+from reelmill.annotators.engines.engine import Reply
+from reelmill.annotators.engines.opening import Engines
+from reelmill.annotators.engines.profile import EngineProfile
 from reelmill.annotators.engines.replies import Replay, recorded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema
 from reelmill.schemas.errors import Drift, EngineDown
-from reelmill.schemas.media import ShownFrame
+from reelmill.schemas.media import Kind, MediaRef, ShownFrame
+from reelmill.schemas.span import Span
 
 
 def row(key: str, times: tuple[float, ...] = (0.0, 0.52, 1.04)) -> dict[str, Any]:
@@ -28,17 +35,26 @@ def row(key: str, times: tuple[float, ...] = (0.0, 0.52, 1.04)) -> dict[str, Any
         ShownFrame(i * 13, t, 320, 240, hashlib.sha256(j).hexdigest(), 0, len(j))
         for i, (t, j) in enumerate(zip(times, jpegs, strict=True))
     ]
-    return {"key": key, "frames": [arrow.plain(f) for f in frames], "jpegs": jpegs}
+    seconds = max(times, default=0.0) + 0.04
+    return {"key": key, "media": media(seconds), "frames": [arrow.plain(f) for f in frames], "jpegs": jpegs}
+
+
+def media(seconds: float) -> dict[str, Any]:
+    whole = Span(0.0, seconds) if seconds else None
+    kind = Kind.VIDEO if seconds else Kind.IMAGE
+    return arrow.plain(MediaRef("f", "0" * 64, kind, 320, 240, seconds, whole, "CC0-1.0"))
 
 
 def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema(*Caption.needs))
 
 
-def step(url: str, **kwargs) -> Caption:
-    made = Caption(f"openai:toy-vl@{url}", **kwargs)
-    made.setup()
-    return made
+@contextmanager
+def step(url: str, *, cache: Path | None = None, in_flight: int = 8, **kwargs) -> Iterator[Caption]:
+    with Engines(EngineProfile(in_flight=in_flight), cache) as engines:
+        made = Caption(f"openai:toy-vl@{url}", engines=engines, **kwargs)
+        made.setup()
+        yield made
 
 
 def answer(asked: Asked, earlier: int) -> Act:
@@ -46,8 +62,8 @@ def answer(asked: Asked, earlier: int) -> Act:
 
 
 def run(behave, *rows: dict[str, Any], **kwargs) -> tuple[list[dict[str, Any]], list[Asked]]:
-    with chatting(behave) as chat:
-        out = step(chat.url, **kwargs)(table(*rows)).to_pylist()
+    with chatting(behave) as chat, step(chat.url, **kwargs) as made:
+        out = made(table(*rows)).to_pylist()
     return out, chat.asked
 
 
@@ -89,7 +105,7 @@ def test_a_wrong_shape_is_repaired_once():
     assert len(asked) == 2
     assert asked[1].jpegs == asked[0].jpegs
     assert "caption: Field required" in asked[1].prompt
-    assert json.dumps('{"captoin": "Oops </s>"}') in asked[1].prompt
+    assert json.dumps('{"captoin": "Oops ‹/s›"}', ensure_ascii=False) in asked[1].prompt
 
 
 @pytest.mark.parametrize(
@@ -138,8 +154,8 @@ def test_the_cache_is_asked_first_and_repairs_are_in_it(tmp_path):
     def behave(asked: Asked, earlier: int) -> Act:
         return answer(asked, earlier) if "could not be used" in asked.prompt else Act(body=completion("prose"))
 
-    first, asked = run(behave, row("a"), row("b"), cache=str(tmp_path))
-    again, none = run(behave, row("b"), row("a"), cache=str(tmp_path))
+    first, asked = run(behave, row("a"), row("b"), cache=tmp_path)
+    again, none = run(behave, row("b"), row("a"), cache=tmp_path)
     assert len(asked) == 4
     assert none == []
     assert again == first[::-1]
@@ -148,8 +164,9 @@ def test_the_cache_is_asked_first_and_repairs_are_in_it(tmp_path):
 def test_a_recording_gives_captions_without_a_server(tmp_path):
     file = tmp_path / "replies.jsonl"
     file.write_text("")
-    request: Request = Caption(f"replay:{file}").request(row("k"))
-    file.write_text(recorded(request, Reply("", '{"caption": "Recorded."}', "stop")))
+    first = Caption(f"replay:{file}")
+    (question,) = next(first._talk(row("k")))
+    file.write_text(recorded(question.request, Reply("", '{"caption": "Recorded."}', "stop")))
     made = Caption(f"replay:{file}")
     (known, unknown) = made(table(row("k"), row("new"))).to_pylist()
     assert known["caption"] == "Recorded."
@@ -158,11 +175,11 @@ def test_a_recording_gives_captions_without_a_server(tmp_path):
 
 
 def test_identity_is_the_model_and_the_prompt_and_not_the_place():
-    here = Caption("openai:m@http://here/v1", cache="x", in_flight=2)
-    there = Caption("openai:m@http://there/v1", cache="y", in_flight=9)
+    here = Caption("openai:m@http://here/v1", engines=Engines(EngineProfile(in_flight=2)))
+    there = Caption("openai:m@http://there/v1")
     assert here == there
     out = {f.name for f in dataclasses.fields(Caption) if not f.metadata.get("identity", True)}
-    assert out == {"engine", "cache", "in_flight"}
+    assert out == {"engine", "engines"}
     assert here != Caption("openai:n@http://here/v1")
     assert here != Caption("openai:m@http://here/v1", max_frames=4)
     assert here.prompt_hash
@@ -174,13 +191,13 @@ def test_a_step_with_the_hash_of_another_prompt_does_not_start():
 
 
 def test_it_travels_to_a_worker_after_setup():
-    made = Caption("openai:m@http://here/v1", cache="x")
+    made = Caption("openai:m@http://here/v1", engines=Engines())
     made.setup()
     assert pickle.loads(pickle.dumps(made)).engine == made.engine
 
 
 def test_a_fence_is_let_pass():
-    assert read_answer('```json\n{"caption": " Two dogs. "}\n```').caption == "Two dogs."
+    assert read_answer('```json\n{"caption": " Two dogs. "}\n```', CaptionAnswer).caption == "Two dogs."
 
 
 def test_evenly_takes_first_and_last_without_doubles():

@@ -8,18 +8,20 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from reelmill.annotators.engines.engine import Reply, Request, TimedImage
+from reelmill.annotators.engines.engine import Candidate, Engine, Reply, Request, TimedImage, answers
+from reelmill.annotators.engines.profile import Price
 from reelmill.annotators.engines.replies import Remembered, Replay, Replies, recorded
-from reelmill.schemas.errors import BadInput, NotFound
+from reelmill.annotators.engines.spending import Purse
+from reelmill.schemas.errors import BadInput, NotFound, OverBudget
 
 REQUEST = Request("a", "what?", (TimedImage(b"jpeg", 0.5),), 99, 0.0, 3, '{"type":"object"}')
-REPLY = Reply("a", "an <ö> answer", "stop", 3, 4, "", "m-1")
+REPLY = Reply("a", "an <ö> answer", "stop", 3, 4, "", "m-1", (Candidate("an", -0.25),))
 
 
 @dataclass
@@ -31,10 +33,19 @@ class Counted:
     error: str = ""
     asked: list[str] = field(default_factory=list)
 
-    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        for request in requests:
-            self.asked.append(request.id)
-            yield Reply(request.id, f"{request.prompt} {len(self.asked)}", "stop", error=self.error)
+    def submit(self, request: Request) -> Future[Reply]:
+        self.asked.append(request.id)
+        reply: Future[Reply] = Future()
+        reply.set_result(Reply(request.id, f"{request.prompt} {len(self.asked)}", "stop", 10, 5, error=self.error))
+        return reply
+
+    def check(self, *, images: bool) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def remembered(engine: Engine, folder: Path, purse: Purse = Purse(0.0, None, "counted"), **kwargs) -> Remembered:
+    return Remembered(engine, Replies(folder), purse, **kwargs)
 
 
 def files(folder: Path) -> list[Path]:
@@ -45,7 +56,7 @@ def test_a_reply_comes_back_under_the_id_of_whoever_asks(tmp_path):
     cache = Replies(tmp_path)
     assert cache.find("e", "1", REQUEST) is None
     assert cache.keep("e", "1", REQUEST, REPLY) == REPLY
-    assert cache.find("e", "1", replace(REQUEST, id="z")) == replace(REPLY, id="z")
+    assert cache.find("e", "1", replace(REQUEST, id="z")) == replace(REPLY, id="z", cached=True)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +89,7 @@ def test_another_model_or_revision_is_another_entry(tmp_path):
 def test_the_first_of_two_writers_wins(tmp_path):
     cache = Replies(tmp_path)
     cache.keep("e", "1", REQUEST, REPLY)
-    assert cache.keep("e", "1", REQUEST, replace(REPLY, text="later")) == REPLY
+    assert cache.keep("e", "1", REQUEST, replace(REPLY, text="later")) == replace(REPLY, cached=True)
     assert len(files(tmp_path)) == 1
 
 
@@ -94,8 +105,8 @@ def test_many_writers_at_once_all_return_the_same_reply(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(got)) == 1
-    assert Replies(tmp_path).find("e", "1", REQUEST) == got[0]
+    assert len({r.text for r in got}) == 1
+    assert sum(not r.cached for r in got) == 1
     assert len(files(tmp_path)) == 1
 
 
@@ -111,7 +122,7 @@ def test_a_spoilt_file_is_no_answer_and_is_replaced(tmp_path, spoil, caplog):
     assert "is corrupt" in caplog.text
     newer = replace(REPLY, text="asked anew")
     assert cache.keep("e", "1", REQUEST, newer) == newer
-    assert cache.find("e", "1", REQUEST) == newer
+    assert cache.find("e", "1", REQUEST) == replace(newer, cached=True)
 
 
 WRITER = """
@@ -145,33 +156,70 @@ def test_kill_9_leaves_every_announced_reply_whole(tmp_path):
 
 def test_a_remembered_engine_is_asked_once(tmp_path):
     engine = Counted()
-    cached = Remembered(engine, Replies(tmp_path))
     requests = [Request(f"k{i}", f"q{i}") for i in range(3)]
-    first = {r.id: r for r in cached.answer(requests)}
-    again = {r.id: r for r in Remembered(engine, Replies(tmp_path)).answer([*requests, Request("k9", "q9")])}
+    first = {r.id: r for r in answers(remembered(engine, tmp_path), requests)}
+    again = {r.id: r for r in answers(remembered(engine, tmp_path), [*requests, Request("k9", "q9")])}
     assert engine.asked == ["k0", "k1", "k2", "k9"]
-    assert {k: again[k] for k in first} == first
+    assert {k: again[k] for k in first} == {k: replace(r, cached=True) for k, r in first.items()}
+    assert not again["k9"].cached
 
 
 def test_it_is_stored_before_it_is_given_out(tmp_path):
-    replies = Remembered(Counted(), Replies(tmp_path)).answer([Request("a", "one"), Request("b", "two")])
-    next(replies)
+    remembered(Counted(), tmp_path).submit(Request("a", "one")).result(5)
     assert Replies(tmp_path).find("counted", "1", Request("z", "one")) is not None
 
 
 def test_an_error_is_not_remembered(tmp_path):
     engine = Counted(error="HTTP 500")
-    list(Remembered(engine, Replies(tmp_path)).answer([REQUEST]))
+    remembered(engine, tmp_path).submit(REQUEST).result(5)
     engine.error = ""
-    (reply,) = Remembered(engine, Replies(tmp_path)).answer([REQUEST])
-    assert reply.whole
+    assert remembered(engine, tmp_path).submit(REQUEST).result(5).whole
     assert engine.asked == ["a", "a"]
+
+
+def test_equal_questions_in_flight_are_asked_once(tmp_path):
+    engine, late = Counted(), Future[Reply]()
+
+    def slow(request: Request) -> Future[Reply]:
+        engine.asked.append(request.id)
+        return late
+
+    engine.submit = slow  # type: ignore[method-assign]
+    cached = remembered(engine, tmp_path)
+    first, second = cached.submit(REQUEST), cached.submit(replace(REQUEST, id="b"))
+    assert not second.done()
+    late.set_result(REPLY)
+    assert (first.result(5), second.result(5)) == (REPLY, replace(REPLY, id="b", cached=True))
+    assert engine.asked == ["a"]
+
+
+def test_offline_asks_nobody(tmp_path):
+    engine = Counted()
+    bought = remembered(engine, tmp_path).submit(REQUEST).result(5)
+    cached = remembered(engine, tmp_path, offline=True)
+    assert cached.submit(REQUEST).result(5).text == bought.text
+    assert "not in the cache" in cached.submit(Request("b", "new?")).result(5).error
+    cached.check(images=True)
+    assert engine.asked == ["a"]
+
+
+def test_a_purse_pays_once_for_an_answer_and_stops_before_its_limit(tmp_path):
+    engine, purse = Counted(), Purse(0.000045, Price(1.0, 1.0), "counted")  # an answer of Counted costs 0.000015
+    cached = remembered(engine, tmp_path, purse)
+    asked = [Request(f"k{n}", f"q{n}", max_tokens=5) for n in range(9)]
+    for request in asked[:3]:
+        cached.submit(request).result(5)
+    with pytest.raises(OverBudget, match="spending stop"):
+        cached.submit(asked[3])
+    assert engine.asked == ["k0", "k1", "k2"]
+    assert purse.spent == pytest.approx(0.000045)
+    assert cached.submit(replace(asked[0], id="again")).result(5).cached  # what was bought is still to be had
 
 
 def test_a_recording_answers_what_was_recorded(tmp_path):
     file = tmp_path / "replies.jsonl"
     file.write_text(recorded(REQUEST, REPLY) + "\n", encoding="utf-8")
-    known, unknown = Replay(file).answer([replace(REQUEST, id="z"), Request("b", "else?")])
+    known, unknown = answers(Replay(file), [replace(REQUEST, id="z"), Request("b", "else?")])
     assert known == replace(REPLY, id="z")
     assert not unknown.whole
     assert "is recorded in replies.jsonl" in unknown.error
@@ -187,8 +235,8 @@ def test_another_recording_is_another_model(tmp_path):
 
 def test_a_recording_that_is_missing_or_malformed_is_the_users_error(tmp_path):
     with pytest.raises(NotFound):
-        list(Replay(tmp_path / "none.jsonl").answer([REQUEST]))
+        Replay(tmp_path / "none.jsonl").submit(REQUEST)
     file = tmp_path / "bad.jsonl"
     file.write_text(recorded(REQUEST, REPLY) + '\n{"text": "no request"}\n')
     with pytest.raises(BadInput, match=r"bad\.jsonl line 2"):
-        list(Replay(file).answer([REQUEST]))
+        Replay(file).submit(REQUEST)

@@ -1,0 +1,20 @@
+"""Evidence: questions and answers that a teacher wrote about clips and pictures whose caption and text are known."""
+
+from __future__ import annotations
+
+from reelmill.annotators.ask import AskAndWrite
+from reelmill.annotators.caption import CLIP
+from reelmill.pipelines import captions, clips, text
+from reelmill.pipelines._recipe import Recipe
+from reelmill.pipelines.sources.rows import Rows
+from reelmill.schemas.errors import BadInput
+
+
+def recipe(write_engine: str = "", caption_engine: str = "embedded", form: str = CLIP) -> Recipe:
+    """One row per captioned clip or picture. `write_engine` (--engine write=...) asks and writes."""
+    if not write_engine:
+        raise BadInput("questions are written by a model", seen="no engine", do="give --engine write=openai:MODEL@URL")
+    made = captions.recipe(caption_engine, form=form)
+    only = "video" if caption_engine == "embedded" else ""
+    source = Rows(clips.recipe(), joined=(made, text.recipe()), only=only, with_frames=True)
+    return Recipe(name="written", version="1", source=source, steps=(AskAndWrite(write_engine),))
