@@ -3,10 +3,11 @@
 The client's own retries are off: it waits at most 8 s of its own accord and gives up at a Retry-After of two minutes
 (openai 3.52, `_constants.py`), and it cannot tell a server that is gone from one that refuses a single request. Here
 
-    429, 408, 409, 5xx, cut connections, timeouts, broken JSON   are tried again, after what Retry-After asks or 2^n s
+    429, 408, 409, 5xx, cut connections, timeouts, broken JSON,
+    no choices                                                   are tried again, after what Retry-After asks or 2^n s
     another request's answer, sent once more                     is tried again: its id was seen before
     no connection, 401, 403, 404, 429 to the end                 EngineDown: no request will fare better
-    400, 413, 422, 5xx to the end, no choices                    an error of that request's reply
+    400, 413, 422; 5xx or no choices to the end                  an error of that request's reply
 """
 
 from __future__ import annotations
@@ -327,7 +328,7 @@ def replied(request_id: str, body: str) -> tuple[str, Reply]:
     usage = completion.usage or _Usage()
     counted = Reply(request_id, "", "", usage.prompt_tokens, usage.completion_tokens, model=completion.model or "")
     if not completion.choices:
-        return completion.id, replace(counted, error="the server answered with no choices")
+        raise _Broken("the server answered with no choices")
     choice = completion.choices[0]
     finish = "refusal" if choice.message.refusal else choice.finish_reason or ""
     text = choice.message.content or choice.message.refusal or ""

@@ -104,9 +104,31 @@ class Replies:
         _sync_folder(path.parent)
         return reply
 
+    def all(self) -> Iterator[Kept]:
+        """Every whole reply, in no order. One that is broken, or goes meanwhile, is left out."""
+        for path in self.folder.glob("*/*/*.json"):
+            try:
+                record, size = json.loads(path.read_bytes()), path.stat()
+                asked, reply = record["asked"], _opened(path)
+            except (OSError, ValueError, KeyError, TypeError, Corrupt):
+                continue
+            yield Kept(path, asked["engine"], asked["revision"], reply, size.st_size, size.st_mtime)
+
     def _path(self, engine: str, revision: str, request: Request) -> Path:
         name = hashlib.sha256(canonical_json([engine, revision, request.digest]).encode()).hexdigest()
         return self.folder / name[:2] / name[2:4] / f"{name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A stored reply: whose it is, its size in bytes, and when it was written (seconds since 1970)."""
+
+    path: Path
+    engine: str
+    revision: str
+    reply: Reply
+    size: int
+    at_s: float
 
 
 def _body(reply: Reply) -> dict[str, Any]:
