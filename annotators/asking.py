@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 import pydantic
@@ -57,7 +57,12 @@ class Question(Generic[Answer]):
         cls, request: Request, shape: type[Answer], prose: Callable[[Answer], str] | None = None
     ) -> Question[Answer]:
         """With the shape's JSON schema in the request, for servers that heed it."""
-        return cls(replace(request, answer_schema=canonical_json(shape.model_json_schema())), shape, prose)
+        return cls(replace(request, answer_schema=_schema_of(shape)), shape, prose)
+
+
+@lru_cache(64)
+def _schema_of(shape: type[pydantic.BaseModel]) -> str:
+    return canonical_json(shape.model_json_schema())
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -271,9 +271,16 @@ def asked(model: str, request: Request) -> dict[str, Any]:
     if request.top_logprobs:
         out |= {"logprobs": True, "top_logprobs": request.top_logprobs}
     if request.answer_schema:
-        wanted = {"name": "answer", "schema": json.loads(request.answer_schema), "strict": True}
+        wanted = {"name": "answer", "schema": _parsed(request.answer_schema), "strict": True}
         out["response_format"] = {"type": "json_schema", "json_schema": wanted}
     return out
+
+
+@lru_cache(64)
+def _parsed(schema: str) -> dict[str, Any]:
+    """A schema is the same for all requests of a step. Nobody changes what is returned."""
+    parsed: dict[str, Any] = json.loads(schema)
+    return parsed
 
 
 class _Message(pydantic.BaseModel):
