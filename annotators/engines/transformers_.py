@@ -98,7 +98,7 @@ class TransformersEngine:
                 return True
             if one is None:
                 for left_over in waiting:
-                    left_over.reply.cancel()
+                    left_over.fail("the engine was closed before it was asked")
                 return False
             if one.reply.set_running_or_notify_cancel():
                 waiting.append(one)
