@@ -27,7 +27,7 @@ _DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class ActiveRules:
-    """A step is active at `over_db` above the clip's noise floor (the level at `floor_share` of its steps), never though
+    """A step is active at `over_db` above the clip's noise floor (the level at `floor_share` of its steps), but never
     under `quiet_dbfs`, and always from `loud_dbfs`: sound without a pause has no floor. Gaps up to `bridge_s` are
     bridged, spans under `least_s` dropped. A track with no step above `silence_dbfs` is silent."""
 
