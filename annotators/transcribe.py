@@ -178,7 +178,7 @@ def stretches(tokens: Sequence[int], logprobs: Sequence[float], first_stamp: int
     [(0.0, 1.0, (7, 8)), (1.0, None, (9,))]
     """
     found: list[Heard] = []
-    start_s, text, scores = 0.0, [], []
+    start_s, text, scores = 0.0, list[int](), list[float]()
     for token, score in zip(tokens, logprobs, strict=True):
         if token >= first_stamp:
             at_s = (token - first_stamp) * _STAMP_S
