@@ -8,12 +8,17 @@ CPU: sums of floats depend on how many share them, and a row's answer must not.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from reelmill.annotators.engines.engine import EngineSpec
 from reelmill.schemas.errors import BadInput, NotFound
+
+# transformers builds a model on the meta device by patches that other threads see: two loads at once give one of them
+# weights that are not there (measured with 5.23). Workers of one machine are threads.
+_LOADING = threading.Lock()
 
 
 def model_of(engine: str, ability: str) -> str:
@@ -35,7 +40,8 @@ def loaded(load: Callable[..., Any], model: str, revision: str, **options: Any) 
     at = {"revision": revision} if revision and not Path(model).is_dir() else {}
     what = f"checkpoint {model}" + (f" at {revision}" if at else "")
     try:
-        return load(model, **at, **options)
+        with _LOADING:
+            return load(model, **at, **options)
     except OSError as error:
         do = "give a folder that holds it, or fetch it first (hf download), or unset HF_HUB_OFFLINE"
         raise NotFound(what, seen=_brief(error), do=do) from error
