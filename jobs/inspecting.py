@@ -40,7 +40,7 @@ def status(store: Folder, dataset: str) -> None:
     if not found:
         console.print(f"no dataset in {place.root} yet; run a recipe", highlight=False, markup=False, soft_wrap=True)
         return
-    table = _lined("dataset", "inputs", "accepted", "rejected", "pending", "children", "packed")
+    table = lined("dataset", "inputs", "accepted", "rejected", "pending", "children", "packed")
     below: list[str] = []
     for one in found:
         counts = one.counts()
@@ -52,7 +52,7 @@ def status(store: Folder, dataset: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _lined(*columns: str) -> Table:
+def lined(*columns: str) -> Table:
     """A table that folds a long word where the terminal ends, and never cuts one off."""
     table = Table(box=None, padding=(0, 1), collapse_padding=True)
     for column in columns:
@@ -101,7 +101,7 @@ def rejects(store: Folder, dataset: str, where: str, number: int) -> None:
     """Rejects by reason, then one by one. Raises BadInput on a condition that DuckDB does not take."""
     found = _selected(opened(store).find(dataset), where)
     console = wide_console()
-    by_reason = _lined("level", "step", "reason", "count")
+    by_reason = lined("level", "step", "reason", "count")
     counted = Counter((r["level"], r["step"], r["reason"]) for r in found.to_pylist())
     for reason, count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
         by_reason.add_row(*reason, str(count))
@@ -192,7 +192,7 @@ def _show(columns: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
         writer.writerow(columns)
         writer.writerows(rows)
     else:
-        table = _lined(*map(escape, columns))
+        table = lined(*map(escape, columns))
         for row in rows:
             table.add_row(*("" if v is None else escape(str(v)) for v in row))
         wide_console().print(table, highlight=False)

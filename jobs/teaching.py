@@ -9,12 +9,16 @@ import typer
 
 from reelmill.annotators.engines.stand_in.faults import Faults
 from reelmill.annotators.engines.stand_in.server import MODEL, serving
+from reelmill.schemas.errors import BadInput
 
 
 def teach(port: int, fault_rate: float, latency_s: float) -> None:
-    """Serve until Ctrl-C."""
-    with serving(Faults(rate=fault_rate), latency_s, port) as teacher:
-        typer.echo(f"serving; use it as --engine caption=openai:{MODEL}@{teacher.url}")
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(asyncio.Event().wait())
-        typer.echo(f"{teacher.calls} requests; faults: {dict(+teacher.met)}")
+    """Serve until Ctrl-C. Raises BadInput where the port is taken."""
+    try:
+        with serving(Faults(rate=fault_rate), latency_s, port) as teacher:
+            typer.echo(f"serving; use it as --engine caption=openai:{MODEL}@{teacher.url}")
+            with contextlib.suppress(KeyboardInterrupt):
+                asyncio.run(asyncio.Event().wait())
+            typer.echo(f"{teacher.calls} requests; faults: {dict(+teacher.met)}")
+    except OSError as error:
+        raise BadInput(f"--port {port}", seen=error.strerror or str(error), do="give another, or 0 for any") from error

@@ -25,6 +25,7 @@ _SENTENCE = re.compile(r"[^.!?]+[.!?]?")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _AGAIN = "\n\nYou were asked this before"
 """How the prompt for a repair goes on after the question (prompts/repair.md)."""
+_FORM = "\n\nAnswer with one"
 _SIDE = 48
 _CHANGED = 0.02
 _COLOURS = {
@@ -73,9 +74,9 @@ class Asked:
 
     @cached_property
     def quotations(self) -> list[str]:
-        """The JSON strings in the prompt that are more than a name."""
-        found = [json.loads(quoted, strict=False) for quoted in _QUOTED.findall(self.prompt)]
-        return [text for text in found if len(text) > 1 and not text.startswith("<")]
+        """The JSON strings in the question, without the form of the answer that it ends with."""
+        found = [json.loads(quoted, strict=False) for quoted in _QUOTED.findall(self.prompt.partition(_FORM)[0])]
+        return [text for text in found if text]
 
     @cached_property
     def colours(self) -> list[str]:
