@@ -216,7 +216,18 @@ def test_waits_double_and_are_capped():
 def test_specs():
     assert EngineSpec.parse("openai:a/b:c@d@https://x/v1") == EngineSpec("openai", "a/b:c@d", "https://x/v1")
     assert EngineSpec.parse("replay:dir/f.jsonl") == EngineSpec("replay", "dir/f.jsonl", "")
-    for wrong in ("", "openai:", "openai:m", "openai:@http://x", "openai:m@ftp://x", "replay:", "vllm:", "transformers:", "embedded:x", "x"):
+    for wrong in (
+        "",
+        "openai:",
+        "openai:m",
+        "openai:@http://x",
+        "openai:m@ftp://x",
+        "replay:",
+        "vllm:",
+        "transformers:",
+        "embedded:x",
+        "x",
+    ):
         with pytest.raises(BadInput):
             EngineSpec.parse(wrong)
 
