@@ -11,15 +11,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reelmill.annotators.ocr.line import Floats, Line, Rgb, Word, part
 from reelmill.schemas.errors import EngineDown
-from reelmill.schemas.script import joins_words
+from reelmill.schemas.script import joins_words, spaced
 
 _TALL = 1.5  # RapidOCR turns a crop by a quarter where it is this much higher than wide
 _DOUBTFUL, _SURER = 0.8, 0.1
+_SPACE = 0.02
 _NO_LIMIT_PX = 1 << 16
 _MODELS = ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx")
+
+Chances = npt.NDArray[np.float32]
 
 
 class RapidLines:
@@ -39,7 +43,6 @@ class RapidLines:
             params={
                 "Global.log_level": "error",
                 "Global.use_vertical_padding": False,
-                "Global.return_word_box": True,
                 "Det.limit_type": "max",
                 "Det.limit_side_len": _NO_LIMIT_PX,
                 "Rec.rec_batch_num": 1,
@@ -75,24 +78,48 @@ class RapidLines:
         return Line(text, placed, confidence, tuple(words_of(text, letters, placed)))
 
     def _text(self, crop: Rgb) -> tuple[str, float, list[Letter]]:
-        read = self._rapid.recognize_txt([crop])
-        return read.txts[0], float(read.scores[0]), _letters(read.txts[0], read.word_results[0])
+        """One line by the recogniser, decoded here: RapidOCR keeps the letters and drops how sure it was of a space."""
+        model = self._rapid._load_rec_model()
+        _, high, wide = model.rec_image_shape
+        ratio = crop.shape[1] / crop.shape[0]
+        padded = max(wide / high, ratio)
+        chances = model.session(model.resize_norm_img(crop, padded)[None].astype(np.float32))[0]
+        return decoded_line(chances, model.postprocess_op.character, len(chances) * ratio / padded)
 
 
 Letter = tuple[float, float]
 """Where a letter's middle stands, as a share of the line's length, and how sure it is."""
 
 
-def _letters(text: str, info: Any) -> list[Letter]:
-    """One per letter of `text`, white space too, which RapidOCR gives no column: it gets that of its neighbour."""
-    columns = iter([c for word in info.word_cols for c in word])
-    letters: list[Letter] = []
-    for c, confidence in zip(text, info.confs, strict=False):
-        middle = letters[-1][0] if letters and c.isspace() else 0.0
-        if not c.isspace():
-            middle = (next(columns) + 0.5) / max(info.line_txt_len, 1.0)
-        letters.append((min(middle, 1.0), float(confidence)))
-    return letters
+def decoded_line(chances: Chances, characters: Sequence[str], columns: float) -> tuple[str, float, list[Letter]]:
+    """Text, mean confidence and letters from the chance of each character (0 is the blank) in each column.
+
+    The best path (Graves et al. 2006): the likeliest character of each column, repeats and blanks left out. Narrow
+    spaces lose to the blank there, so one is set besides wherever a column between two letters gives it `_SPACE`.
+    `columns` is how many of the columns the line takes up; the rest is padding.
+    """
+    best = chances.argmax(axis=1)
+    kept = np.flatnonzero((np.append(-1, best[:-1]) != best) & (best != 0))
+    blank = [i for i, c in enumerate(characters) if c == " "]
+    text, letters = "", list[Letter]()
+    for before, at in zip([-1, *kept], kept, strict=False):
+        letter = (min((float(at) + 0.5) / max(columns, 1.0), 1.0), float(chances[at, best[at]]))
+        between = chances[before + 1 : at, blank]
+        if (
+            text
+            and between.size
+            and between.sum(axis=1).max() >= _SPACE
+            and not _spaced(text[-1], characters[best[at]])
+        ):
+            text, letters = text + " ", [*letters, letters[-1]]
+        text, letters = text + characters[best[at]], [*letters, letter]
+    sure = chances[kept, best[kept]]
+    return text, round(float(sure.mean()), 5) if len(kept) else 0.0, letters
+
+
+def _spaced(before: str, after: str) -> bool:
+    """True where a space stands already, or a script meets itself that sets none."""
+    return before.isspace() or after.isspace() or not spaced([before, after])[1:-1]
 
 
 def words_of(text: str, letters: Sequence[Letter], quad: Floats) -> Iterator[Word]:

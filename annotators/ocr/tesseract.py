@@ -3,7 +3,7 @@
 The program is a system package and no dependency of ours; pytesseract would wrap the same call and add a temporary file
 and pandas-shaped output, so the call is made here. The languages are named, since the answer depends on them.
 
-    tesseract stdin stdout --psm 11 -l eng tsv  ->  5 1 1 1 1 1  64 86 35 31  96.4  EXIT
+    tesseract stdin stdout --psm 3 -l eng tsv  ->  5 1 1 1 1 1  64 86 35 31  96.4  EXIT
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from reelmill.schemas.errors import BadInput, EngineDown, NotFound
 from reelmill.schemas.script import spaced
 
 PROGRAM = "tesseract"
-_PAGE, _SPARSE, _DIRECTION = 3, 11, 0  # --psm: whole page with columns; text here and there; direction only
+_PAGE, _BLOCK, _DIRECTION = 3, 6, 0  # --psm: whole page with columns; one block of lines; direction only
+_CLEARLY = 1.1
 _TIMEOUT_S = 120.0
 _WORD_LEVEL = "5"
 _DOUBTFUL = 0.6
@@ -32,8 +33,8 @@ _LANGUAGE = re.compile(r"[A-Za-z_/]+(\+[A-Za-z_/]+)*")
 class TesseractLines:
     """Lines by Tesseract on one thread, with the language packs named (`eng`, `eng+kor`).
 
-    A page is read with its columns; where that finds nothing sure the picture is taken for a scene with text here and
-    there. A page on its side is turned as Tesseract's own look at its direction says, where that makes it surer.
+    A picture is read as a page with columns and as one block of lines, and the block counts where it has clearly more:
+    signs on a picture are no page, and a page read as a block has its columns mixed. A page on its side is turned as Tesseract's own look at its direction says, where that makes it surer.
 
     Raises NotFound where the program or a language pack is not installed.
     """
@@ -69,10 +70,8 @@ class TesseractLines:
         return [_turned_back(line, turns, bgr.shape) for line in turned] if _sure(turned) > _sure(found) else found
 
     def _surest(self, bgr: Rgb) -> list[Line]:
-        page = self._read(bgr, _PAGE)
-        if _sure(page) >= _DOUBTFUL:
-            return page
-        return max(page, self._read(bgr, _SPARSE), key=_letters)
+        page, block = self._read(bgr, _PAGE), self._read(bgr, _BLOCK)
+        return block if _weight(block) > _CLEARLY * _weight(page) else page
 
     def _read(self, bgr: Rgb, psm: int) -> list[Line]:
         said = self._ask(*_STREAMS, "--psm", str(psm), "-l", self.languages, "tsv", picture=bgr)
@@ -139,9 +138,9 @@ def _sure(lines: Sequence[Line]) -> float:
     return weighted([word for line in lines for word in line.words])
 
 
-def _letters(lines: Sequence[Line]) -> float:
-    """How many letters were read, each counting as much as it is sure."""
-    return sum(word.confidence * len(word.text) for line in lines for word in line.words)
+def _weight(lines: Sequence[Line]) -> float:
+    """How many letters were read, each counting by how far its word is over an even chance."""
+    return sum(max(0.0, word.confidence - 0.5) * len(word.text) for line in lines for word in line.words)
 
 
 def _turned_back(line: Line, turns: int, shape: Sequence[int]) -> Line:
