@@ -26,7 +26,8 @@ _PAGE, _BLOCK, _DIRECTION = 3, 6, 0  # --psm: whole page with columns; one block
 _CLEARLY = 1.1
 _TIMEOUT_S = 120.0
 _WORD_LEVEL = "5"
-_DOUBTFUL = 0.6
+_DOUBTFUL, _AS_SURE = 0.6, 0.1
+_TALL = 1.5
 _LANGUAGE = re.compile(r"[A-Za-z_/]+(\+[A-Za-z_/]+)*")
 
 
@@ -34,7 +35,8 @@ class TesseractLines:
     """Lines by Tesseract on one thread, with the language packs named (`eng`, `eng+kor`).
 
     A picture is read as a page with columns and as one block of lines, and the block counts where it has clearly more:
-    signs on a picture are no page, and a page read as a block has its columns mixed. A page on its side is turned as Tesseract's own look at its direction says, where that makes it surer.
+    signs on a picture are no page, and a page read as a block has its columns mixed. A page on its side is turned as
+    Tesseract's own look at its direction says, where that makes it surer.
 
     Raises NotFound where the program or a language pack is not installed.
     """
@@ -63,11 +65,13 @@ class TesseractLines:
     def lines(self, bgr: Rgb) -> list[Line]:
         """Lines of one picture; none where nothing is found. Raises EngineDown where the program fails or hangs."""
         found = self._surest(bgr)
-        turns = self._quarters(bgr) if self._turns and _sure(found) < _DOUBTFUL else 0
+        aside = _lies_aside(found)
+        turns = self._quarters(bgr) if self._turns and (aside or _sure(found) < _DOUBTFUL) else 0
         if not turns:
             return found
         turned = self._surest(np.ascontiguousarray(np.rot90(bgr, turns)))
-        return [_turned_back(line, turns, bgr.shape) for line in turned] if _sure(turned) > _sure(found) else found
+        better = _sure(turned) > _sure(found) - (_AS_SURE if aside else 0.0)
+        return [_turned_back(line, turns, bgr.shape) for line in turned] if better else found
 
     def _surest(self, bgr: Rgb) -> list[Line]:
         page, block = self._read(bgr, _PAGE), self._read(bgr, _BLOCK)
@@ -136,6 +140,13 @@ def _line(words: Sequence[Word]) -> Line:
 
 def _sure(lines: Sequence[Line]) -> float:
     return weighted([word for line in lines for word in line.words])
+
+
+def _lies_aside(lines: Sequence[Line]) -> bool:
+    """True where most letters stand in words much higher than wide: the program read a page that lies on its side."""
+    words = [word for line in lines for word in line.words if len(word.text) > 2]
+    tall = sum(len(w.text) for w in words if np.ptp(w.quad[:, 1]) > _TALL * np.ptp(w.quad[:, 0]))
+    return tall > sum(len(w.text) for w in words) / 2
 
 
 def _weight(lines: Sequence[Line]) -> float:

@@ -42,7 +42,7 @@ class TrackRules:
     place where their boxes overlap by `same_place` (IoU). A frame shows a text where its edges are found again to
     `same_look` (correlation). A text that is back within `bridge_s` was covered, not gone."""
 
-    same_text: float = 0.75
+    same_text: float = 0.8
     same_place: float = 0.3
     same_look: float = 0.6
     bridge_s: float = 2.0
@@ -98,24 +98,22 @@ def linked(lines: Lines, rules: TrackRules) -> list[Chain]:
     """Lines of several frames put together where they are one text; each line belongs to one chain at most."""
     chains: list[Chain] = []
     for i in sorted(lines):
-        here = list(lines[i])
-        pairs = [
-            (s, -c, -n) for n, li in enumerate(here) for c, ch in enumerate(chains) if (s := _bond(li, here, ch, rules))
-        ]
-        free, open_chains = set(range(len(here))), set(range(len(chains)))
-        for _, c, n in sorted(pairs, reverse=True):
-            if -n in free and -c in open_chains:
+        here, before = list(lines[i]), [chain.last for chain in chains]
+        bonds = [(_bond(li, here, last, rules), -c, -n) for n, li in enumerate(here) for c, last in enumerate(before)]
+        free, waiting = set(range(len(here))), set(range(len(chains)))
+        for strength, c, n in sorted(bonds, reverse=True):
+            if strength > 0 and -n in free and -c in waiting:
                 free.remove(-n)
-                open_chains.remove(-c)
+                waiting.remove(-c)
                 chains[-c].lines[i] = here[-n]
-        known = [chain.lines[i] for chain in chains if i in chain.lines]
-        chains += [Chain({i: here[n]}) for n in sorted(free) if not any(_is_piece(here[n], k) for k in known)]
+        went_on = [last for chain, last in zip(chains, before, strict=True) if i in chain.lines]
+        whole = [*went_on, *(here[n] for n in range(len(here)) if n not in free)]
+        chains += [Chain({i: here[n]}) for n in sorted(free) if not any(_is_piece(here[n], x) for x in whole)]
     return chains
 
 
-def _bond(line: TextLine, here: Sequence[TextLine], chain: Chain, rules: TrackRules) -> float:
-    """How well a line goes on with a chain; 0 where it is another text."""
-    last = chain.last
+def _bond(line: TextLine, here: Sequence[TextLine], last: TextLine, rules: TrackRules) -> float:
+    """How well a line goes on with the last of a chain; 0 where it is another text."""
     overlap = iou(line.box, last.box)
     if same_text(line.text, last.text, rules.same_text):
         if overlap >= rules.same_place:
@@ -142,12 +140,10 @@ def plain(text: str) -> str:
 
 
 def _is_piece(line: TextLine, whole: TextLine) -> bool:
-    """True where a line is a part of another one, in its text and in its place: engines break a line now and then."""
-    text = plain(line.text)
-    if text not in plain(whole.text):
-        return False
+    """True where a line is a part of another one, in its words and in its place: engines break a line now and then."""
+    words, all_words = (f" {' '.join(map(plain, x.text.split()))} " for x in (line, whole))
     area = line.box.area_px
-    return area > 0 and _shared(line.box, whole.box) >= 0.7 * area
+    return words in all_words and area > 0 and _shared(line.box, whole.box) >= 0.7 * area
 
 
 def _sides(box: Box) -> tuple[float, float, float, float]:
@@ -182,13 +178,21 @@ def _looked(
     shows = [[i in chain.lines for i in range(count)] for chain in chains]
     for i in range(count):
         wanted = [c for c, chain in enumerate(chains) if not shows[c][i] and not _replaced(chain, i, lines, rules)]
-        if not wanted:
-            continue
-        slopes = edges(grey(i))
+        slopes = edges(grey(i)) if wanted else np.empty(0)
+        found: dict[int, tuple[float, Box]] = {}
         for c in wanted:
-            near = [patches[c][k] for k in _neighbours(chains[c], i)]
-            shows[c][i] = max(likeness(slopes, patch, chains[c].box_at(i)) for patch in near) >= rules.same_look
+            near, box = [patches[c][k] for k in _neighbours(chains[c], i)], chains[c].box_at(i)
+            found[c] = max(likeness(slopes, patch, box) for patch in near), box
+        for c in wanted:
+            shows[c][i] = found[c][0] >= rules.same_look and not _outdone(c, found, rules)
     return shows
+
+
+def _outdone(c: int, found: Mapping[int, tuple[float, Box]], rules: TrackRules) -> bool:
+    """True where another text fits the same place of a frame better: "is open" begins as "is closed" did."""
+    like, box = found[c]
+    others = (one for k, one in found.items() if k != c)
+    return any(other > like and iou(place, box) >= rules.same_place for other, place in others)
 
 
 def _patches(chains: Sequence[Chain], grey: Callable[[int], Grey]) -> list[dict[int, Patch]]:
