@@ -178,7 +178,7 @@ def _looked(
     shows = [[i in chain.lines for i in range(count)] for chain in chains]
     for i in range(count):
         wanted = [c for c, chain in enumerate(chains) if not shows[c][i] and not _replaced(chain, i, lines, rules)]
-        slopes = edges(grey(i)) if wanted else np.empty(0)
+        slopes = edges(grey(i)) if wanted else np.empty(0, np.float32)
         found: dict[int, tuple[float, Box]] = {}
         for c in wanted:
             near, box = [patches[c][k] for k in _neighbours(chains[c], i)], chains[c].box_at(i)
