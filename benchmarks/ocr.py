@@ -397,6 +397,7 @@ def skipped(media: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", nargs="+", default=["rapidocr", "tesseract"])
+    parser.add_argument("--real-only", nargs="*", default=["tesseract:eng+kor+jpn+chi_sim"])
     parser.add_argument("--seed", type=int, default=SEED)
     given = parser.parse_args()
     media = Path(os.environ.get("REELMILL_MEDIA", "../shared/media"))
@@ -411,10 +412,10 @@ def main() -> None:
             seen, spent = read(folder / "made-store", made, engine)
             sets["Rendered"][engine] = score_rendered(made, seen)
             seconds.append((engine, "rendered", len(seen), spent))
-            if found is not None:
-                seen, spent = read(folder / "real-store", found, engine)
-                sets["Real"][engine] = score_real(media, found, seen)
-                seconds.append((engine, "real", len(seen), spent))
+        for engine in (*given.engines, *given.real_only) if found is not None else ():
+            seen, spent = read(folder / "real-store", found, engine)
+            sets["Real"][engine] = score_real(media, found, seen)
+            seconds.append((engine, "real", len(seen), spent))
     report(page, {name: one for name, one in sets.items() if one}, seconds, media)
 
 

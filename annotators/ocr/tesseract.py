@@ -28,6 +28,7 @@ _TIMEOUT_S = 120.0
 _WORD_LEVEL = "5"
 _DOUBTFUL, _AS_SURE = 0.6, 0.1
 _TALL = 1.5
+_ENOUGH = 20  # with few letters the program does not tell a direction
 _LANGUAGE = re.compile(r"[A-Za-z_/]+(\+[A-Za-z_/]+)*")
 
 
@@ -66,7 +67,8 @@ class TesseractLines:
         """Lines of one picture; none where nothing is found. Raises EngineDown where the program fails or hangs."""
         found = self._surest(bgr)
         aside = _lies_aside(found)
-        turns = self._quarters(bgr) if self._turns and (aside or _sure(found) < _DOUBTFUL) else 0
+        ask = self._turns and (aside or _sure(found) < _DOUBTFUL) and _letters(found) >= _ENOUGH
+        turns = self._quarters(bgr) if ask else 0
         if not turns:
             return found
         turned = self._surest(np.ascontiguousarray(np.rot90(bgr, turns)))
@@ -147,6 +149,10 @@ def _lies_aside(lines: Sequence[Line]) -> bool:
     words = [word for line in lines for word in line.words if len(word.text) > 2]
     tall = sum(len(w.text) for w in words if np.ptp(w.quad[:, 1]) > _TALL * np.ptp(w.quad[:, 0]))
     return tall > sum(len(w.text) for w in words) / 2
+
+
+def _letters(lines: Sequence[Line]) -> int:
+    return sum(len(word.text) for line in lines for word in line.words)
 
 
 def _weight(lines: Sequence[Line]) -> float:
