@@ -55,8 +55,8 @@ def look(jpeg: bytes) -> Look:
 class FrameRules:
     """A frame changed where at least `share` of its cells differ by over `luma` (of 255).
 
-    At most `most` changed frames are read, and `most_still` more in which at least `share` of the cells are new, hold
-    edges of `edge` grey levels a pixel and do not change by over `still_luma` towards the next stored frame.
+    At most `most` changed frames are read, and the strongest `most_still` of those in which at least `share` of the
+    cells are new, hold edges of `edge` grey levels a pixel and do not change by over `still_luma` to the next frame.
     """
 
     luma: int = 20
@@ -72,7 +72,9 @@ def frames_to_read(looks: Sequence[Look], rules: FrameRules) -> list[int]:
     changed = changed_frames([one.luma for one in looks], rules)
     if len(changed) <= rules.most:
         return changed
-    return sorted({*spread(changed, rules.most), *spread(still_frames(looks, rules), rules.most_still)})
+    comes = still_frames(looks, rules)
+    strongest = sorted(comes, key=lambda i: (-comes[i], i))[: rules.most_still]
+    return sorted({*spread(changed, rules.most), *strongest})
 
 
 def changed_frames(cells: Sequence[Cells], rules: FrameRules) -> list[int]:
@@ -84,16 +86,19 @@ def changed_frames(cells: Sequence[Cells], rules: FrameRules) -> list[int]:
     return chosen
 
 
-def still_frames(looks: Sequence[Look], rules: FrameRules) -> list[int]:
-    """Indices of frames in which text-like cells are new since the one chosen before and stay to the next."""
-    chosen = [0]
+def still_frames(looks: Sequence[Look], rules: FrameRules) -> dict[int, float]:
+    """Indices of frames in which text-like cells are new since the one found before and stay to the next, each with the
+    share of such cells: that of a caption which appears is several times what moving things leave behind."""
+    found: dict[int, float] = {}
+    last = 0
     for i in range(1, len(looks) - 1):
-        now, after, before = looks[i], looks[i + 1], looks[chosen[-1]]
+        now, after, before = looks[i], looks[i + 1], looks[last]
         stays = (np.abs(after.luma - now.luma) <= rules.still_luma) & (np.abs(after.edges - now.edges) <= rules.edge)
         new = (np.abs(now.luma - before.luma) > rules.luma) | (np.abs(now.edges - before.edges) > rules.edge)
-        if float((new & stays & (now.edges >= rules.edge)).mean()) >= rules.share:
-            chosen.append(i)
-    return chosen
+        share = float((new & stays & (now.edges >= rules.edge)).mean())
+        if share >= rules.share:
+            found[i], last = share, i
+    return found
 
 
 def spread(places: Sequence[int], most: int) -> list[int]:

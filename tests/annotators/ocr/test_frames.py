@@ -45,6 +45,18 @@ def test_a_caption_that_comes_over_a_busy_picture_is_read():
     assert not {12, 13, 14} & set(still_frames(bare, RULES))
 
 
+def test_of_many_still_frames_the_strongest_are_read():
+    flat, looks = np.zeros((54, 96), np.int16), []
+    for i in range(40):
+        edges = flat.copy()
+        edges[: 1 + 5 * (i in (9, 10)), : 20 + 20 * (i // 2 % 2)] = 40  # each lasts two frames
+        looks.append(Look(np.full((54, 96), 2 * i, np.int16), edges))
+    found = still_frames(looks, FrameRules(still_luma=6))
+    assert max(found, key=lambda i: found[i]) == 9
+    rules = FrameRules(luma=1, most=2, most_still=1)
+    assert frames_to_read(looks, rules) == [0, 9, 39]
+
+
 def test_the_number_of_frames_read_is_bounded_and_spread():
     looks = [Look(np.full((54, 96), 40 * (i % 3), np.int16), np.zeros((54, 96), np.int16)) for i in range(50)]
     assert frames_to_read(looks, RULES) == [0, 7, 14, 21, 28, 35, 42, 49]
