@@ -83,7 +83,9 @@ def decode(folder: Path) -> int:
 
 def ocr(store: Path) -> Callable[[], int]:
     """RapidOCR as it comes, one thread, on the frames that `text` read, at the size at which it read them."""
-    from reelmill.annotators.text import RapidLines, ReadText, _framed, decoded
+    from reelmill.annotators.ocr.frames import decoded
+    from reelmill.annotators.ocr.rapid import RapidLines
+    from reelmill.annotators.text import ReadText, framed
     from reelmill.sinks.dataset import Store
 
     clips, step = Store(store).find("clips-e"), ReadText()
@@ -94,7 +96,7 @@ def ocr(store: Path) -> Callable[[], int]:
             if frame["frame"] in read.get(row["key"], ()):
                 rgb = decoded(clips.frame(row["part"], frame["offset"], frame["size"]))
                 grow = min(step.most_enlarged, max(1.0, step.short_px / min(rgb.shape[:2])))
-                pictures.append(_framed(rgb, min(grow, step.long_px / max(rgb.shape[:2]))))
+                pictures.append(framed(rgb, min(grow, step.long_px / max(rgb.shape[:2]))))
     rapid = RapidLines()._rapid
 
     def work() -> int:

@@ -12,7 +12,7 @@ from reelmill.pipelines.views.transcription import CompileTranscription
 from reelmill.pipelines.views.worded import SAMPLES
 
 
-def recipe() -> Recipe:
-    """One row per clip or picture, exploded into samples."""
-    source = Rows(clips.recipe(), joined=(text.recipe(),))
+def recipe(text_engine: str = "rapidocr") -> Recipe:
+    """One row per clip or picture, exploded into samples. `text_engine` as in `text`."""
+    source = Rows(clips.recipe(), joined=(text.recipe(text_engine),))
     return Recipe(name="ocr_rich", version="1", source=source, steps=(CompileTranscription(),), explode=SAMPLES)

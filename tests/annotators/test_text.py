@@ -7,15 +7,16 @@ import io
 import numpy as np
 import pyarrow as pa
 import pytest
-from painted import texture
 from PIL import Image, ImageDraw, ImageFont
 
 from reelmill.annotators.annotator import Annotator, result_schema
 from reelmill.annotators.cutting.shown import jpeg
-from reelmill.annotators.text import TEXTS, ReadText, _cells, changed_frames, decoded
+from reelmill.annotators.ocr.frames import decoded
+from reelmill.annotators.text import TEXTS, TRACKS, WORDS, ReadText, reader
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema
-from reelmill.schemas.media import ShownFrame
+from reelmill.schemas.errors import BadInput
+from reelmill.schemas.media import Kind, MediaRef, ShownFrame
 
 INK, PAPER = (20, 20, 60), (245, 245, 240)
 
@@ -43,13 +44,14 @@ SIGN, BOXES = page([("Platform 9 is closed", (40, 40)), ("Please use the bridge"
 EMPTY = page([])[0]
 
 
-def row(pictures, key="k" * 26, every_s=0.5):
+def row(pictures, key="k" * 26, every_s=0.5, kind=Kind.VIDEO):
     jpegs = [jpeg(p, 92) for p in pictures]
     shown = [
         ShownFrame(12 * i, every_s * i, p.shape[1], p.shape[0], "", 0, len(j))
         for i, (p, j) in enumerate(zip(pictures, jpegs, strict=True))
     ]
-    return {"key": key, "frames": arrow.plain(tuple(shown)), "jpegs": jpegs}
+    media = MediaRef("file:///v", "d", kind, 640, 240, every_s * len(pictures), None, "")
+    return {"key": key, "media": arrow.plain(media), "frames": arrow.plain(tuple(shown)), "jpegs": jpegs}
 
 
 def run(step, *rows):
@@ -62,6 +64,14 @@ def run(step, *rows):
 
 def texts_of(answer):
     return arrow.typed(TEXTS.hint, answer["texts"])
+
+
+def words_of(answer):
+    return arrow.typed(WORDS.hint, answer["text_words"])
+
+
+def tracks_of(answer):
+    return arrow.typed(TRACKS.hint, answer["text_tracks"])
 
 
 def iou(a, b):
@@ -160,21 +170,52 @@ def test_a_slide_is_read_when_it_comes_and_not_again(step):
     ]
 
 
-def test_a_subtitle_is_change_enough():
-    shot = np.asarray(Image.fromarray(texture(3)).resize((796, 448)))
-    image = Image.fromarray(shot)
-    ImageDraw.Draw(image).text((250, 410), "I told you so.", fill="white", font=ImageFont.load_default(24))
-    cells = [_cells(jpeg(p, 90)) for p in (shot, shot, np.asarray(image))]
-    defaults = ReadText()
-    assert changed_frames(cells, defaults.changed_luma, defaults.changed_share, 8) == [0, 2]
+def test_words_lie_in_their_lines_and_where_they_were_painted(step):
+    (answer,) = run(step, row([SIGN]))
+    words = words_of(answer)
+    assert [(w.text, w.order, w.place, w.script) for w in words] == [
+        ("Platform", 0, 0, "Latn"), ("9", 0, 1, "Zyyy"), ("is", 0, 2, "Latn"), ("closed", 0, 3, "Latn"),
+        ("Please", 1, 0, "Latn"), ("use", 1, 1, "Latn"), ("the", 1, 2, "Latn"), ("bridge", 1, 3, "Latn"),
+    ]  # fmt: skip
+    draw, font = ImageDraw.Draw(Image.new("RGB", (640, 240))), ImageFont.load_default(32)
+    for w in words:
+        said, place = ("Platform 9 is closed", (40, 40)) if w.order == 0 else ("Please use the bridge", (60, 120))
+        before = said[: said.index(w.text)]
+        left = place[0] + draw.textlength(before, font=font)
+        right = left + draw.textlength(w.text, font=font)
+        assert (w.box.x0_px, w.box.x1_px) == pytest.approx((left, right), abs=10)
 
 
-def test_the_number_of_frames_read_is_bounded_and_spread():
-    cells = [np.full((54, 96), 40 * (i % 3), np.int16) for i in range(50)]
-    chosen = changed_frames(cells, 24, 0.005, 8)
-    assert chosen == [0, 7, 14, 21, 28, 35, 42, 49]
-    assert changed_frames(cells, 24, 0.005, 1) == [0]
-    assert changed_frames([], 24, 0.005, 8) == []
+def test_words_of_a_turned_picture_follow_their_line(step):
+    words = words_of(run(step, row([np.ascontiguousarray(np.rot90(SIGN, 2))]))[0])
+    assert [w.text for w in words][:4] == ["Platform", "9", "is", "closed"]
+    assert words[0].box.x0_px > words[3].box.x0_px
+
+
+def test_texts_over_time_end_where_the_next_slide_begins(step):
+    other, _ = page([("Platform 9 is open again", (40, 40))])
+    (answer,) = run(step, row([SIGN, SIGN, SIGN, other, other, EMPTY]))
+    seen = [(t.text, t.span.start_s, t.span.end_s, t.start_after_s, t.seen_until_s) for t in tracks_of(answer)]
+    assert seen == [
+        ("Platform 9 is closed", 0.0, 1.5, None, 1.0),
+        ("Please use the bridge", 0.0, 1.5, None, 1.0),
+        ("Platform 9 is open again", 1.5, 2.5, 1.0, 2.0),
+    ]
+    assert tracks_of(answer)[0].frames == (0, 12, 24)
+    assert [s.frame for s in tracks_of(answer)[0].sightings] == [0]
+
+
+def test_nothing_lasts_in_a_picture(step):
+    (answer,) = run(step, row([SIGN], kind=Kind.IMAGE))
+    assert len(answer["texts"]) == 2
+    assert answer["text_tracks"] == []
+
+
+def test_an_engine_is_asked_for_by_name():
+    with pytest.raises(BadInput, match="tesseract:eng"):
+        reader("easyocr")
+    with pytest.raises(BadInput):
+        ReadText(engine="rapidocr:eng").setup()
 
 
 def test_a_row_alone_is_the_row_in_any_batch(step):

@@ -29,7 +29,7 @@ from reelmill.schemas import arrow
 from reelmill.schemas.column import Column, schema
 from reelmill.schemas.errors import SchemaBroken
 from reelmill.schemas.span import Span
-from reelmill.schemas.text import TextLine
+from reelmill.schemas.text import TextLine, TextSighting, TextWord
 from reelmill.schemas.tube import Box, Tube
 
 
@@ -75,7 +75,25 @@ def text_lines(draw: st.DrawFn) -> TextLine:
 
 
 # Types with laws of their own cannot be filled field by field.
-LAWFUL: dict[Any, st.SearchStrategy[Any]] = {Span: spans(), Tube: tubes(), TextLine: text_lines()}
+@st.composite
+def text_words(draw: st.DrawFn) -> TextWord:
+    line = draw(text_lines())
+    return TextWord(line.text, line.quad_px, line.confidence, line.order, draw(INT64), line.frame, draw(TEXTS))
+
+
+@st.composite
+def text_sightings(draw: st.DrawFn) -> TextSighting:
+    line = draw(text_lines())
+    return TextSighting(line.frame, line.at_s, line.quad_px, line.text, line.confidence)
+
+
+LAWFUL: dict[Any, st.SearchStrategy[Any]] = {
+    Span: spans(),
+    Tube: tubes(),
+    TextLine: text_lines(),
+    TextWord: text_words(),
+    TextSighting: text_sightings(),
+}
 
 
 def strategy_of(hint: Any) -> st.SearchStrategy[Any]:

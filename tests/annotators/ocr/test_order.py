@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelmill.annotators.reading import in_reading_order
+from reelmill.annotators.ocr.order import in_reading_order
 
 
 def quad(left, top, width, height=20):
