@@ -1,6 +1,7 @@
 """Arrow schemas derived from frozen dataclasses, so that a row has one definition.
 
     str int float bool bytes   string int64 float64 bool binary
+    numpy.float32              float32 (long vectors)
     StrEnum                    string
     X | None                   nullable X; anything else is declared not null
     tuple[X, ...]              list<X>
@@ -38,6 +39,7 @@ _SCALARS: dict[type, pa.DataType] = {
     float: pa.float64(),
     bool: pa.bool_(),
     bytes: pa.binary(),
+    np.float32: pa.float32(),
 }
 
 
