@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.embed import DESCRIPTOR, FRAME_EMBEDDINGS, Descriptor, Encoder, encoder, identity
+from reelmill.annotators.list_events import LISTED
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.embedding import FrameEmbedding
@@ -199,7 +200,38 @@ def _span(edges: Floats, stretch: Stretch) -> Span:
     return Span(round(float(edges[stretch[0]]), 6), round(float(edges[stretch[1]]), 6))
 
 
-# ---- the step --------------------------------------------------------------------------------------------------------
+# ---- the steps -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SamePhrases:
+    """Gives every clip the same phrases: a search through all of them."""
+
+    phrases: tuple[str, ...]
+    needs: ClassVar[tuple[Column, ...]] = (KEY,)
+    gives: ClassVar[tuple[Column, ...]] = (PHRASES,)
+    revision: ClassVar[str] = "1"
+    resources: ClassVar[Resources] = Resources(rows_per_commit=32)
+
+    def setup(self) -> None: ...
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return each_row(self, batch, lambda row: {"phrases": self.phrases})
+
+
+@dataclass(frozen=True)
+class ListedPhrases:
+    """Gives every clip the phrases of its own listed events, in their order."""
+
+    needs: ClassVar[tuple[Column, ...]] = (KEY, LISTED)
+    gives: ClassVar[tuple[Column, ...]] = (PHRASES,)
+    revision: ClassVar[str] = "1"
+    resources: ClassVar[Resources] = Resources(rows_per_commit=32)
+
+    def setup(self) -> None: ...
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return each_row(self, batch, lambda row: {"phrases": tuple(event["phrase"] for event in row["listed"])})
 
 
 @dataclass(frozen=True)
