@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 import pydantic
@@ -31,7 +31,7 @@ from reelmill.annotators.engines.replies import Remembered
 from reelmill.annotators.engines.spending import Usage
 from reelmill.annotators.prompts._load import load_prompt, prompt_hash, unchanged
 from reelmill.annotators.pulse import beat
-from reelmill.schemas.errors import EngineDown, Unusable
+from reelmill.schemas.errors import EngineDown, OverBudget, Unusable
 from reelmill.schemas.keys import canonical_json, seed_for
 
 Answer = TypeVar("Answer", bound=pydantic.BaseModel)
@@ -57,7 +57,12 @@ class Question(Generic[Answer]):
         cls, request: Request, shape: type[Answer], prose: Callable[[Answer], str] | None = None
     ) -> Question[Answer]:
         """With the shape's JSON schema in the request, for servers that heed it."""
-        return cls(replace(request, answer_schema=canonical_json(shape.model_json_schema())), shape, prose)
+        return cls(replace(request, answer_schema=_schema_of(shape)), shape, prose)
+
+
+@lru_cache(64)
+def _schema_of(shape: type[pydantic.BaseModel]) -> str:
+    return canonical_json(shape.model_json_schema())
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class Asks:
 
     def __getstate__(self) -> dict[str, Any]:
         """A step travels without its engines: each process opens its own."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("engines", "usage")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("engines", "usage", "own")}
 
     def setup(self) -> None:
         """Raises Drift where this machine's prompts are not those that the step was described with."""
@@ -125,13 +130,19 @@ class Asks:
     def _asked(self, rows: Iterable[tuple[str, Conversation]]) -> Callable[[str], dict[str, Any]]:
         """All conversations at once. The function that comes back gives a row's columns, or raises what ended it."""
         talks = dict(rows)
+        engines = self.engines or self.__dict__.get("own") or Engines()
         if self.engines is None:  # nobody has lent any: this step is used by itself
-            object.__setattr__(self, "engines", Engines())
-        assert self.engines is not None
-        model, price = self.engines.get(self.engine, self.model_revision), self.engines.price_of(self.model)
+            object.__setattr__(self, "own", engines)
+        model, price = engines.get(self.engine, self.model_revision), engines.price_of(self.model)
         driven = _Talks(model, lambda reply: self._used(Usage.of(reply, price)))
         driven.run(talks)
         return driven.columns
+
+    def close(self) -> None:
+        """Let go of engines that were opened for this step alone."""
+        if own := self.__dict__.get("own"):
+            own.close()
+            object.__setattr__(self, "own", None)
 
     def seed_of(self, key: str) -> int:
         """The seed of a row's requests, the same wherever and beside whatever it is asked."""
@@ -170,6 +181,7 @@ class _Talks:
     def __init__(self, model: Remembered, used: Callable[[Reply], None]) -> None:
         self.model, self.used = model, used
         self.ended: dict[str, dict[str, Any] | Exception] = {}
+        self.stopped: OverBudget | None = None
         self._flying: dict[Future[Reply], tuple[_Talk, int, bool]] = {}
 
     def columns(self, key: str) -> dict[str, Any]:
@@ -179,9 +191,11 @@ class _Talks:
         return ended
 
     def run(self, talks: dict[str, Conversation]) -> None:
+        """Raises what the engine raises. At a spending stop what is being asked is heard out first: it will be paid."""
         try:
             for key, talk in talks.items():
-                self._on(_Talk(key, talk))
+                if self.stopped is None:
+                    self._on(_Talk(key, talk))
             while self._flying:
                 done, _ = wait(self._flying, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
                 for one in done:
@@ -190,6 +204,8 @@ class _Talks:
         finally:
             for one in self._flying:
                 one.cancel()
+        if self.stopped is not None:
+            raise self.stopped
 
     def _on(self, talk: _Talk) -> None:
         """Say the next thing: the row's first questions, or what became of those before."""
@@ -202,7 +218,13 @@ class _Talks:
         else:
             talk.outcomes = [None] * len(talk.questions)
             for place, question in enumerate(talk.questions):
-                self._flying[self.model.submit(question.request)] = talk, place, False
+                self._ask(question.request, talk, place, mended=False)
+
+    def _ask(self, request: Request, talk: _Talk, place: int, *, mended: bool) -> None:
+        try:
+            self._flying[self.model.submit(request)] = talk, place, mended
+        except OverBudget as stop:
+            self.stopped = stop
 
     def _heard(self, reply: Reply, talk: _Talk, place: int, mended: bool) -> None:
         self.used(reply)
@@ -210,7 +232,7 @@ class _Talks:
         outcome = judged(question, reply)
         if not mended and isinstance(outcome.trouble, Misfit):
             again = repair(question, reply, outcome.trouble.detail)
-            self._flying[self.model.submit(again)] = talk, place, True
+            self._ask(again, talk, place, mended=True)
             return
         assert talk.outcomes is not None
         talk.outcomes[place] = outcome

@@ -37,6 +37,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+cache_app = typer.Typer(help="The replies of models that a store keeps.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
 Dataset = Annotated[str, typer.Argument(help="A dataset: NAME (its newest version) or NAME@VERSION.")]
 StoreAt = Annotated[
     Any,
@@ -65,9 +68,18 @@ EngineFor = Annotated[
     typer.Option(
         "--engine",
         metavar="ABILITY=ENGINE",
-        help="Such as caption=openai:MODEL@URL or caption=replay:FILE. Repeatable.",
+        help="Who answers, as caption=embedded, =transformers:MODEL, =vllm:MODEL, =openai:MODEL@URL, =replay:FILE.",
     ),
 ]
+Profile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A TOML file: how engines are used, and what they cost. See docs/engines.md."),
+]
+MaxCost = Annotated[
+    float, typer.Option(min=0.0, help="Spend at most so much, by the profile's prices, then end with code 3; 0: any.")
+]
+Cost = Annotated[bool, typer.Option("--cost", help="Estimate calls, tokens, cost and time of what is pending.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Ask no model: answers come from the cache alone.")]
 Weighed = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="DATASET=WEIGHT", help="For recipes over whole datasets such as mix. Repeatable."),
@@ -93,11 +105,27 @@ def explain(
     option: Option = None,
     engine: EngineFor = None,
     weighed: Weighed = None,
+    cost: Cost = False,
+    media: Media = None,
+    store: StoreAt = DEFAULT_STORE,
+    name: Annotated[str, typer.Option(help="Name of the set of datasets, as for `run`.")] = "",
+    pilot: Annotated[int, typer.Option(min=1, help="Rows that are asked about for the estimate.")] = 8,
+    profile: Profile = None,
 ) -> None:
-    """What a recipe does: the graph of datasets, and in each the chain of steps with the columns alive at each edge."""
+    """What a recipe does: the graph of datasets, and in each the chain of steps with the columns alive at each edge.
+
+    With --cost: what its models would use and cost on what is pending, by a few rows that are really asked about.
+    """
     from reelmill.jobs import explaining, running
 
-    typer.echo(explaining.text(running.recipe_of(recipe, option, engine, weighed)))
+    made = running.recipe_of(recipe, option, engine, weighed)
+    if not cost:
+        typer.echo(explaining.text(made))
+        return
+    from reelmill.jobs import estimating
+
+    engines = running.profile_of(profile, 0.0, offline=False)
+    estimating.estimate(made, tuple(media or ()), store, name, engines, pilot)
 
 
 @app.command()
@@ -121,6 +149,9 @@ def run(
     fault_budget: Annotated[float, typer.Option(min=0.0, max=1.0, help=_BUDGET_HELP)] = 0.01,
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for another run on a dataset.")] = 600.0,
     stuck_after: Annotated[float, typer.Option(min=0.0, help=_STUCK_HELP)] = 3600.0,
+    profile: Profile = None,
+    max_cost: MaxCost = 0.0,
+    offline: Offline = False,
     pack: Annotated[bool, typer.Option(help="Pack shards, tables, card and gallery at the end.")] = True,
     pack_media: Annotated[str, typer.Option(help="Media in the shards: frames, clip or ref.")] = "frames",
 ) -> None:
@@ -130,11 +161,14 @@ def run(
     """
     from reelmill.jobs import running
 
+    engines = running.profile_of(profile, max_cost, offline=offline)
     raise typer.Exit(
         running.run(
             running.recipe_of(recipe, option, engine, weighed),
             media=tuple(media or ()),
-            where=running.Where(store, name, on, workers, limit, dev, as_version, fault_budget, wait, stuck_after),
+            where=running.Where(
+                store, name, on, workers, limit, dev, as_version, fault_budget, wait, stuck_after, engines
+            ),
             pack_media=pack_media if pack else "",
         )
     )
@@ -259,11 +293,45 @@ def demo(
 
 
 @app.command()
-def doctor(store: StoreAt = DEFAULT_STORE) -> None:
-    """What this machine can do: decoders, text engine, Ray, disk; what is missing and how to get it."""
+def teacher(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Loopback port; 0: whichever is free.")] = 8321,
+    fault_rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of requests that go wrong.")] = 0.0,
+    latency: Annotated[float, typer.Option(min=0.0, help="Seconds before every answer.")] = 0.0,
+) -> None:
+    """A stand-in for a model server: answers by rules, without weights, with faults to order. Ends with Ctrl-C."""
+    from reelmill.jobs import teaching
+
+    teaching.teach(port, fault_rate, latency)
+
+
+@cache_app.command("stats")
+def cache_stats(store: StoreAt = DEFAULT_STORE, profile: Profile = None) -> None:
+    """What was bought: replies, tokens and cost by engine, and how much room they take."""
+    from reelmill.jobs import caching, running
+
+    caching.stats(store, running.profile_of(profile, 0.0, offline=False))
+
+
+@cache_app.command("prune")
+def cache_prune(
+    store: StoreAt = DEFAULT_STORE,
+    engine: Annotated[str, typer.Option(help="Replies of this engine, as `cache stats` names it.")] = "",
+    older_than: Annotated[float, typer.Option(min=0.0, help="Replies of more than so many days ago.")] = 0.0,
+    same: Annotated[int, typer.Option(min=0, help="Replies whose text answers more than so many questions.")] = 0,
+    delete: Annotated[bool, typer.Option("--delete", help="Do it; without, only what would go is said.")] = False,
+) -> None:
+    """Forget replies: they will be asked for, and paid for, again where they are needed."""
+    from reelmill.jobs import caching
+
+    caching.prune(store, engine, older_than, same, delete=delete)
+
+
+@app.command()
+def doctor(store: StoreAt = DEFAULT_STORE, engine: EngineFor = None) -> None:
+    """What this machine can do: decoders, text engine, Ray, disk, and the engines that are named."""
     from reelmill.jobs import examining
 
-    raise typer.Exit(examining.doctor(store))
+    raise typer.Exit(examining.doctor(store, engine or ()))
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from reelmill.schemas.errors import StoreUnusable
+from reelmill.annotators.engines.opening import Engines
+from reelmill.schemas.errors import ReelmillError, StoreUnusable
 from reelmill.sinks.dataset import Store
 from reelmill.sinks.state.place import Folder
 
@@ -31,9 +32,10 @@ class Finding:
     needed: bool
 
 
-def doctor(store: Folder) -> int:
-    """Print findings; returns 0 where everything that is needed is there, else 2."""
+def doctor(store: Folder, engines: Sequence[str] = ()) -> int:
+    """Print findings; returns 0 where everything that is needed is there, else 2. An engine that is named is needed."""
     findings = [*_programs(), *_libraries(), _ray_auth(), _cpus(), *_disk(store), _writable(store)]
+    findings += [_engine(named.partition("=")[2] or named) for named in engines]
     table = Table("", "what", "seen", "what to do")
     for one in findings:
         mark = "ok" if one.good else ("MISSING" if one.needed else "absent")
@@ -89,6 +91,18 @@ def _text_engine() -> str:
     if not models:
         raise OSError(f"no model beside {rapidocr.__name__}")
     return f"{metadata.version('rapidocr')}, {len(models)} models"
+
+
+def _engine(spec: str) -> Finding:
+    """Whether an engine answers a small question with a picture. Its answer is not kept."""
+    if spec == "embedded":
+        return Finding("engine embedded", True, "always there", "", True)
+    try:
+        with Engines() as engines:
+            engines.get(spec).check(images=True)
+    except ReelmillError as error:
+        return Finding(error.what, False, error.seen, error.do, True)
+    return Finding(f"engine {spec}", True, "answers, also with a picture", "", True)
 
 
 def _ray_auth() -> Finding:

@@ -46,7 +46,7 @@ def status(store: Folder, dataset: str) -> None:
         counts = one.counts()
         table.add_row(one.label, *_numbers(counts), "yes" if "manifest.json" in one.ledger.objects.list("") else "")
         below += [f"{one.label}: {counts.vanished} inputs that vanished are not counted"] if counts.vanished else []
-        below += [*_faults(one), *_stuck(one, counts)]
+        below += [*_faults(one), *_stuck(one, counts), *_used(one, counts)]
     console.print(table)
     for line in below:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -71,6 +71,23 @@ def _faults(dataset: Dataset) -> list[str]:
     lines = [f"{dataset.label}: {n} pending for {why}" for why, n in faults.most_common(_FAULTS)]
     more = [f"{dataset.label}: {len(faults) - _FAULTS} more kinds of fault"] if len(faults) > _FAULTS else []
     return lines + more
+
+
+def _used(dataset: Dataset, counts: Counts) -> list[str]:
+    """What models were asked, in all and for each accepted row or child."""
+    made = counts.accepted_children if counts.children else counts.accepted
+    return [
+        f"{dataset.label}: {step} made {used['calls']:.0f} calls, {used['tokens_in']:.0f} tokens in, "
+        f"{used['tokens_out']:.0f} out{_cost(used, made)}"
+        for step, used in dataset.usage().items()
+    ]
+
+
+def _cost(used: dict[str, float], made: int) -> str:
+    if not used["cost"]:
+        return " (no price known)"
+    each = f", {used['cost'] / made:.6f} for each that was accepted" if made else ""
+    return f", cost {used['cost']:.4f}{each}"
 
 
 def _stuck(dataset: Dataset, counts: Counts) -> list[str]:

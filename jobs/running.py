@@ -8,12 +8,13 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from reelmill.annotators.engines.profile import EngineProfile
 from reelmill.jobs import cluster, recipes
 from reelmill.jobs.progress import Terminal
 from reelmill.pipelines import _machine
@@ -49,6 +50,7 @@ class Where:
     fault_budget: float = 0.01
     wait_s: float = 600.0
     stuck_after_s: float = STUCK_AFTER_S
+    profile: EngineProfile = field(default_factory=EngineProfile)
 
 
 def recipe_of(
@@ -65,6 +67,12 @@ def recipe_of(
         said["inputs"] = {k: _weight(v) for k, v in _pairs(weighed, "--input", "DATASET=WEIGHT").items()}
     made: Recipe | TableRecipe = recipes.make(name, said)
     return made
+
+
+def profile_of(file: Path | None, max_cost: float, *, offline: bool) -> EngineProfile:
+    """How engines are used: a profile file, and what the command line says beside it. Raises NotFound or BadInput."""
+    profile = EngineProfile.read(file) if file else EngineProfile()
+    return dataclasses.replace(profile, max_cost=max_cost or profile.max_cost, offline=offline or profile.offline)
 
 
 def _weight(text: str) -> float:
@@ -107,7 +115,8 @@ def run(recipe: Recipe | TableRecipe, media: tuple[str, ...], where: Where, pack
     _require_media(recipe, media)
     _require_version(where)
     require_store_outside(where.store, media)
-    place = with_versions(place_of(where.store, media, where.name), recipe, dev=where.dev, as_version=where.as_version)
+    place = dataclasses.replace(place_of(where.store, media, where.name), profile=where.profile)
+    place = with_versions(place, recipe, dev=where.dev, as_version=where.as_version)
     reports = work(recipe, place, where)
     final = place.dataset(recipe)
     if pack_media and _makes_samples(recipe) and reports[-1].counts.accepted_children:

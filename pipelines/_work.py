@@ -29,7 +29,7 @@ from reelmill.sinks.parts import part_files
 from reelmill.sinks.state.lease import Lease
 
 
-def _own(step: Annotator, engines: Engines) -> Annotator:
+def lent(step: Annotator, engines: Engines) -> Annotator:
     """A worker's own copy of a step; one that asks a model is lent the engines that all workers share."""
     if hasattr(step, "engines"):
         return cast(Annotator, dataclasses.replace(cast(Any, step), engines=engines))
@@ -66,7 +66,7 @@ class Worker:
         self.pulse.at("open")
         self.ledger = place.dataset(plan.recipe).ledger
         self.load = load or plan.recipe.source.open(place, plan.recipe)
-        self.steps = tuple(_own(step, engines) for step in plan.recipe.steps)
+        self.steps = tuple(lent(step, engines) for step in plan.recipe.steps)
         for step in self.steps:
             self.pulse.at(f"setup of {step_name(step)}")
             step.setup()

@@ -217,6 +217,14 @@ class Dataset:
             reasons=self._reasons(),
         )
 
+    def usage(self) -> dict[str, dict[str, float]]:
+        """What models were asked for the rows that count: calls, tokens and cost by step; empty where none was."""
+        total: dict[str, Counter[str]] = {}
+        for commit in self.winners.commits.values():
+            for step, used in commit.usage.items():
+                total.setdefault(step, Counter()).update(used)
+        return {step: dict(used) for step, used in sorted(total.items())}
+
     def rejects(self) -> pa.Table:
         """Every rejected row and child: level, key, parent_key, step, reason, detail, sorted by (level, key)."""
         levels = [self._rejected("row", "rows"), self._rejected("child", "children")]

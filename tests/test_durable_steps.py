@@ -32,6 +32,7 @@ WITHOUT = {
     "pipelines/scenes/render.py:_write_sidecar": "as above",
     "pipelines/scenes/render.py:_appear": "as above",
     "pipelines/scenes/render.py:_encode": "as above",
+    "jobs/caching.py:prune": "a reply that is forgotten is asked for again",
     "jobs/demonstrating.py:_state_licence": "a sidecar beside a rendered scene",
     "jobs/examining.py:_writable": "doctor takes back the folder that it tried",
     "jobs/rendering.py:render": "the folder for rendered scenes",

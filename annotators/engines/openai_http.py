@@ -3,10 +3,11 @@
 The client's own retries are off: it waits at most 8 s of its own accord and gives up at a Retry-After of two minutes
 (openai 3.52, `_constants.py`), and it cannot tell a server that is gone from one that refuses a single request. Here
 
-    429, 408, 409, 5xx, cut connections, timeouts, broken JSON   are tried again, after what Retry-After asks or 2^n s
+    429, 408, 409, 5xx, cut connections, timeouts, broken JSON,
+    no choices                                                   are tried again, after what Retry-After asks or 2^n s
     another request's answer, sent once more                     is tried again: its id was seen before
     no connection, 401, 403, 404, 429 to the end                 EngineDown: no request will fare better
-    400, 413, 422, 5xx to the end, no choices                    an error of that request's reply
+    400, 413, 422; 5xx or no choices to the end                  an error of that request's reply
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -270,9 +271,16 @@ def asked(model: str, request: Request) -> dict[str, Any]:
     if request.top_logprobs:
         out |= {"logprobs": True, "top_logprobs": request.top_logprobs}
     if request.answer_schema:
-        wanted = {"name": "answer", "schema": json.loads(request.answer_schema), "strict": True}
+        wanted = {"name": "answer", "schema": _parsed(request.answer_schema), "strict": True}
         out["response_format"] = {"type": "json_schema", "json_schema": wanted}
     return out
+
+
+@lru_cache(64)
+def _parsed(schema: str) -> dict[str, Any]:
+    """A schema is the same for all requests of a step. Nobody changes what is returned."""
+    parsed: dict[str, Any] = json.loads(schema)
+    return parsed
 
 
 class _Message(pydantic.BaseModel):
@@ -327,7 +335,7 @@ def replied(request_id: str, body: str) -> tuple[str, Reply]:
     usage = completion.usage or _Usage()
     counted = Reply(request_id, "", "", usage.prompt_tokens, usage.completion_tokens, model=completion.model or "")
     if not completion.choices:
-        return completion.id, replace(counted, error="the server answered with no choices")
+        raise _Broken("the server answered with no choices")
     choice = completion.choices[0]
     finish = "refusal" if choice.message.refusal else choice.finish_reason or ""
     text = choice.message.content or choice.message.refusal or ""

@@ -1,8 +1,10 @@
 """Replies that were paid for once: a cache that survives kill -9 and concurrent writers, and replies read from a file.
 
 One file per reply, `{folder}/ab/cd/{sha256 of (engine, revision, request)}.json`. It is written whole under a name of
-its own, flushed, and linked to its final name only if that is still free: of two writers the first wins and both return
-its reply. The content carries its own digest; a file that does not match it is asked anew and replaced.
+its own, and linked to its final name only if that is still free: of two writers the first wins and both return its
+reply. The content carries its own digest; a file that does not match it is asked anew and replaced. That is why nothing
+is synced here: a kill takes nothing from what the system holds, and what a power cut tears is bought again. The rows
+that an answer went into are synced when they are committed.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +50,7 @@ _GREY = (  # a JPEG of 32 x 32 grey pixels
     "4+Tl5ufo6erx8vP09fb3+Pn6/9oACAEBAAA/ACiiiiiiiiiiiiiiiv/Z"
 )
 _KEEPERS = 4
-"""Threads that write replies: each waits for the disk twice, and a disk takes several of them at once."""
+"""Threads that write replies, so that a slow disk does not hold up those who ask."""
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -73,8 +75,8 @@ class Replies:
     def keep(self, engine: str, revision: str, request: Request, reply: Reply) -> Reply:
         """Store a reply and return the stored one: an earlier one wins, so that all who ask get the same answer.
 
-        On return it is on disk. Raises StoreUnusable where the disk is full or refuses: an answer that was paid for
-        and cannot be kept is no matter of one row.
+        On return no kill can take it back. Raises StoreUnusable where the disk is full or refuses: an answer that was
+        paid for and cannot be kept is no matter of one row.
         """
         try:
             return self._kept(engine, revision, request, reply)
@@ -95,18 +97,38 @@ class Replies:
             return self.find(engine, revision, request) or self._replaced(temporary, path, reply)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
         return reply
 
     def _replaced(self, temporary: Path, path: Path, reply: Reply) -> Reply:
         temporary.replace(path)
         reach("reply.linked")
-        _sync_folder(path.parent)
         return reply
+
+    def all(self) -> Iterator[Kept]:
+        """Every whole reply, in no order. One that is broken, or goes meanwhile, is left out."""
+        for path in self.folder.glob("*/*/*.json"):
+            try:
+                record, size = json.loads(path.read_bytes()), path.stat()
+                asked, reply = record["asked"], _opened(path)
+            except (OSError, ValueError, KeyError, TypeError, Corrupt):
+                continue
+            yield Kept(path, asked["engine"], asked["revision"], reply, size.st_size, size.st_mtime)
 
     def _path(self, engine: str, revision: str, request: Request) -> Path:
         name = hashlib.sha256(canonical_json([engine, revision, request.digest]).encode()).hexdigest()
         return self.folder / name[:2] / name[2:4] / f"{name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A stored reply: whose it is, its size in bytes, and when it was written (seconds since 1970)."""
+
+    path: Path
+    engine: str
+    revision: str
+    reply: Reply
+    size: int
+    at_s: float
 
 
 def _body(reply: Reply) -> dict[str, Any]:
@@ -139,14 +161,12 @@ def _opened(path: Path) -> Reply:
 
 
 def _written(folder: Path, data: bytes) -> Path:
-    """A new file with a name of its own, its bytes on disk."""
+    """A new file with a name of its own, whole."""
     handle, name = tempfile.mkstemp(prefix=_ASIDE, dir=folder)
     try:
         with os.fdopen(handle, "wb") as stream:
             reach("reply.write")
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
         reach("reply.written")
     except BaseException:
         Path(name).unlink()
@@ -165,14 +185,6 @@ def _link(temporary: Path, path: Path) -> None:
             raise
         temporary.replace(path)
     reach("reply.linked")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Remembered:

@@ -60,7 +60,7 @@ class Purse:
         if self.price is None:
             return 0.0
         with self._lock:
-            guess = self.price.of(guessed_tokens(request), request.max_tokens)
+            guess = self.price.of(guessed_tokens(request) - request.max_tokens, request.max_tokens)
             cost = self.spent / self._bought if self._bought else guess
             if self.most and self.spent + self._reserved + cost > self.most:
                 seen = f"{self.spent:.4f} spent on {self.name}, {self._reserved:.4f} being asked for"

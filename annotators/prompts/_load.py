@@ -22,6 +22,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 
 from reelmill.schemas.errors import BadInput, Drift, NotFound
@@ -81,7 +82,11 @@ def load_prompt(name: str) -> Prompt:
 
     Raises NotFound, and BadInput where the header is malformed or its inputs are not the places of the text.
     """
-    data_bytes = _read(name)
+    return _parsed(name, _read(name))
+
+
+@lru_cache(64)
+def _parsed(name: str, data_bytes: bytes) -> Prompt:
     match = _SHAPE.match(data_bytes.decode())
     if match is None:
         raise BadInput(

@@ -42,7 +42,8 @@ def row(key: str, times: tuple[float, ...] = (0.0, 0.52, 1.04)) -> dict[str, Any
 def media(seconds: float) -> dict[str, Any]:
     whole = Span(0.0, seconds) if seconds else None
     kind = Kind.VIDEO if seconds else Kind.IMAGE
-    return arrow.plain(MediaRef("f", "0" * 64, kind, 320, 240, seconds, whole, "CC0-1.0"))
+    plain: dict[str, Any] = arrow.plain(MediaRef("f", "0" * 64, kind, 320, 240, seconds, whole, "CC0-1.0"))
+    return plain
 
 
 def table(*rows: dict[str, Any]) -> pa.Table:

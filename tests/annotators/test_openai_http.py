@@ -137,7 +137,7 @@ def test_a_passing_trouble_is_tried_again(act, one):
         (Act(200, completion("half"), cut=True), "connection failed", 3),
         (Act(200, b'{"choices": [{"mess'), "not a chat completion", 3),
         (Act(400, {"error": {"message": "image too large"}}), "image too large", 1),
-        (Act(200, completion("x", choices=[])), "no choices", 1),
+        (Act(200, completion("x", choices=[])), "no choices", 3),
     ],
     ids=["500", "cut", "broken json", "400", "no choices"],
 )

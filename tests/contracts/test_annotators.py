@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from chat_server import Act, Asked, caption_of, chatting, completion
 
 from reelmill.annotators.annotator import Annotator, result_schema, step_name
+from reelmill.annotators.engines.stand_in.server import MODEL, serving
 from reelmill.jobs.recipes import make, recipe_files
 from reelmill.pipelines._guard import run_step, with_outcome
 from reelmill.pipelines._place import place_of
@@ -29,24 +29,26 @@ from reelmill.pipelines.scenes.render import render_set
 from reelmill.schemas.keys import canonical_json
 
 pytestmark = pytest.mark.slow
-NEEDS_ENGINE = ("captions", "captioned")
+ENGINES = {
+    "captions": ("caption_engine",),
+    "captioned": ("caption_engine",),
+    "listed": ("list_engine",),
+    "checked_captions": ("caption_engine", "judge_engine"),
+    "written": ("caption_engine", "write_engine"),
+}
+"""Recipes that ask a model, and the options that say which."""
 WHOLE_DATASETS = ("mix",)
 NAMES = [f.name for f in recipe_files() if f.name not in WHOLE_DATASETS]
 
 
-def answer(asked: Asked, earlier: int) -> Act:
-    del earlier
-    return Act(body=completion(caption_of(asked)))
-
-
 @pytest.fixture(scope="module")
 def engine() -> Iterator[str]:
-    with chatting(answer) as chat:
-        yield f"openai:toy@{chat.url}"
+    with serving() as teacher:
+        yield f"openai:{MODEL}@{teacher.url}"
 
 
 def recipe_of(name: str, engine: str) -> Recipe:
-    made = make(name, {"caption_engine": engine} if name in NEEDS_ENGINE else {})
+    made = make(name, dict.fromkeys(ENGINES.get(name, ()), engine))
     assert isinstance(made, Recipe)
     return made
 

@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 _TIME = re.compile(r"\AFrame at (\d+\.\d+) s:\Z")
 _SENTENCE = re.compile(r"[^.!?]+[.!?]?")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_AGAIN = "\n\nYou were asked this before"
+"""How the prompt for a repair goes on after the question (prompts/repair.md)."""
 _SIDE = 48
 _CHANGED = 0.02
 _COLOURS = {
@@ -58,7 +60,8 @@ class Asked:
         jpegs = tuple(base64.b64decode(url.partition(",")[2], validate=True) for url in urls)
         wanted = body.get("response_format") or {}
         schema = wanted.get("json_schema", {}).get("schema") if wanted.get("type") == "json_schema" else None
-        return cls(texts[-1], jpegs, tuple(times) or (0.0,) * len(jpegs), schema)
+        prompt = texts[-1].partition(_AGAIN)[0]
+        return cls(prompt, jpegs, tuple(times) or (0.0,) * len(jpegs), schema)
 
     @cached_property
     def pixels(self) -> Floats:

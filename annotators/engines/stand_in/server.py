@@ -9,25 +9,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from reelmill.annotators.engines.loop import Loop
 from reelmill.annotators.engines.stand_in.answers import Asked, answer, candidates
 from reelmill.annotators.engines.stand_in.faults import Faults
 
 MODEL = "stand-in"
 _BODY_BYTES = 256 * 1024**2
+Heard = Callable[[int], None]
+
+
+def _unheard(calls: int) -> None:
+    """Calls that nobody counts."""
 
 
 class Teacher:
     """Counts what it is asked: `calls` in all, `met` by fault ('' for none), `most_at_once`. `latency_s` is that of
-    every answer, as a model's would be."""
+    every answer, as a model's would be; `heard` is told the number of calls when one comes."""
 
-    def __init__(self, faults: Faults = Faults(), latency_s: float = 0.0) -> None:
-        self.faults, self.latency_s, self.url = faults, latency_s, ""
+    def __init__(self, faults: Faults = Faults(), latency_s: float = 0.0, heard: Heard = _unheard) -> None:
+        self.faults, self.latency_s, self.heard, self.url = faults, latency_s, heard, ""
         self.calls, self.most_at_once, self._now = 0, 0, 0
         self.met: Counter[str] = Counter()
         self._attempts: Counter[str] = Counter()
@@ -51,6 +56,7 @@ class Teacher:
     async def _chat(self, request: Any) -> Any:
         self._now += 1
         self.calls += 1
+        self.heard(self.calls)
         self.most_at_once = max(self.most_at_once, self._now)
         try:
             return await self._acted(request)
@@ -124,11 +130,13 @@ def _spoilt(text: str, fault: str) -> str:
 
 
 @contextmanager
-def serving(faults: Faults = Faults(), latency_s: float = 0.0, port: int = 0) -> Iterator[Teacher]:
+def serving(
+    faults: Faults = Faults(), latency_s: float = 0.0, port: int = 0, heard: Heard = _unheard
+) -> Iterator[Teacher]:
     """A running teacher, in a thread of its own; port 0: whichever is free."""
     from aiohttp import web
 
-    teacher, loop = Teacher(faults, latency_s), asyncio.new_event_loop()
+    teacher, loop = Teacher(faults, latency_s, heard), Loop("teacher")
 
     async def begin() -> Any:
         runner = web.AppRunner(teacher.application(), shutdown_timeout=0.1)
@@ -138,13 +146,9 @@ def serving(faults: Faults = Faults(), latency_s: float = 0.0, port: int = 0) ->
         teacher.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         return runner
 
-    runner = loop.run_until_complete(begin())
-    thread = threading.Thread(target=loop.run_forever, name="teacher", daemon=True)
-    thread.start()
     try:
+        runner = loop.start(begin()).result()
         yield teacher
+        loop.start(runner.cleanup()).result()
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
         loop.close()
