@@ -29,7 +29,7 @@ from reelmill.schemas.errors import BadInput, EngineUnusable, Unusable
 from reelmill.schemas.media import ShownFrame
 
 FRAME_EMBEDDINGS = Column.of("frame_embeddings", tuple[FrameEmbedding, ...])
-CLIP_EMBEDDING = Column.of("clip_embedding", tuple[np.float32, ...])
+CLIP_EMBEDDING = Column.of("clip_embedding", tuple[arrow.Float32, ...])
 EMBEDDING_MODEL = Column.of("embedding_model", str)
 EMBEDDING_REVISION = Column.of("embedding_revision", str)
 
@@ -114,8 +114,8 @@ class Embed:
         vectors = cast(Encoder, self.__dict__["_encoder"]).pictures([decoded(j) for j in row["jpegs"]])
         found = zip(frames, vectors, strict=True)
         return {
-            "frame_embeddings": tuple(FrameEmbedding(f.frame, f.at_s, tuple(v)) for f, v in found),
-            "clip_embedding": tuple(unit(vectors.mean(axis=0, dtype=np.float64))),
+            "frame_embeddings": tuple(FrameEmbedding(f.frame, f.at_s, tuple(v.tolist())) for f, v in found),
+            "clip_embedding": tuple(unit(vectors.mean(axis=0, dtype=np.float64)).tolist()),
             "embedding_model": self.model,
             "embedding_revision": self.model_revision,
         }
@@ -127,7 +127,7 @@ def unit(vectors: npt.NDArray[Any]) -> Vectors:
     lengths = np.linalg.norm(exact, axis=-1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         raise Unusable("no_embedding", "a vector without a direction: its length is 0 or not a number")
-    return (exact / lengths).astype(np.float32)
+    return np.asarray(exact / lengths, np.float32)
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def describe(rgb: Rgb) -> Vectors:
 
 
 def _shares(counts: Floats) -> Floats:
-    return (counts / counts.sum()).reshape(-1)
+    return np.asarray(counts / counts.sum(), np.float64).reshape(-1)
 
 
 def _colours(rgb: Rgb) -> Floats:

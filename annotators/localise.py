@@ -36,7 +36,7 @@ MEDIA = Column.of("media", MediaRef)
 PHRASES = Column.of("phrases", tuple[str, ...])
 SIMILAR = Column.of("similar", tuple[Proposal, ...])
 SIMILAR_SPANS = Column.of("similar_spans", tuple[tuple[Span, ...], ...])
-SIMILARITIES = Column.of("similarities", tuple[tuple[np.float32, ...], ...])
+SIMILARITIES = Column.of("similarities", tuple[tuple[arrow.Float32, ...], ...])
 SIMILAR_FRAMES_S = Column.of("similar_frames_s", tuple[float, ...])
 
 LOCALISER = "similarity"
@@ -216,7 +216,7 @@ class SamePhrases:
     def setup(self) -> None: ...
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return each_row(self, batch, lambda row: {"phrases": self.phrases})
+        return each_row(self, batch, lambda _: {"phrases": self.phrases})
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ class Localise:
         return {
             "similar": tuple(f.proposal for f in found),
             "similar_spans": tuple(f.spans for f in found),
-            "similarities": tuple(tuple(np.float32(v) for v in values) for values in similar),
+            "similarities": tuple(tuple(map(arrow.Float32, values)) for values in similar),
             "similar_frames_s": at_s,
         }
 

@@ -50,7 +50,8 @@ _DIGITS = 6
 @dataclass(frozen=True)
 class Score:
     """`head` is a safetensors file: linear layers over the embeddings that `Embed` made, LAION's aesthetic predictors
-    among them. `safety` is `package.module:function`, called with each shown frame's JPEG; it gives a label and a score.
+    among them. `safety` is `package.module:function`, called with each shown frame's JPEG; it gives a label and a
+    score.
 
     Files and functions are named on this machine; what is identity is the head's digest, and the check's name with the
     revision that you say.

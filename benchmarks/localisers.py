@@ -14,7 +14,6 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -242,7 +241,7 @@ def _rates(which: Counts, below: str, picks: np.ndarray) -> np.ndarray:
 
 
 def late(tube: Tube, by_s: float, end_s: float) -> Tube | None:
-    """A tube whose tracker was late (or early) by so much, as far as it lies in the clip; None where too little does."""
+    """A tube whose tracker was late by so much, as far as it lies in the clip; None where too little does."""
     kept = [(t + by_s, box) for t, box in zip(tube.at_s, tube.boxes, strict=True) if 0 <= t + by_s < end_s - 1e-6]
     if len(kept) < 3:
         return None
@@ -287,12 +286,15 @@ def let_through(data: Sequence[Found], wrong: Wrong, times: float = 1.0) -> dict
     return total | {str(kind): Rate(passed[kind], asked[kind]) for kind in EventKind}
 
 
-WRONG: dict[str, Wrong] = {
-    f"{by_s:g} s late": partial(
-        lambda by_s, clip, other: (late(tube, by_s, clip.changes.end_s) for tube in clip.tubes), by_s
-    )
-    for by_s in (0.0, 0.2, 0.5, 1.0)
-} | {"of another clip": lambda clip, other: (late(tube, 0.0, clip.changes.end_s) for tube in other.tubes)}
+def delayed(by_s: float) -> Wrong:
+    return lambda clip, _: (late(tube, by_s, clip.changes.end_s) for tube in clip.tubes)
+
+
+def of_another(clip: _Clip, other: _Clip) -> Iterator[Tube | None]:
+    return (late(tube, 0.0, clip.changes.end_s) for tube in other.tubes)
+
+
+WRONG = {f"{by_s:g} s late": delayed(by_s) for by_s in (0.0, 0.2, 0.5, 1.0)} | {"of another clip": of_another}
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
@@ -361,8 +363,8 @@ def table_of_tolerances(page: Result, data: dict[str, Found]) -> None:
 
 def table_of_wrong_tubes(page: Result, data: dict[str, Found]) -> None:
     page.note(
-        "## Does the change map notice a wrong tube?\n\nEvents of tubes that were made wrong on purpose, all scenes: of "
-        "those that pass the tubes' own rules, the share that agreement accepts. 0 s is the tracker as it is."
+        "## Does the change map notice a wrong tube?\n\nEvents of tubes that were made wrong on purpose, all scenes: "
+        "of those that pass the tubes' own rules, the share that agreement accepts. 0 s is the tracker as it is."
     )
     rows = []
     for what, wrong in WRONG.items():
@@ -371,10 +373,9 @@ def table_of_wrong_tubes(page: Result, data: dict[str, Found]) -> None:
     page.table(("tubes", "all", *map(str, EventKind)), rows)
     page.note("The same with wider tolerances, all kinds:")
     wider = (1.0, 1.5, 2.0, 3.0)
-    rows = [
-        (what, *(_rate(let_through(list(data.values()), wrong, t)["all"]) for t in wider))
-        for what, wrong in WRONG.items()
-    ]
+    sets = list(data.values())
+    found = {what: [let_through(sets, wrong, t)["all"] for t in wider] for what, wrong in WRONG.items()}
+    rows = [(what, *map(_rate, rates)) for what, rates in found.items()]
     page.table(("tubes", *(f"{t:g} times" for t in wider)), rows)
 
 
@@ -405,8 +406,8 @@ def main() -> None:
     page = Result("localisers", "Two localisers, alone and in agreement")
     data = {name: found(name, given.scenes) for name in SEEDS}
     page.note(
-        "A predicted event is right where a true one of its kind has a tIoU of at least 0.5 with it and its tube a vIoU "
-        "over 0.2 with the true tube, one to one (decision 0008). Errors are of right events alone. `tubes, every "
+        "A predicted event is right where a true one of its kind has a tIoU of at least 0.5 with it, and its tube a "
+        "vIoU over 0.2 with the true tube, one to one (decision 0008). Errors are of right events alone. `tubes, every "
         "phase` takes those too that the tube localiser faults itself (cut off, found or lost in mid-frame, brief, "
         "unsure); the other answers do not. `changes alone` is not independent: it is asked only where a tube says "
         "that something happens, and told where."

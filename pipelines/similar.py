@@ -1,4 +1,4 @@
-"""Evidence: when a clip looks like what is said of it, by similarity of its frames to phrases: yours, or listed ones."""
+"""Evidence: when a clip looks like what is said of it: similarity of its frames to phrases, yours or listed ones."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+from reelmill.schemas.arrow import Float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,4 +14,4 @@ class FrameEmbedding:
 
     frame: int
     at_s: float
-    vector: tuple[np.float32, ...]
+    vector: tuple[Float32, ...]

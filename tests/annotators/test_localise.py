@@ -45,7 +45,7 @@ def every_choice(count):
     """All sets of disjoint stretches with at least a frame between them, as runs of all subsets of frames."""
     for size in range(count + 1):
         for chosen in combinations(range(count), size):
-            runs = []
+            runs: list[tuple[int, int]] = []
             for i in chosen:
                 if runs and runs[-1][1] == i:
                     runs[-1] = (runs[-1][0], i + 1)
@@ -59,9 +59,8 @@ def every_choice(count):
 def test_one_stretch_is_the_best_of_all(gains, penalty):
     found = best_stretch(np.array(gains, np.float64), penalty)
     best = max((sum(gains[a:b]) for a, b in combinations(range(len(gains) + 1), 2)), default=0.0)
-    if best <= penalty:
-        assert found is None
-    else:
+    assert (found is None) == (best <= penalty)
+    if found is not None:
         assert sum(gains[found[0] : found[1]]) == best
 
 
@@ -165,7 +164,7 @@ def noisy(rng, count, first=0, end=0, over=0.0, alike=0.0):
     for i in range(1, count):
         values[i] = alike * values[i - 1] + values[i] * (1 - alike**2) ** 0.5
     values[first:end] += over
-    at_s = np.arange(count) * 0.5
+    at_s = [0.5 * i for i in range(count)]
     return localise((0.1 + 0.01 * values).tolist(), at_s, count * 0.5, RULES).proposal.span
 
 

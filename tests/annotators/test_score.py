@@ -28,8 +28,8 @@ STATS = ClipStats(motion=0.03, sharpness=412.0, luma=103.0, luma_spread=51.0, ph
 RED, BLUE = (np.asarray(Image.new("RGB", (64, 48), c)) for c in ("red", "blue"))
 
 
-def shown(number, at_s=None, size=(100, 50)):
-    return ShownFrame(number, 0.5 * number if at_s is None else at_s, *size, "", 0, 1)
+def shown(number, at_s=None):
+    return ShownFrame(number, 0.5 * number if at_s is None else at_s, 100, 50, "", 0, 1)
 
 
 def line(box, frame=0):
@@ -159,7 +159,7 @@ def head(tmp_path):
 
 
 def embedded(*vectors):
-    frames = [arrow.plain(FrameEmbedding(i, 0.5 * i, tuple(map(np.float32, v)))) for i, v in enumerate(vectors)]
+    frames = [arrow.plain(FrameEmbedding(i, 0.5 * i, tuple(map(arrow.Float32, v)))) for i, v in enumerate(vectors)]
     return {"frame_embeddings": frames, "clip_embedding": [1.0], "embedding_model": "transformers:clip"}
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from tiny_encoders import siglip
 
 from reelmill.annotators.annotator import Annotator, result_schema, step_name
 from reelmill.annotators.engines.stand_in.server import MODEL, serving
@@ -47,8 +50,17 @@ def engine() -> Iterator[str]:
         yield f"openai:{MODEL}@{teacher.url}"
 
 
+@cache
+def checkpoint() -> Path:
+    """A dual encoder with random weights, for recipes that compare pictures with texts in this process."""
+    return siglip(Path(tempfile.mkdtemp(prefix="siglip-")))
+
+
 def recipe_of(name: str, engine: str) -> Recipe:
-    made = make(name, dict.fromkeys(ENGINES.get(name, ()), engine))
+    options: dict[str, Any] = dict.fromkeys(ENGINES.get(name, ()), engine)
+    if name == "similar":
+        options |= {"embed_engine": f"transformers:{checkpoint()}", "phrases": ["a red circle", "nothing"]}
+    made = make(name, options)
     assert isinstance(made, Recipe)
     return made
 
