@@ -10,6 +10,7 @@ apart by looks, knows no meaning, and takes no text.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, cast
@@ -25,7 +26,7 @@ from reelmill.annotators.text import FRAMES, JPEGS, Rgb, decoded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.embedding import FrameEmbedding
-from reelmill.schemas.errors import BadInput, EngineUnusable, Unusable
+from reelmill.schemas.errors import BadInput, Unusable
 from reelmill.schemas.media import ShownFrame
 
 FRAME_EMBEDDINGS = Column.of("frame_embeddings", tuple[FrameEmbedding, ...])
@@ -38,6 +39,8 @@ Floats = npt.NDArray[np.float64]
 
 DESCRIPTOR = "embedded:colours-and-edges"
 DESCRIPTOR_REVISION = "1"
+_IMPORTING = threading.Lock()
+"""transformers finds its parts as they are asked for, and two threads that ask at once may be told there is none."""
 _TOGETHER = 8
 """Pictures of one clip that are encoded at once; never those of two, so that a row's sums are its own."""
 
@@ -66,7 +69,8 @@ def identity(engine: str, revision: str = "") -> tuple[str, str]:
 
 
 def encoder(engine: str, revision: str = "") -> Encoder:
-    """The encoder behind an engine, ready. Raises EngineUnusable where its checkpoint is not there or of another kind.
+    """The encoder behind an engine, ready. Raises NotFound where its checkpoint is not there, BadInput where it is of
+    another kind.
 
     >>> encoder("embedded").pictures([np.zeros((8, 8, 3), np.uint8)]).shape
     (1, 320)
@@ -101,7 +105,7 @@ class Embed:
         return "rules" if self.model == DESCRIPTOR else "model"
 
     def setup(self) -> None:
-        """Load the checkpoint. Raises EngineUnusable."""
+        """Load the checkpoint. Raises NotFound and BadInput."""
         object.__setattr__(self, "_encoder", encoder(self.engine, self.model_revision))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -137,13 +141,9 @@ class DualEncoder:
     """A checkpoint with a picture and a text tower that end in one space, on CUDA where there is one, in float32."""
 
     def __init__(self, model: str, revision: str = "") -> None:
-        import torch
-
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        if self._device == "cpu":
-            torch.set_num_threads(1)  # sums depend on how many threads share them, and a row's answer must not
-        self._net, self._processor, self._tokenizer = _loaded(model, revision)
-        self._net = self._net.to(self._device).eval()
+        net, self._processor, self._tokenizer = _loaded(model, revision)
+        self._device = checkpoints.device()
+        self._net = net.to(self._device).eval()
         self._kind = str(self._net.config.model_type)
 
     def pictures(self, pictures: Sequence[Rgb]) -> Vectors:
@@ -181,28 +181,18 @@ def _starts(count: int) -> range:
 
 
 def _loaded(model: str, revision: str) -> tuple[Any, Any, Any]:
-    """Network, picture processor and tokenizer. Raises EngineUnusable where one is missing or it is no dual encoder."""
-    import torch
-    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    engine = f"transformers:{model}"
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    config = checkpoints.configuration(engine, model, revision)
-    at = {} if checkpoints.folder_revision(model) or not revision else {"revision": revision}
-    try:
-        net = AutoModel.from_pretrained(model, dtype=torch.float32, **at)
-        # Pillow's resampling everywhere: torchvision, where it is installed, gives other pixels.
-        processor = AutoImageProcessor.from_pretrained(model, backend="pil", **at)
-        tokenizer = AutoTokenizer.from_pretrained(model, **at)
-    except (OSError, ValueError, ImportError) as error:
-        seen = " ".join(str(error).split())[:300]
-        raise EngineUnusable(f"engine {engine}", seen=seen, do="mend the checkpoint or its packages") from error
+    """Network, picture processor and tokenizer. Raises NotFound where one is missing, BadInput where it is of another
+    kind."""
+    with _IMPORTING:
+        import torch
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+    net = checkpoints.loaded(AutoModel.from_pretrained, model, revision, dtype=torch.float32)
     if not (hasattr(net, "get_image_features") and hasattr(net, "get_text_features")):
-        seen = f"model type {config.model_type!r} has not a tower each for pictures and texts"
-        raise EngineUnusable(f"engine {engine}", seen=seen, do="name a CLIP, SigLIP or SigLIP 2 checkpoint")
-    return net, processor, tokenizer
+        seen = f"model type {net.config.model_type!r} has not a tower each for pictures and texts"
+        raise BadInput(f"checkpoint {model}", seen=seen, do="name a CLIP, SigLIP or SigLIP 2 checkpoint")
+    # Pillow's resampling everywhere: torchvision, where it is installed, gives other pixels.
+    processor = checkpoints.loaded(AutoImageProcessor.from_pretrained, model, revision, backend="pil")
+    return net, processor, checkpoints.loaded(AutoTokenizer.from_pretrained, model, revision)
 
 
 # ---- without weights -------------------------------------------------------------------------------------------------

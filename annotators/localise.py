@@ -261,7 +261,7 @@ class Localise:
         object.__setattr__(self, "model_revision", self.model_revision or revision)
 
     def setup(self) -> None:
-        """Load the checkpoint. Raises EngineUnusable."""
+        """Load the checkpoint. Raises NotFound and BadInput."""
         object.__setattr__(self, "_encoder", encoder(self.engine, self.model_revision))
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reelmill.annotators.score import Score
+from reelmill.annotators.score import Score, found_check
 from reelmill.pipelines import clips, embeddings, text
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
@@ -18,6 +18,8 @@ def recipe(
     if aesthetic_head and not embed_engine.startswith("transformers:"):
         do = "give --engine embed=transformers:MODEL, the CLIP that the head was trained on"
         raise BadInput("an aesthetic head needs embeddings", seen=embed_engine or "no engine", do=do)
+    if safety:
+        found_check(safety)  # said before a dataset is begun, not by its first worker
     joined = (text.recipe(), *((embeddings.recipe(embed_engine, revision),) if aesthetic_head else ()))
     step = Score(aesthetic_head, safety=safety, safety_revision=safety_revision)
     source = Rows(clips.recipe(), joined=joined, with_frames=bool(safety))

@@ -19,14 +19,14 @@ def recipe(
     list_revision: str = "",
 ) -> Recipe:
     """One row per video clip. `embed_engine` (--engine embed=...) is transformers:MODEL, a dual encoder. `phrases`
-    (--set phrases='["a red circle moves"]') are asked of every clip; with `list_engine` (--engine list=...) each
+    (--set phrases="a dog jumps; a car stops", or a list) are asked of every clip; with `list_engine` (--engine list=...) each
     clip's own listed events are."""
     if not embed_engine:
         do = "give --engine embed=transformers:MODEL, a CLIP or SigLIP checkpoint"
         raise BadInput("phrases are compared by a model", seen="no engine", do=do)
     asked = _phrases(phrases)
     if bool(asked) == bool(list_engine):
-        do = """give --set phrases='["a dog jumps"]', or --engine list=openai:MODEL@URL for each clip's own"""
+        do = 'give --set phrases="a dog jumps", or --engine list=openai:MODEL@URL for what is listed of each'
         raise BadInput("similar wants phrases", seen="both ways" if asked else "none", do=do)
     vectors = embeddings.recipe(embed_engine, model_revision)
     evidence = (listed.recipe(list_engine, model_revision=list_revision),) if list_engine else ()
@@ -38,7 +38,7 @@ def recipe(
 
 def _phrases(given: Any) -> tuple[str, ...]:
     """One phrase, or several, without those that say nothing. Raises BadInput for anything else."""
-    several = [given] if isinstance(given, str) else given
+    several = given.split(";") if isinstance(given, str) else given
     if not isinstance(several, list | tuple) or not all(isinstance(p, str) for p in several):
-        raise BadInput(f"phrases={given!r}", seen="no phrases", do="""give phrases='["a dog jumps", "a car stops"]'""")
+        raise BadInput(f"phrases={given!r}", seen="no phrases", do='give --set phrases="a dog jumps; a car stops"')
     return tuple(dict.fromkeys(p.strip() for p in several if p.strip()))

@@ -81,3 +81,12 @@ def viou(one: Tube, other: Tube) -> float:
     either = first.keys() | second.keys()
     shared = first.keys() & second.keys()
     return sum(first[t].iou(second[t]) for t in shared) / len(either)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Two tubes, of two trackers, that stand for one thing: their ids and vIoU in [0, 1]."""
+
+    tube_id: str
+    other_id: str
+    viou: float

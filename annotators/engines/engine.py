@@ -183,3 +183,12 @@ class EngineSpec:
         if self.kind == "replay":
             return file_digest(Path(self.model))[:16] if Path(self.model).is_file() else ""
         return checkpoints.folder_revision(self.model) if self.kind in ("transformers", "vllm") else ""
+
+
+def checkpoint_of(engine: str, ability: str) -> str:
+    """The checkpoint that an engine names. Raises BadInput for any other kind: it could not do this."""
+    spec = EngineSpec.parse(engine)
+    if spec.kind != "transformers":
+        do = f"give --engine {ability}=transformers:MODEL"
+        raise BadInput(f"{ability} runs a checkpoint in process", seen=f"engine {engine!r}", do=do)
+    return spec.model

@@ -98,7 +98,7 @@ class TransformersEngine:
                 return True
             if one is None:
                 for left_over in waiting:
-                    left_over.reply.cancel()
+                    left_over.fail("the engine was closed before it was asked")
                 return False
             if one.reply.set_running_or_notify_cancel():
                 waiting.append(one)
@@ -158,18 +158,15 @@ class Loaded:
 
     @classmethod
     def of(cls, name: str, model: str, revision: str, profile: EngineProfile) -> Loaded:
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        weights, processor = checkpoints.load(name, model, revision, device)
+        weights, processor = checkpoints.load(name, model, revision, checkpoints.device())
         config = weights.config.get_text_config()
         most = profile.context or int(getattr(config, "max_position_embeddings", 0) or 0)
         tokenizer = getattr(processor, "tokenizer", processor)
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        commit = getattr(weights.config, "_commit_hash", None) or revision
-        return cls(weights, processor, f"{name}@{commit[:12]}" if commit else name, most)
+        said = f"transformers:{checkpoints.told(model, revision, weights.config)}"
+        return cls(weights, processor, said, most)
 
     def replies(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply each, in order. Raises whatever the model raises."""

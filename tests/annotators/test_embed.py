@@ -14,7 +14,7 @@ from reelmill.annotators.cutting.shown import jpeg
 from reelmill.annotators.embed import DESCRIPTOR, DualEncoder, Embed, describe, encoder, identity, unit
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema
-from reelmill.schemas.errors import BadInput, EngineUnusable, Unusable
+from reelmill.schemas.errors import BadInput, EngineUnusable, NotFound, Unusable
 from reelmill.schemas.media import ShownFrame
 
 ARCHITECTURES = {"clip": tiny_encoders.clip, "siglip": tiny_encoders.siglip, "siglip2": tiny_encoders.siglip2}
@@ -208,10 +208,18 @@ def test_other_engines_give_no_vectors(engine):
 def test_a_missing_checkpoint_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(EngineUnusable, match=r"transformers:nobody/nothing.*seen:.*do:") as caught:
+    with pytest.raises(NotFound, match=r"checkpoint nobody/nothing not found; seen:.*do:") as caught:
         ready("transformers:nobody/nothing")
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
+
+
+def test_workers_of_one_process_may_load_at_once(folders):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        nets = list(pool.map(lambda _: DualEncoder(str(folders["siglip"])), range(8)))
+    assert len({net.texts(["a"]).tobytes() for net in nets}) == 1
 
 
 def test_a_folder_of_another_kind_is_one_line(tmp_path):
@@ -221,7 +229,7 @@ def test_a_folder_of_another_kind_is_one_line(tmp_path):
     torch.manual_seed(0)
     ViTModel(ViTConfig(**tiny_encoders.LAYER, image_size=32, patch_size=16)).save_pretrained(tmp_path)
     tiny_encoders.write_processor(tmp_path)
-    with pytest.raises(EngineUnusable, match="has not a tower each for pictures and texts"):
+    with pytest.raises(BadInput, match="has not a tower each for pictures and texts"):
         ready(f"transformers:{tmp_path}")
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
-import tempfile
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from random_weights import grounding_dino, sam2_video, whisper
+from sounded import Tone, sounded
 from tiny_encoders import siglip
 
 from reelmill.annotators.annotator import Annotator, result_schema, step_name
@@ -32,45 +32,47 @@ from reelmill.pipelines.scenes.render import render_set
 from reelmill.schemas.keys import canonical_json
 
 pytestmark = pytest.mark.slow
-ENGINES = {
-    "captions": ("caption_engine",),
-    "captioned": ("caption_engine",),
-    "listed": ("list_engine",),
-    "checked_captions": ("caption_engine", "judge_engine"),
-    "written": ("caption_engine", "write_engine"),
-}
-"""Recipes that ask a model, and the options that say which."""
+Engines = Mapping[str, dict[str, Any]]
 WHOLE_DATASETS = ("mix",)
 NAMES = [f.name for f in recipe_files() if f.name not in WHOLE_DATASETS]
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[str]:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Options of each recipe that needs an engine. Checkpoints have random weights: what they say is of no matter."""
+    weights = {
+        f.__name__: f"transformers:{f(tmp_path_factory.mktemp('w'))}"
+        for f in (grounding_dino, sam2_video, siglip, whisper)
+    }
+    detects = {"detect_engine": weights["grounding_dino"], "phrases": "a red square; dog", "least_score": 0.0}
     with serving() as teacher:
-        yield f"openai:{MODEL}@{teacher.url}"
+        asked = f"openai:{MODEL}@{teacher.url}"
+        yield {
+            "captions": {"caption_engine": asked},
+            "captioned": {"caption_engine": asked},
+            "listed": {"list_engine": asked},
+            "checked_captions": {"caption_engine": asked, "judge_engine": asked},
+            "written": {"caption_engine": asked, "write_engine": asked},
+            "speech": {"speech_engine": weights["whisper"]},
+            "detections": detects,
+            "similar": {"embed_engine": weights["siglip"], "phrases": ["a red circle", "nothing"]},
+            "tracks": detects | {"track_engine": weights["sam2_video"], "most_things": 1},
+        }
 
 
-@cache
-def checkpoint() -> Path:
-    """A dual encoder with random weights, for recipes that compare pictures with texts in this process."""
-    return siglip(Path(tempfile.mkdtemp(prefix="siglip-")))
-
-
-def recipe_of(name: str, engine: str) -> Recipe:
-    options: dict[str, Any] = dict.fromkeys(ENGINES.get(name, ()), engine)
-    if name == "similar":
-        options |= {"embed_engine": f"transformers:{checkpoint()}", "phrases": ["a red circle", "nothing"]}
-    made = make(name, options)
+def recipe_of(name: str, engine: Engines) -> Recipe:
+    made = make(name, engine.get(name, {}))
     assert isinstance(made, Recipe)
     return made
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory, engine: Engines) -> Place:
     """A store in which every recipe has run once."""
     folder = tmp_path_factory.mktemp("contract")
     short = dataclasses.replace(PRESETS["demo"], name="short", short_share=1.0)
     render_set(folder / "media", 2, 8, short, pictures=1)
+    sounded(folder / "media" / "heard.mp4", [Tone(0.4, 0.9), Tone(1.2, 1.9, hz=900.0)], seconds=2.0)
     (folder / "media" / "notes.txt").write_text("no medium")
     place = place_of(folder / "store", (str(folder / "media"),), "contract")
     for name in NAMES:
@@ -96,14 +98,14 @@ def by_key(answer: pa.Table) -> dict[str, Any]:
     return {row["key"]: row for row in answer.to_pylist()}
 
 
-def test_table_recipes_are_the_only_ones_left_out(engine: str) -> None:
+def test_table_recipes_are_the_only_ones_left_out(engine: Engines) -> None:
     for name in WHOLE_DATASETS:
         assert isinstance(make(name, {"inputs": {"a@1": 1.0}}), TableRecipe)
-    assert {"media", "clips", "tubes", "events", "text", "internvid_tg", "ocr_rich"} <= set(NAMES)
+    assert {"media", "clips", "tubes", "events", "text", "sound", "internvid_tg", "ocr_rich"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_row_alone_is_the_row_in_any_batch(name: str, place: Place, engine: str) -> None:
+def test_a_row_alone_is_the_row_in_any_batch(name: str, place: Place, engine: Engines) -> None:
     for step, batch in inputs(recipe_of(name, engine), place):
         whole = by_key(step(batch))
         assert whole, f"{name}: no live row reached {step_name(step)}"
@@ -115,7 +117,7 @@ def test_a_row_alone_is_the_row_in_any_batch(name: str, place: Place, engine: st
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_empty_batch_keeps_the_declared_columns(name: str, place: Place, engine: str) -> None:
+def test_an_empty_batch_keeps_the_declared_columns(name: str, place: Place, engine: Engines) -> None:
     for step, batch in inputs(recipe_of(name, engine), place):
         empty = step(batch.slice(0, 0))
         assert empty.num_rows == 0
@@ -123,7 +125,7 @@ def test_an_empty_batch_keeps_the_declared_columns(name: str, place: Place, engi
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_travel_to_workers_and_have_one_spelling(name: str, engine: str) -> None:
+def test_steps_travel_to_workers_and_have_one_spelling(name: str, engine: Engines) -> None:
     for recipe in in_order(recipe_of(name, engine)):
         for step in recipe.steps:
             again = pickle.loads(pickle.dumps(step))
@@ -132,7 +134,7 @@ def test_steps_travel_to_workers_and_have_one_spelling(name: str, engine: str) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fresh_worker_gives_the_same_answers(name: str, place: Place, engine: str) -> None:
+def test_a_fresh_worker_gives_the_same_answers(name: str, place: Place, engine: Engines) -> None:
     untouched = recipe_of(name, engine).steps
     for (step, batch), sent in zip(inputs(recipe_of(name, engine), place), untouched, strict=True):
         first = by_key(step(batch))

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import random_weights
 import recount
-import tiny_models
 
 from reelmill.annotators.caption import Caption
 from reelmill.annotators.engines.engine import Request
@@ -34,7 +34,7 @@ from reelmill.pipelines._recipe import Place, Recipe
 from reelmill.pipelines._run import Limits, Local, Report, run
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
-from reelmill.schemas.errors import EngineUnusable
+from reelmill.schemas.errors import UserError
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import pack
 
@@ -183,7 +183,7 @@ def test_kill_9_repeats_at_most_what_was_in_flight(place: Place) -> None:
 
 
 def test_a_tiny_checkpoint_proves_the_mechanics(place: Place, tmp_path: Path) -> None:
-    folder = tiny_models.llava(tmp_path / "tiny-llava")
+    folder = random_weights.llava(tmp_path / "tiny-llava")
     recipe = captioned.recipe(f"transformers:{folder}")
     rows, _ = closed(recipe, place, run(recipe, place, Local(1), limits=NO_STOP))
     reasons = {r["verdict"]["reason"] for r in rows if r["verdict"]["state"] == "rejected"}
@@ -195,7 +195,7 @@ def test_a_tiny_checkpoint_proves_the_mechanics(place: Place, tmp_path: Path) ->
 
 
 def test_an_engine_that_cannot_do_it_is_told_before_any_work(clips: Place, tmp_path: Path) -> None:
-    blind = tiny_models.llama(tmp_path / "blind")
+    blind = random_weights.llama(tmp_path / "blind")
     cases = {
         "openai:m@http://127.0.0.1:9/v1": "no connection",
         f"transformers:{tmp_path}/nothing": "nothing",
@@ -206,6 +206,6 @@ def test_an_engine_that_cannot_do_it_is_told_before_any_work(clips: Place, tmp_p
         cases[f"openai:another@{teacher.url}"] = f"it serves {MODEL}"
         for engine, seen in cases.items():
             place = dataclasses.replace(clips, store=tmp_path / "fresh", slug="fresh")
-            with pytest.raises(EngineUnusable, match=seen):
+            with pytest.raises(UserError, match=seen):
                 run(captioned.recipe(engine), place, Local(1))
             assert not Dataset(tmp_path / "fresh" / "media-fresh" / "1").folder.exists()

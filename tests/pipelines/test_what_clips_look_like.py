@@ -58,7 +58,7 @@ def test_the_share_of_text_goes_with_the_sign(place: Place) -> None:
 
 def test_phrases_of_the_user_are_asked_of_every_video(place: Place, tmp_path: Path) -> None:
     engine = f"transformers:{tiny_encoders.clip(tmp_path / 'clip')}"
-    rows = made("similar", place, embed_engine=engine, phrases=["a red circle", "a red circle", " a dog "])
+    rows = made("similar", place, embed_engine=engine, phrases="a red circle; a red circle; a dog;")
     videos = sum(1 for path in Path(place.media[0]).glob("*.mp4"))
     assert len(rows) >= videos
     assert all(len(row["similar"]) == len(row["similarities"]) == 2 for row in rows)
@@ -77,6 +77,11 @@ def test_what_is_missing_is_said_before_any_work(tmp_path: Path) -> None:
         similar.recipe("embedded", ["a dog"])
     with pytest.raises(BadInput, match="an aesthetic head needs embeddings; seen: embedded"):
         scores.recipe(str(tmp_path / "head.safetensors"), "embedded")
+
+
+def test_a_check_that_is_not_there_is_said_before_any_work() -> None:
+    with pytest.raises(BadInput, match=r"safety check 'none\.such:f'"):
+        scores.recipe(safety="none.such:f")
 
 
 def test_two_encoders_are_two_datasets() -> None:
