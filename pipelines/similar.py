@@ -19,8 +19,8 @@ def recipe(
     list_revision: str = "",
 ) -> Recipe:
     """One row per video clip. `embed_engine` (--engine embed=...) is transformers:MODEL, a dual encoder. `phrases`
-    (--set phrases="a dog jumps; a car stops", or a list) are asked of every clip; with `list_engine` (--engine list=...) each
-    clip's own listed events are."""
+    (--set phrases="a dog jumps; a car stops", or a list) are asked of every clip; with `list_engine` (--engine
+    list=...) each clip's own listed events are."""
     if not embed_engine:
         do = "give --engine embed=transformers:MODEL, a CLIP or SigLIP checkpoint"
         raise BadInput("phrases are compared by a model", seen="no engine", do=do)
