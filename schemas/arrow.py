@@ -1,6 +1,7 @@
 """Arrow schemas derived from frozen dataclasses, so that a row has one definition.
 
     str int float bool bytes   string int64 float64 bool binary
+    Float32                    float32 (the numbers of long vectors)
     StrEnum                    string
     X | None                   nullable X; anything else is declared not null
     tuple[X, ...]              list<X>
@@ -32,12 +33,16 @@ from reelmill.schemas.errors import SchemaBroken
 
 Row = TypeVar("Row")
 
-_SCALARS: dict[type, pa.DataType] = {
+Float32 = typing.NewType("Float32", float)
+"""A float of which only 32 bits are stored."""
+
+_SCALARS: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
     float: pa.float64(),
     bool: pa.bool_(),
     bytes: pa.binary(),
+    Float32: pa.float32(),
 }
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from random_weights import grounding_dino, sam2_video, whisper
 from sounded import Tone, sounded
+from tiny_encoders import siglip
 
 from reelmill.annotators.annotator import Annotator, result_schema, step_name
 from reelmill.annotators.engines.stand_in.server import MODEL, serving
@@ -40,7 +41,8 @@ NAMES = [f.name for f in recipe_files() if f.name not in WHOLE_DATASETS]
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     """Options of each recipe that needs an engine. Checkpoints have random weights: what they say is of no matter."""
     weights = {
-        f.__name__: f"transformers:{f(tmp_path_factory.mktemp('w'))}" for f in (grounding_dino, sam2_video, whisper)
+        f.__name__: f"transformers:{f(tmp_path_factory.mktemp('w'))}"
+        for f in (grounding_dino, sam2_video, siglip, whisper)
     }
     detects = {"detect_engine": weights["grounding_dino"], "phrases": "a red square; dog", "least_score": 0.0}
     with serving() as teacher:
@@ -53,6 +55,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
             "written": {"caption_engine": asked, "write_engine": asked},
             "speech": {"speech_engine": weights["whisper"]},
             "detections": detects,
+            "similar": {"embed_engine": weights["siglip"], "phrases": ["a red circle", "nothing"]},
             "tracks": detects | {"track_engine": weights["sam2_video"], "most_things": 1},
         }
 

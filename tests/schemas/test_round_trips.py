@@ -48,6 +48,7 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXTS,
     int: INT64,
     float: FLOATS,
+    arrow.Float32: st.floats(width=32, allow_nan=False),
     bool: st.booleans(),
     bytes: st.binary(max_size=16),
 }
