@@ -19,9 +19,10 @@ import pydantic
 
 from reelmill.annotators.annotator import Resources, each_row, step_name
 from reelmill.annotators.asking import REPAIR, Asks, Conversation, Outcome, Question
-from reelmill.annotators.caption import CAPTION, FRAMES, JPEGS, MEDIA, ShownClip, evenly, times_of
+from reelmill.annotators.caption import CAPTION
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.prompts._load import load_prompt
+from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, ShownClip, evenly, times_of
 from reelmill.annotators.text import TEXTS
 from reelmill.schemas.answer import WrittenPair
 from reelmill.schemas.column import KEY, Column

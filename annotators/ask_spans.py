@@ -16,10 +16,10 @@ import pydantic
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.asking import Asks, Conversation, Outcome, Question
-from reelmill.annotators.caption import FRAMES, JPEGS, MEDIA, ShownClip, times_of
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.list_events import LISTED, spaced
 from reelmill.annotators.prompts._load import load_prompt
+from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, ShownClip, times_of
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import Proposal

@@ -20,9 +20,9 @@ import pydantic
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.asking import REPAIR, Asks, Conversation, Question
-from reelmill.annotators.caption import FRAMES, JPEGS, MEDIA, ShownClip, evenly, times_of
 from reelmill.annotators.engines.engine import Candidate, Reply, Request
 from reelmill.annotators.prompts._load import load_prompt
+from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, ShownClip, evenly, times_of
 from reelmill.schemas.answer import CheckedFact
 from reelmill.schemas.column import KEY, Column
 

@@ -21,6 +21,7 @@ from reelmill.annotators.cutting.shown import Shown, ShownRules, frames_of, jpeg
 from reelmill.annotators.cutting.stats import Facts, Timeline, describe, peak_change
 from reelmill.annotators.decode.local import local_path
 from reelmill.annotators.decode.with_child import WithChild
+from reelmill.annotators.shown import MEDIA
 from reelmill.schemas import arrow
 from reelmill.schemas.clip import ClipStats, NewClip
 from reelmill.schemas.column import KEY, Column
@@ -30,7 +31,6 @@ from reelmill.schemas.media import DecodeStatus, Kind, MediaRef, NewFrame
 from reelmill.schemas.span import Span
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 
-MEDIA = Column.of("media", MediaRef)
 EXPECTED = Column.of("expected_frames", int | None)
 CUTS = Column.of("cuts_s", tuple[float, ...])
 SHOTS = Column.of("shots", tuple[Span, ...])

@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
-from reelmill.annotators.caption import CAPTION, CAPTION_FRAMES_S, CAPTION_MODEL, CAPTION_PARTS, FRAMES, MEDIA
+from reelmill.annotators.caption import CAPTION, CAPTION_FRAMES_S, CAPTION_MODEL, CAPTION_PARTS
 from reelmill.annotators.events import EVENTS
+from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.schemas import arrow
 from reelmill.schemas.caption import PartCaption
 from reelmill.schemas.column import KEY, Column

@@ -22,7 +22,7 @@ import pyarrow as pa
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.engines import checkpoints
 from reelmill.annotators.engines.engine import EngineSpec
-from reelmill.annotators.text import FRAMES, JPEGS, Rgb, decoded
+from reelmill.annotators.shown import FRAMES, JPEGS, Rgb, decoded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.embedding import FrameEmbedding

@@ -26,13 +26,13 @@ from reelmill.annotators.loudness import (
     noise_floor,
     onsets,
 )
+from reelmill.annotators.shown import MEDIA
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.media import Kind, MediaRef
 from reelmill.schemas.sound import Sound, SoundStatus
 from reelmill.schemas.span import Span
 
-MEDIA = Column.of("media", MediaRef)
 SOUND = Column.of("sound", Sound)
 
 WALL_S = 120.0

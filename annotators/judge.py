@@ -17,10 +17,10 @@ import pydantic
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.asking import REPAIR, Asks, Conversation, Question
-from reelmill.annotators.caption import FRAMES, JPEGS, MEDIA, ShownClip, evenly, times_of
 from reelmill.annotators.check_facts import ANSWERS, QUESTION
 from reelmill.annotators.engines.engine import Request, TimedImage
 from reelmill.annotators.prompts._load import load_prompt
+from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, ShownClip, evenly, times_of
 from reelmill.schemas.answer import Preference, Score
 from reelmill.schemas.column import KEY, Column
 

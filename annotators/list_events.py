@@ -16,9 +16,9 @@ import pydantic
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.asking import Asks, Conversation, Question
-from reelmill.annotators.caption import FRAMES, JPEGS, MEDIA, ShownClip, times_of
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.prompts._load import load_prompt
+from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, ShownClip, times_of
 from reelmill.schemas.answer import ListedEvent
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.span import Span

@@ -24,6 +24,7 @@ import pyarrow as pa
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.embed import DESCRIPTOR, FRAME_EMBEDDINGS, Descriptor, Encoder, encoder, identity
 from reelmill.annotators.list_events import LISTED
+from reelmill.annotators.shown import MEDIA
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.embedding import FrameEmbedding
@@ -32,7 +33,6 @@ from reelmill.schemas.event import Proposal
 from reelmill.schemas.media import MediaRef
 from reelmill.schemas.span import Span
 
-MEDIA = Column.of("media", MediaRef)
 PHRASES = Column.of("phrases", tuple[str, ...])
 SIMILAR = Column.of("similar", tuple[Proposal, ...])
 SIMILAR_SPANS = Column.of("similar_spans", tuple[tuple[Span, ...], ...])

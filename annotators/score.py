@@ -25,7 +25,8 @@ import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.embed import CLIP_EMBEDDING, EMBEDDING_MODEL, FRAME_EMBEDDINGS
-from reelmill.annotators.text import FRAMES, JPEGS, READ, TEXTS
+from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA
+from reelmill.annotators.text import READ, TEXTS
 from reelmill.schemas import arrow
 from reelmill.schemas.clip import ClipStats
 from reelmill.schemas.column import KEY, Column
@@ -36,7 +37,6 @@ from reelmill.schemas.scores import ClipScores, FrameMark
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Box
 
-MEDIA = Column.of("media", MediaRef)
 STATS = Column.of("stats", ClipStats | None)
 SCORES = Column.of("scores", ClipScores)
 SAFETY = Column.of("safety", tuple[FrameMark, ...] | None)

@@ -18,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
-from reelmill.annotators.ocr.frames import FrameRules, decoded, frames_to_read, look
+from reelmill.annotators.ocr.frames import FrameRules, frames_to_read, look
 from reelmill.annotators.ocr.line import Floats, Line, Reader, Rgb
 from reelmill.annotators.ocr.order import in_reading_order
 from reelmill.annotators.ocr.rapid import RapidLines
 from reelmill.annotators.ocr.tesseract import TesseractLines
 from reelmill.annotators.ocr.tracks import Grey, TrackRules, text_tracks
+from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, decoded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import BadInput
@@ -31,9 +32,6 @@ from reelmill.schemas.media import Kind, MediaRef, ShownFrame
 from reelmill.schemas.script import script_of
 from reelmill.schemas.text import TextLine, TextTrack, TextWord
 
-MEDIA = Column.of("media", MediaRef)
-FRAMES = Column.of("frames", tuple[ShownFrame, ...])
-JPEGS = Column.of("jpegs", tuple[bytes, ...])
 TEXTS = Column.of("texts", tuple[TextLine, ...])
 WORDS = Column.of("text_words", tuple[TextWord, ...])
 TRACKS = Column.of("text_tracks", tuple[TextTrack, ...])

@@ -28,8 +28,8 @@ from reelmill.annotators.decode.with_child import WithChild
 from reelmill.annotators.detect import DETECTIONS
 from reelmill.annotators.engines.checkpoints import device, loaded, told
 from reelmill.annotators.engines.engine import checkpoint_of
-from reelmill.annotators.text import decoded
-from reelmill.annotators.tubes import MEDIA, NUM_FRAMES, TUBES
+from reelmill.annotators.shown import MEDIA, decoded
+from reelmill.annotators.tubes import NUM_FRAMES, TUBES
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.detection import Detection

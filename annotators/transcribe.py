@@ -23,7 +23,8 @@ from reelmill.annotators.decode.local import local_path
 from reelmill.annotators.decode.with_child import WithChild
 from reelmill.annotators.engines.checkpoints import device, loaded, told
 from reelmill.annotators.engines.engine import checkpoint_of
-from reelmill.annotators.hear import MEDIA, SOUND, WALL_S
+from reelmill.annotators.hear import SOUND, WALL_S
+from reelmill.annotators.shown import MEDIA
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.keys import child_key, micros

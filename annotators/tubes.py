@@ -24,6 +24,7 @@ from reelmill.annotators.motion.changes import CHANGES, ChangeMap, Changes
 from reelmill.annotators.motion.follow import Follower, FollowRules
 from reelmill.annotators.motion.phrase import Look, phrases
 from reelmill.annotators.motion.tracks import Path, kept
+from reelmill.annotators.shown import MEDIA
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Fault
@@ -32,7 +33,6 @@ from reelmill.schemas.media import DecodeStatus, MediaRef
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Box, Tube
 
-MEDIA = Column.of("media", MediaRef)
 NUM_FRAMES = Column.of("num_frames", int)
 TUBES = Column.of("tubes", tuple[Tube, ...])
 DECODE = Column.of("decode", DecodeStatus)

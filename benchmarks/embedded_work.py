@@ -83,8 +83,8 @@ def decode(folder: Path) -> int:
 
 def ocr(store: Path) -> Callable[[], int]:
     """RapidOCR as it comes, one thread, on the frames that `text` read, at the size at which it read them."""
-    from reelmill.annotators.ocr.frames import decoded
     from reelmill.annotators.ocr.rapid import RapidLines
+    from reelmill.annotators.shown import decoded
     from reelmill.annotators.text import ReadText, framed
     from reelmill.sinks.dataset import Store
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reelmill.annotators.asking import Asks
-from reelmill.annotators.caption import evenly
 from reelmill.annotators.engines.spending import Usage
+from reelmill.annotators.shown import evenly
 from reelmill.pipelines._guard import run_step, with_outcome
 from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Place, Recipe, in_order

@@ -16,6 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+from reelmill.annotators.asking import Asks
+from reelmill.annotators.engines import checkpoints
+from reelmill.annotators.engines.engine import EngineSpec
 from reelmill.annotators.engines.spending import Usage
 from reelmill.annotators.pulse import Pulse, quiet_for
 from reelmill.pipelines import _local, _machine
@@ -169,7 +172,7 @@ def run(
     plans = [Plan.of(one, place.profile) for one in recipes]
     with store_trouble(place.store):
         _require_no_drift(recipes, place)
-        _require_engines(plans, place)
+        _require_engines(plans, place, here=not isinstance(backend, OnRay))
         return [_run_one(plan, place, backend or Local(), limits, watcher) for plan in plans]
 
 
@@ -191,11 +194,23 @@ def _require_no_drift(recipes: tuple[Recipe, ...], place: Place) -> None:
             dataset.ledger.begin(identity(one, place))
 
 
-def _require_engines(plans: list[Plan], place: Place) -> None:
-    """Raises EngineUnusable before any work where a model that will be asked is not there or cannot do it."""
+def _require_engines(plans: list[Plan], place: Place, *, here: bool) -> None:
+    """Raises EngineUnusable, NotFound or BadInput before any work where a model is not there or cannot do it.
+
+    Models that run in the workers are looked for only where the workers are `here`, in this process.
+    """
+    steps = [step for plan in plans for step in plan.recipe.steps]
     with place.engines() as engines:
-        for step in dict.fromkeys(step for plan in plans for step in plan.asking):
-            engines.get(step.engine, step.model_revision).check(images=step.sends_images)
+        for step in steps:
+            if isinstance(step, Asks) and (here or not step.in_process):
+                engines.get(step.engine, step.model_revision).check(images=step.sends_images)
+            elif here and not isinstance(step, Asks):
+                _require_checkpoint(getattr(step, "engine", ""), getattr(step, "model_revision", ""))
+
+
+def _require_checkpoint(engine: str, revision: str) -> None:
+    if engine.startswith("transformers:"):
+        checkpoints.configuration(engine, EngineSpec.parse(engine).model, revision)
 
 
 def drifted(recipe: Recipe, place: Place) -> list[str]:

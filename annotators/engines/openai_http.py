@@ -5,7 +5,7 @@ The client's own retries are off: it waits at most 8 s of its own accord and giv
 
     429, 408, 409, 5xx, cut connections, timeouts, broken JSON,
     no choices                                                   are tried again, after what Retry-After asks or 2^n s
-    another request's answer, sent once more                     is tried again: its id was seen before
+    the answer to another request                                is tried again: its id says so, or came before
     no connection, 401, 403, 404, 429 to the end                 EngineDown: no request will fare better
     400, 413, 422; 5xx or no choices to the end                  an error of that request's reply
 """
@@ -44,6 +44,7 @@ _GONE = frozenset({401, 403, 404})
 _AGAIN = frozenset({408, 409, 429})
 _NO_LIST = frozenset({404, 405, 500, 501})
 _IDS_KEPT = 4096
+_MARK = "reelmill-"
 _KEY = "OPENAI_API_KEY"
 
 
@@ -122,7 +123,7 @@ class OpenAIEngine:
             for attempt in itertools.count(1):
                 if self._down is not None:
                     raise self._down
-                outcome = await self._allowed(request)
+                outcome = await self._allowed(request, f"{_MARK}{request.digest[:20]}-{attempt}")
                 if isinstance(outcome, Reply):
                     return outcome
                 seen = f"{outcome.what} (try {attempt} of {self.profile.patience.tries})"
@@ -135,12 +136,12 @@ class OpenAIEngine:
                 return Reply(request.id, "", "", error=seen)
         raise AssertionError("the count has no end")
 
-    async def _allowed(self, request: Request) -> Reply | _Trouble:
+    async def _allowed(self, request: Request, name: str) -> Reply | _Trouble:
         """An attempt, as soon as the limits a minute let it."""
         turns, guess = self._turns, guessed_tokens(request)
         await turns.requests.take(1)
         await turns.tokens.take(guess)
-        outcome = await self._attempt(request)
+        outcome = await self._attempt(request, name)
         used = outcome.tokens_in + outcome.tokens_out if isinstance(outcome, Reply) else 0
         turns.tokens.give_back(guess - used)
         return outcome
@@ -164,15 +165,17 @@ class OpenAIEngine:
         do = f"start the server, check its address, model name and {_KEY}, or raise the tries"
         return EngineDown(f"engine {self.name} at {self.url}", seen=seen, do=do)
 
-    async def _attempt(self, request: Request) -> Reply | _Trouble:
+    async def _attempt(self, request: Request, name: str) -> Reply | _Trouble:
         import openai
 
         limit_s = self.profile.patience.timeout_s
         try:
             async with asyncio.timeout(limit_s):  # the client's own limit is one of silence, not of the whole answer
                 form = asked(self.model, request)
-                raw = await self._client.chat.completions.with_raw_response.create(**form)
-            return self._unrepeated(request, *replied(request.id, raw.http_response.text))
+                ask = self._client.chat.completions.with_raw_response.create
+                raw = await ask(**form, extra_headers={"X-Request-Id": name})
+            answer_id, reply = replied(request.id, raw.http_response.text)
+            return self._own(request, name, answer_id, reply)
         except (TimeoutError, openai.APITimeoutError) as late:
             return _Trouble(f"no answer within {limit_s:g} s", again=True, down=_unreachable(late))
         except openai.APIConnectionError as cut:
@@ -182,11 +185,15 @@ class OpenAIEngine:
         except _Broken as broken:
             return _Trouble(str(broken), again=True, down=False)
 
-    def _unrepeated(self, request: Request, answer_id: str, reply: Reply) -> Reply:
-        """Raises _Broken for an answer that was sent to another request before: same id, same words.
+    def _own(self, request: Request, name: str, answer_id: str, reply: Reply) -> Reply:
+        """Raises _Broken for an answer that belongs to another request.
 
-        A server that gives every answer the same id is believed: the rule needs two ids to have been seen.
+        Servers that take the id of an answer from X-Request-Id (vLLM does) tell at once. Of others an answer is known
+        by its id and words once they came before; a server that gives every answer the same id is believed, and a
+        double that overtakes its original is not seen.
         """
+        if _MARK in answer_id and name not in answer_id:
+            raise _Broken(f"the answer {answer_id} belongs to another request")
         earlier = self._ids.get(answer_id)
         if earlier is not None and len(self._ids) > 1 and earlier == (earlier[0], reply.text):
             if earlier[0] != request.digest:

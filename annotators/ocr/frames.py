@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reelmill.annotators.ocr.line import Rgb
-
 Cells = npt.NDArray[np.int16]
 _CELLS = (96, 54)
 _FINE = (384, 216)  # pixels looked at for edges: four by four to a cell
@@ -28,14 +26,6 @@ class Look:
 
     luma: Cells
     edges: Cells
-
-
-def decoded(jpeg: bytes) -> Rgb:
-    """RGB pixels of a stored frame."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(jpeg)) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def look(jpeg: bytes) -> Look:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.cut import CutClips, Found, cut_video
 from reelmill.annotators.decode.local import local_path
+from reelmill.annotators.shown import MEDIA
 from reelmill.pipelines.scenes.render import load_truth
 from reelmill.pipelines.scenes.truth import METHOD, SceneTruth
 from reelmill.schemas import arrow
@@ -25,7 +26,6 @@ from reelmill.schemas.keys import child_key, micros
 from reelmill.schemas.media import MediaRef
 from reelmill.schemas.span import Span
 
-MEDIA = Column.of("media", MediaRef)
 EVENTS = Column.of("events", tuple[Event, ...])
 _EDGE_S = 1e-3
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reelmill.annotators.annotator import VERDICT, step_name
+from reelmill.annotators.shown import JPEGS
 from reelmill.pipelines._recipe import Load, Place, Recipe, in_order
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
@@ -31,7 +32,6 @@ from reelmill.sinks.state import keyed
 from reelmill.sinks.state.keyed import Numbered
 from reelmill.sinks.state.snapshot import Entry
 
-JPEGS = Column.of("jpegs", tuple[bytes, ...])
 BASE = Column.of("clips_dataset", str)
 PROVENANCE = Column.of("provenance", tuple[Provenance, ...])
 _PARTS_KEPT = 8

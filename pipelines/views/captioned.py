@@ -14,6 +14,7 @@ import pyarrow as pa
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.caption import CAPTION, CAPTION_FRAMES_S, CAPTION_MODEL
 from reelmill.annotators.check_facts import ANSWERS, QUESTION
+from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.phrasing import (
     Label,
@@ -21,7 +22,7 @@ from reelmill.pipelines.views.phrasing import (
     sample,
     sample_key,
 )
-from reelmill.pipelines.views.worded import FRAMES, MEDIA, Worded
+from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import seed_for

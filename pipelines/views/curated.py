@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row, step_name
+from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.phrasing import sample_key
-from reelmill.pipelines.views.worded import FRAMES, MEDIA, lent
+from reelmill.pipelines.views.worded import lent
 from reelmill.schemas import arrow
 from reelmill.schemas.clip import ClipStats
 from reelmill.schemas.column import KEY, Column

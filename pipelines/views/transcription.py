@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
+from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.checks import normalised
 from reelmill.pipelines.views.phrasing import (
@@ -33,7 +34,7 @@ from reelmill.pipelines.views.phrasing import (
     sample,
     sample_key,
 )
-from reelmill.pipelines.views.worded import FRAMES, MEDIA, Worded
+from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable

@@ -20,8 +20,6 @@ from reelmill.schemas.media import MediaRef, ShownFrame
 from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.sample import Sample
 
-MEDIA = Column.of("media", MediaRef)
-FRAMES = Column.of("frames", tuple[ShownFrame, ...])
 SAMPLES = Column.of("samples", tuple[Sample, ...])
 
 

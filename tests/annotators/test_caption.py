@@ -17,11 +17,12 @@ from chat_server import Act, Asked, caption_of, chatting, completion
 
 from reelmill.annotators.annotator import Annotator
 from reelmill.annotators.asking import read_answer
-from reelmill.annotators.caption import Caption, CaptionAnswer, evenly
+from reelmill.annotators.caption import Caption, CaptionAnswer
 from reelmill.annotators.engines.engine import Reply
 from reelmill.annotators.engines.opening import Engines
 from reelmill.annotators.engines.profile import EngineProfile
 from reelmill.annotators.engines.replies import Replay, recorded
+from reelmill.annotators.shown import evenly
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema
 from reelmill.schemas.errors import Drift, EngineDown

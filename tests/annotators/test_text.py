@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from reelmill.annotators.annotator import Annotator, result_schema
 from reelmill.annotators.cutting.shown import jpeg
-from reelmill.annotators.ocr.frames import decoded
+from reelmill.annotators.shown import decoded
 from reelmill.annotators.text import TEXTS, TRACKS, WORDS, ReadText, reader
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema

@@ -71,7 +71,8 @@ class Teacher:
         attempt, self._attempts[digest] = self._attempts[digest], self._attempts[digest] + 1
         fault = self.faults.of(digest, attempt)
         try:
-            completion = completed(json.loads(body), f"{digest[:24]}-{attempt}", fault)
+            name = request.headers.get("x-request-id", f"{digest[:24]}-{attempt}")  # as vLLM names its answers
+            completion = completed(json.loads(body), f"chatcmpl-{name}", fault)
         except (ValueError, KeyError, TypeError, OSError) as error:
             return web.json_response({"error": {"message": f"no chat request: {error!r}"}}, status=400)
         if fault == "twin" and self._last is None:
