@@ -40,7 +40,8 @@ class EventRules:
 
     A cell or border piece changes where at least `cell_mille` or `piece_mille` of its pixels do, above its own median.
     Spans of at least `long_s` agree at `agree_tiou` with ends within `agree_long_s`, shorter ones with ends within
-    `agree_s`. Below `least_tube` no event of a tube is accepted; no event shorter than `least_s` is.
+    `agree_s`. Below `least_tube` no event of a tube is accepted; no event shorter than `least_s` is. Without
+    `agreement` the second localiser's answer is kept and decides nothing (what it buys: decision 0022).
     """
 
     look_s: float = 0.5
@@ -53,6 +54,7 @@ class EventRules:
     agree_s: float = 0.16
     least_tube: float = 0.5
     least_s: float = 0.06
+    agreement: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def _judged(phase: Phase, second: Proposal, tube: Tube, rules: EventRules, step:
         return rejected(step, "too_brief", f"{span.duration_s:.3f} s, want {rules.least_s} s"), agreement
     if tube.confidence < rules.least_tube:
         return rejected(step, "low_confidence", f"tube {tube.confidence:.2f}, want {rules.least_tube}"), agreement
+    if not rules.agreement:
+        return ACCEPTED, agreement
     if other is None:
         seen = f"no change where [{span.start_s:.3f}, {span.end_s:.3f}) needs one"
         return rejected(step, "second_localiser_silent", seen), agreement

@@ -14,13 +14,14 @@ from reelmill.pipelines.views.worded import SAMPLES
 from reelmill.schemas.errors import BadInput
 
 
-def recipe(evidence: str = "rules") -> Recipe:
-    """One row per video clip, exploded into samples. `evidence` is rules, or truth for rendered scenes."""
+def recipe(evidence: str = "rules", agreement: bool = True) -> Recipe:
+    """One row per video clip, exploded into samples. `evidence` is rules, or truth for rendered scenes; `agreement` as
+    in `events`."""
     if evidence == "truth":
         return _from_truth()
     if evidence != "rules":
         raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules or truth")
-    source = Rows(clips.recipe(), joined=(events.recipe(),), only="video")
+    source = Rows(clips.recipe(), joined=(events.recipe(agreement),), only="video")
     return Recipe(name="internvid_tg", version="1", source=source, steps=(CompileGrounding(),), explode=SAMPLES)
 
 

@@ -17,18 +17,21 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pydantic
 
 from reelmill.schemas.errors import BadInput, NotFound
 
 MILLION = 1_000_000
+_STRICT = pydantic.ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to try. Seconds; a server that asks to wait longer than `retry_after_max_s` is not waited for."""
+
+    __pydantic_config__: ClassVar = _STRICT
 
     tries: int = 6
     timeout_s: float = 120.0
@@ -44,6 +47,8 @@ class Patience:
 @dataclass(frozen=True, slots=True)
 class Price:
     """Per million tokens, in whatever currency the user counts in."""
+
+    __pydantic_config__: ClassVar = _STRICT
 
     input: float
     output: float
@@ -61,6 +66,8 @@ class EngineProfile:
     checkpoint says); `vllm`: further arguments of its engine. On Ray `actors` hold an engine (0: one for a server, else
     as many as fit). `offline`: what is not in the cache of replies is an error, and nobody is asked.
     """
+
+    __pydantic_config__: ClassVar = _STRICT
 
     in_flight: int = 16
     requests_per_minute: float = 0.0

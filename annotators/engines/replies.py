@@ -35,7 +35,7 @@ from reelmill.annotators.engines.engine import Candidate, Engine, Reply, Request
 from reelmill.annotators.engines.gates import Sameness
 from reelmill.annotators.engines.spending import Purse
 from reelmill.schemas import arrow
-from reelmill.schemas.errors import BadInput, Corrupt, EngineUnusable, NotFound, StoreUnusable
+from reelmill.schemas.errors import BadInput, Corrupt, EngineDown, EngineUnusable, NotFound, StoreUnusable
 from reelmill.schemas.keys import canonical_json, file_digest
 from reelmill.schemas.points import reach
 
@@ -252,7 +252,10 @@ class Remembered:
         if self.offline:
             return
         self.engine.check(images=images)
-        reply = self.submit(probe(images=images)).result()
+        try:
+            reply = self.submit(probe(images=images)).result()
+        except EngineDown as down:
+            raise EngineUnusable(f"engine {self.name}", seen=down.seen, do=down.do) from down
         if reply.error:
             todo = "name a model that takes images" if images else "look at the server's log"
             raise EngineUnusable(f"engine {self.name}", seen=reply.error, do=todo)

@@ -244,3 +244,12 @@ def test_whatever_the_boxes_every_event_lies_in_the_clip(corners, before, after)
         assert tube.span.start_s <= event.span.start_s
         assert event.span.end_s <= tube.end_s
         assert event.verdict.accepted or event.verdict.reason
+
+
+def test_without_agreement_the_second_localiser_is_heard_and_decides_nothing():
+    tubes, _ = evidence(Shot(evenly(4.0), [Thing(RED, WHOLE_STORY)]), 4.0)
+    strict, free = (read(tubes, quiet(4.0), ReadEvents(rules=EventRules(agreement=a))) for a in (True, False))
+    assert "second_localiser_silent" in {e.verdict.reason for e in strict}
+    assert [e.span for e in strict] == [e.span for e in free]
+    assert [e.proposals for e in strict] == [e.proposals for e in free]
+    assert all(e.verdict.accepted for e in free)

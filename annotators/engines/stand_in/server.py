@@ -20,6 +20,7 @@ from reelmill.annotators.engines.stand_in.faults import Faults
 
 MODEL = "stand-in"
 _BODY_BYTES = 256 * 1024**2
+_NO_KEY = {"error": {"message": "no such key"}}
 Heard = Callable[[int], None]
 
 
@@ -29,10 +30,12 @@ def _unheard(calls: int) -> None:
 
 class Teacher:
     """Counts what it is asked: `calls` in all, `met` by fault ('' for none), `most_at_once`. `latency_s` is that of
-    every answer, as a model's would be; `heard` is told the number of calls when one comes."""
+    every answer, as a model's would be; `heard` is told the number of calls when one comes; without `sees` a request
+    with pictures is refused, with a `key` one that has another."""
 
     def __init__(self, faults: Faults = Faults(), latency_s: float = 0.0, heard: Heard = _unheard) -> None:
         self.faults, self.latency_s, self.heard, self.url = faults, latency_s, heard, ""
+        self.sees, self.key = True, ""
         self.calls, self.most_at_once, self._now = 0, 0, 0
         self.met: Counter[str] = Counter()
         self._attempts: Counter[str] = Counter()
@@ -50,7 +53,8 @@ class Teacher:
     async def _models(self, request: Any) -> Any:
         from aiohttp import web
 
-        del request
+        if not self._known(request):
+            return web.json_response(_NO_KEY, status=401)
         return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0}]})
 
     async def _chat(self, request: Any) -> Any:
@@ -70,6 +74,10 @@ class Teacher:
         digest = hashlib.sha256(body).hexdigest()
         attempt, self._attempts[digest] = self._attempts[digest], self._attempts[digest] + 1
         fault = self.faults.of(digest, attempt)
+        if not self._known(request):
+            return web.json_response(_NO_KEY, status=401)
+        if not self.sees and b'"image_url"' in body:
+            return web.json_response({"error": {"message": "this model takes no images"}}, status=400)
         try:
             name = request.headers.get("x-request-id", f"{digest[:24]}-{attempt}")  # as vLLM names its answers
             completion = completed(json.loads(body), f"chatcmpl-{name}", fault)
@@ -82,6 +90,9 @@ class Teacher:
         self._last = completion if not fault else self._last
         await asyncio.sleep(self._delay_s(fault))
         return await self._sent(request, fault, json.dumps(sent).encode())
+
+    def _known(self, request: Any) -> bool:
+        return not self.key or request.headers.get("authorization") == f"Bearer {self.key}"
 
     def _delay_s(self, fault: str) -> float:
         return self.latency_s + {"stall": self.faults.stall_s, "slow": self.faults.slow_s}.get(fault, 0.0)
