@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import random_weights
 import recount
+from struck import below
 
 from reelmill.annotators.caption import Caption
 from reelmill.annotators.engines.engine import Request
@@ -31,7 +32,7 @@ from reelmill.annotators.engines.stand_in.server import MODEL, Teacher, serving
 from reelmill.pipelines import captioned
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place, Recipe
-from reelmill.pipelines._run import Limits, Local, Report, run
+from reelmill.pipelines._run import Limits, Local, OnRay, Report, run
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
 from reelmill.schemas.errors import UserError
@@ -209,3 +210,32 @@ def test_an_engine_that_cannot_do_it_is_told_before_any_work(clips: Place, tmp_p
             with pytest.raises(UserError, match=seen):
                 run(captioned.recipe(engine), place, Local(1))
             assert not Dataset(tmp_path / "fresh" / "media-fresh" / "1").folder.exists()
+
+
+@pytest.mark.ray
+def test_on_ray_one_actor_asks_for_all(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One CPU: the actor with the engine leaves some of it. It is killed once; that costs what was in flight."""
+    import ray
+
+    killed, folder = threading.Event(), tmp_path_factory.mktemp("ray")
+
+    def kill(calls: int) -> None:
+        if calls == 6:
+            actors = [p for p in below(os.getpid()) if b"MapWorker" in Path(f"/proc/{p}/cmdline").read_bytes()]
+            os.kill(actors[0], signal.SIGKILL)
+            killed.set()
+
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=str(folder))
+    try:
+        with serving(latency_s=0.1, heard=kill) as teacher:
+            profile = EngineProfile(in_flight=3, patience=QUICK)
+            recipe, there = captioned.recipe(spec(teacher)), dataclasses.replace(place, profile=profile)
+            rows, _ = closed(recipe, there, run(recipe, there, OnRay(), limits=Limits(stuck_after_s=120.0)))
+    finally:
+        ray.shutdown()
+    assert killed.is_set()
+    right = expected(place, recipe)
+    assert all(row["caption"] in right[row["key"]] for row in rows)
+    assert teacher.most_at_once <= 3
+    assert teacher.calls <= len(rows) + 1 + 3
