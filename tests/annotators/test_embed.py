@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-import tiny_encoders
+import random_weights
 from painted import texture
 from PIL import Image
 
@@ -17,7 +17,7 @@ from reelmill.schemas.column import schema
 from reelmill.schemas.errors import BadInput, EngineUnusable, NotFound, Unusable
 from reelmill.schemas.media import ShownFrame
 
-ARCHITECTURES = {"clip": tiny_encoders.clip, "siglip": tiny_encoders.siglip, "siglip2": tiny_encoders.siglip2}
+ARCHITECTURES = {"clip": random_weights.clip, "siglip": random_weights.siglip, "siglip2": random_weights.siglip2}
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_a_folder_is_known_by_name_and_digest(folders, tmp_path):
     name, revision = identity(f"transformers:{folder}")
     assert name == f"transformers:{folder.name}"
     assert len(revision) == 16
-    other = tiny_encoders.clip(tmp_path / folder.name, seed=1)
+    other = random_weights.clip(tmp_path / folder.name, seed=1)
     assert identity(f"transformers:{other}")[0] == name
     assert identity(f"transformers:{other}")[1] != revision
     assert Embed(f"transformers:{folder}") != Embed(f"transformers:{other}")
@@ -227,8 +227,8 @@ def test_a_folder_of_another_kind_is_one_line(tmp_path):
     from transformers import ViTConfig, ViTModel
 
     torch.manual_seed(0)
-    ViTModel(ViTConfig(**tiny_encoders.LAYER, image_size=32, patch_size=16)).save_pretrained(tmp_path)
-    tiny_encoders.write_processor(tmp_path)
+    ViTModel(ViTConfig(**random_weights.LAYER, image_size=32, patch_size=16)).save_pretrained(tmp_path)
+    random_weights.write_processor(tmp_path)
     with pytest.raises(BadInput, match="has not a tower each for pictures and texts"):
         ready(f"transformers:{tmp_path}")
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_encoders import siglip
+from random_weights import siglip
 
 from reelmill.annotators.annotator import Annotator, result_schema
 from reelmill.annotators.localise import (

@@ -15,9 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from random_weights import grounding_dino, sam2_video, whisper
+from random_weights import grounding_dino, sam2_video, siglip, whisper
 from sounded import Tone, sounded
-from tiny_encoders import siglip
 
 from reelmill.annotators.annotator import Annotator, result_schema, step_name
 from reelmill.annotators.engines.stand_in.server import MODEL, serving

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_encoders
+import random_weights
 
 from reelmill.jobs.recipes import make
 from reelmill.pipelines import embeddings, scores, similar
@@ -57,7 +57,7 @@ def test_the_share_of_text_goes_with_the_sign(place: Place) -> None:
 
 
 def test_phrases_of_the_user_are_asked_of_every_video(place: Place, tmp_path: Path) -> None:
-    engine = f"transformers:{tiny_encoders.clip(tmp_path / 'clip')}"
+    engine = f"transformers:{random_weights.clip(tmp_path / 'clip')}"
     rows = made("similar", place, embed_engine=engine, phrases="a red circle; a red circle; a dog;")
     videos = sum(1 for path in Path(place.media[0]).glob("*.mp4"))
     assert len(rows) >= videos
