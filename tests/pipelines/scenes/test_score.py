@@ -319,7 +319,7 @@ def test_swapping_truth_and_prediction_swaps_precision_and_recall(want: list[Eve
     there = one(known(tubes=(tube(),), events=tuple(want)), Predicted((), (tube(),), tuple(seen), ()))
     back = one(known(tubes=(tube(),), events=tuple(seen)), Predicted((), (tube(),), tuple(want), ()))
     assert there.events[0].found.precision == back.events[0].found.recall
-    assert there.events[0].start == back.events[0].start
+    assert there.events[0].start.count == back.events[0].start.count  # ties may pair other events: no more is promised
 
 
 @given(st.text("ABC ", max_size=7), st.text("ABC ", max_size=7), st.text("ABC ", max_size=7))
