@@ -38,7 +38,8 @@ Answer = TypeVar("Answer", bound=pydantic.BaseModel)
 
 REPAIR = "repair"
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(?P<inside>.*?)\n\s*```\s*\Z", re.DOTALL)
-_RAW_CHARACTERS = 2000
+_RAW_CHARACTERS = 8000
+_QUOTED_CHARACTERS = 2000
 _LOOK_S = 30.0
 
 
@@ -275,7 +276,7 @@ def read_answer(text: str, shape: type[Answer]) -> Answer:
 def repair(question: Question[Any], reply: Reply, fault: str) -> Request:
     """The question once more, with the answer that did not fit and what was wrong with it."""
     fault = fault.partition("; raw answer: ")[0]
-    answer = reply.text[:_RAW_CHARACTERS]
+    answer = reply.text[:_QUOTED_CHARACTERS]
     prompt = load_prompt(REPAIR).filled(question=question.request.prompt, answer=answer, fault=fault)
     return replace(question.request, prompt=prompt)
 
