@@ -82,7 +82,7 @@ class EngineProfile:
     context: int = 0
     patience: Patience = field(default_factory=Patience)
     prices: dict[str, Price] = field(default_factory=dict)
-    vllm: dict[str, str | float | bool] = field(default_factory=dict)
+    vllm: dict[str, str | int | float | bool] = field(default_factory=dict)
 
     def price_of(self, engine: str) -> Price | None:
         """By the engine's whole name (`openai:M`) or the model's alone; None where no price is given."""

@@ -197,3 +197,20 @@ def test_the_stand_in_answers_what_it_was_sent() -> None:
     body = {"messages": [{"role": "user", "content": 'Split: "One. Two."'}]}
     shape = {"type": "json_schema", "json_schema": {"schema": Told.model_json_schema()}}
     assert json.loads(answer(Asked.of(body | {"response_format": shape}))) == {"facts": ["One.", "Two."]}
+
+
+def test_a_profile_is_read_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "profile.toml"
+    file.write_text(
+        'in_flight = 3\ngpus = 0.5\n[patience]\ntries = 2\n[prices."a/b"]\ninput = 1\noutput = 2.5\n'
+        '[vllm]\nmax_num_seqs = 64\nenforce_eager = true\ndtype = "float32"\n'
+    )
+    read = EngineProfile.read(file)
+    assert (read.in_flight, read.gpus, read.patience, read.batch) == (3, 0.5, Patience(tries=2), 8)
+    assert read.price_of("openai:a/b") == Price(1.0, 2.5)
+    assert read.price_of("openai:another") is None
+    assert {k: (type(v), v) for k, v in read.vllm.items()} == {
+        "max_num_seqs": (int, 64),
+        "enforce_eager": (bool, True),
+        "dtype": (str, "float32"),
+    }
