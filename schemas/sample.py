@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from typing import Any
 
 from reelmill.schemas.media import FrameRef, MediaRef
 from reelmill.schemas.provenance import Provenance
@@ -75,3 +77,94 @@ class CuratedSample(Sample):
     """A sample without a dialogue, with the facts of its clip: `task` is WORDLESS and `turns` are none."""
 
     facts: ClipFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Tubelet:
+    """One `<tube>` of a dialogue: `boxes[i]` at `at_s[i]`, rising, until `end_s`; pixels of the medium as shown."""
+
+    at_s: tuple[float, ...]
+    boxes: tuple[Box, ...]
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroundedSample(Sample):
+    """A sample with things followed through time: `<tube>` in a turn's text stands for the next of `tubes`, counted
+    through all turns."""
+
+    tubes: tuple[Tubelet, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """How the rejected side of a pair was made wrong.
+
+    `kind` is drop, shuffle, reverse, swap, shift, entity, attribute ...; `of` what was perturbed: captions, frames or
+    claims. `strength` in (0, 1] is the share of those `items` clean things that it touched; `stage` the place in the
+    curriculum, 0 the easiest. `order` are the places of the clean list in the order in which the rejected side had them
+    (of frames: places in the sample's `frames`): a dropped one is missing, and identity never occurs. It is empty where
+    no order was touched.
+    """
+
+    kind: str
+    of: str
+    strength: float
+    stage: int
+    items: int
+    order: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One checkable statement of a pair's side and whether the evidence bears it out. `evidence` are the ids it was
+    checked against; `rejected` says on which side it stands."""
+
+    text: str
+    rejected: bool
+    holds: bool
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceSample(Sample):
+    """A pair. `turns` end with the chosen side; `rejected` stands in place of their last `len(rejected)` turns.
+
+    Every claim of the chosen side holds and at least one of the rejected side fails, against the same evidence.
+    `margin` is by how much, in the measure that `method` names (the share of false claims, a judge's or a metric's
+    difference). A trainer shows the clean frames to both sides.
+    """
+
+    rejected: tuple[Turn, ...]
+    perturbation: Perturbation
+    claims: tuple[Claim, ...]
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSample(Sample):
+    """A dialogue while the clip plays: `turns_at_s[i]` is when turn i is said, in seconds of the clip, never falling.
+    Between them the model is to be silent, from `watch_from_s` to `watch_until_s`."""
+
+    turns_at_s: tuple[float, ...]
+    watch_from_s: float
+    watch_until_s: float
+
+
+KINDS: tuple[type[Sample], ...] = (CuratedSample, GroundedSample, PreferenceSample, StreamSample)
+"""The kinds of sample that hold more than a dialogue; a dataset has one kind."""
+
+
+def own_fields(kind: type[Sample]) -> tuple[str, ...]:
+    """The fields that a kind adds to those of Sample."""
+    return tuple(f.name for f in fields(kind))[len(fields(Sample)) :]
+
+
+def kind_of(columns: Collection[str]) -> Any:
+    """The kind of sample that rows with these columns are.
+
+    >>> kind_of(["key", "turns", "tubes"]).__name__
+    'GroundedSample'
+    """
+    return next((k for k in KINDS if set(own_fields(k)) <= set(columns)), Sample)

@@ -27,7 +27,7 @@ from reelmill.schemas.errors import BadInput, Corrupt, StoreUnusable
 from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.media import FrameRef, MediaRef
 from reelmill.schemas.points import reach
-from reelmill.schemas.sample import CuratedSample, Sample
+from reelmill.schemas.sample import Sample
 from reelmill.sinks import card as cards
 from reelmill.sinks import catalog, tables
 from reelmill.sinks.dataset import Dataset, Store
@@ -39,7 +39,7 @@ from reelmill.sinks.publishing.packed import FORMAT, Media, PackedSample, docume
 from reelmill.sinks.publishing.view import VAL_SHARE, accepted_parts, lineage, split_of
 from reelmill.sinks.shards import Limits, Member, Shard, ShardWriter
 from reelmill.sinks.state.objects import store_trouble
-from reelmill.sinks.tables import CuratedRow, IndexRow, RejectRow, SampleRow, SourceRow, TableWriter, TurnRow
+from reelmill.sinks.tables import IndexRow, RejectRow, SourceRow, TableWriter, TurnRow
 
 MANIFEST, CARD, RECORD = "manifest.json", "README.md", "record.json"
 SHARD_LIMITS = Limits()
@@ -240,7 +240,7 @@ class _Packing:
             yield sample, packed_sample(sample, self.dataset.label, self.media, [f.shown for f in found]), found
 
     def _sample_tables(self) -> dict[str, list[str]]:
-        rows = self._per_split("samples", CuratedRow if self.accepted.kind is CuratedSample else SampleRow)
+        rows = self._per_split("samples", tables.ROWS[self.accepted.kind])
         turns = self._per_split("turns", TurnRow)
         for i, (sample, packed, _) in enumerate(self._packed_samples()):
             split = self._split(sample)

@@ -27,9 +27,22 @@ import pyarrow.parquet as pq
 from reelmill.schemas import arrow
 from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.points import reach
-from reelmill.schemas.sample import Role
+from reelmill.schemas.sample import (
+    CuratedSample,
+    GroundedSample,
+    PreferenceSample,
+    Role,
+    Sample,
+    StreamSample,
+)
 from reelmill.sinks.dataset import Counts, Dataset
-from reelmill.sinks.publishing.packed import PackedCurated, PackedSample
+from reelmill.sinks.publishing.packed import (
+    PackedCurated,
+    PackedGrounded,
+    PackedPreference,
+    PackedSample,
+    PackedStream,
+)
 from reelmill.sinks.shards import Indexed
 
 ROW_GROUP = 65_536
@@ -78,6 +91,39 @@ class CuratedRow(SampleRow):
     luma: float
     luma_spread: float
     phash: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroundedRow(SampleRow):
+    """One sample with things followed through time."""
+
+    num_tubes: int
+    tubes_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRow(SampleRow):
+    """One pair: what made the rejected side wrong, by how much, and both sides' last answers to read side by side."""
+
+    perturbation: str
+    perturbed: str
+    strength: float
+    stage: int
+    margin: float
+    chosen: str
+    rejected: str
+    rejected_json: str
+    perturbation_json: str
+    claims_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow(SampleRow):
+    """One dialogue while the clip plays, with when each turn is said."""
+
+    watch_from_s: float
+    watch_until_s: float
+    turns_at_s_json: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,14 +310,48 @@ def _json(value: Any) -> str:
     return canonical_json(arrow.plain(value))
 
 
+ROWS: dict[type[Sample], type[SampleRow]] = {
+    Sample: SampleRow,
+    CuratedSample: CuratedRow,
+    GroundedSample: GroundedRow,
+    PreferenceSample: PreferenceRow,
+    StreamSample: StreamRow,
+}
+"""The flat form of each kind of sample."""
+
+
 def sample_row(sample: PackedSample) -> SampleRow:
     """The flat form of a packed sample; every field of it is in some column."""
     flat = _sample_row(sample)
-    if not isinstance(sample, PackedCurated):
-        return flat
-    facts = {n: getattr(sample.facts, n) for n in ("still", "motion", "sharpness", "luma", "luma_spread", "phash")}
-    own = {f.name: getattr(flat, f.name) for f in fields(flat)}
-    return CuratedRow(**own, clip_frames=sample.facts.num_frames, **facts)
+    shared = {f.name: getattr(flat, f.name) for f in fields(flat)}
+    match sample:
+        case PackedCurated(facts=facts):
+            seen = {n: getattr(facts, n) for n in ("still", "motion", "sharpness", "luma", "luma_spread", "phash")}
+            return CuratedRow(**shared, clip_frames=facts.num_frames, **seen)
+        case PackedGrounded(tubes=tubes):
+            return GroundedRow(**shared, num_tubes=len(tubes), tubes_json=_json(tubes))
+        case PackedPreference():
+            return PreferenceRow(**shared, **_sides(sample))
+        case PackedStream(turns_at_s=at_s):
+            from_s, until_s = sample.watch_from_s, sample.watch_until_s
+            return StreamRow(**shared, watch_from_s=from_s, watch_until_s=until_s, turns_at_s_json=_json(at_s))
+    return flat
+
+
+def _sides(pair: PackedPreference) -> dict[str, Any]:
+    made = pair.perturbation
+    return {
+        "perturbation": made.kind,
+        "perturbed": made.of,
+        "strength": made.strength,
+        "stage": made.stage,
+        "margin": pair.margin,
+        "chosen": pair.turns[-1].text,
+        "rejected": pair.rejected[-1].text,
+        "rejected_json": _json(pair.rejected),
+        "perturbation_json": _json(made),
+        "claims_json": _json(pair.claims),
+    }
 
 
 def _sample_row(sample: PackedSample) -> SampleRow:

@@ -22,7 +22,7 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import Corrupt, ReelmillError
 from reelmill.schemas.keys import group_hash
 from reelmill.schemas.media import ShownFrame
-from reelmill.schemas.sample import WORDLESS, Role, Sample, Turn
+from reelmill.schemas.sample import WORDLESS, Role, Sample, Turn, kind_of
 from reelmill.schemas.tube import Box
 from reelmill.schemas.verdict import State, Verdict
 from reelmill.sinks.dataset import Dataset
@@ -30,7 +30,7 @@ from reelmill.sinks.ledger import Commit, parquet_table
 from reelmill.sinks.publishing import verify_pack
 from reelmill.sinks.publishing.findings import Finding, Severity, error
 from reelmill.sinks.publishing.frames import StoredFrames
-from reelmill.sinks.publishing.view import sample_type, store_of
+from reelmill.sinks.publishing.view import store_of
 from reelmill.sinks.state import snapshot as snapshots
 
 TIME_MARK = "<time>"
@@ -167,7 +167,7 @@ def _table(data: bytes | None, commit: Commit, suffix: str, read: _Read) -> pa.T
         seen = sorted(set(map(str, table.schema)) ^ set(map(str, known)))
         read.findings.append(error(where, "the schema of the other parts", f"differs in {seen}", "schema"))
         return None
-    declared = arrow.schema_of(sample_type(table.column_names))
+    declared = arrow.schema_of(kind_of(table.column_names))
     if _is_view(table) and suffix == "children" and table.schema.remove_metadata() != declared:
         read.findings.append(error(where, f"{declared.names}", f"{table.schema.names}", "schema"))
         return None
@@ -273,7 +273,7 @@ def _check_counts(dataset: Dataset, read: _Read) -> None:
 
 
 def _check_samples(children: pa.Table, keys: set[str], frames: StoredFrames, read: _Read) -> None:
-    kind = sample_type(children.column_names)
+    kind = kind_of(children.column_names)
     if children.schema.remove_metadata() != arrow.schema_of(kind):
         return
     for row in children.to_pylist():

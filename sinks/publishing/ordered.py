@@ -24,10 +24,10 @@ import pyarrow as pa
 from reelmill.schemas import arrow
 from reelmill.schemas.media import FrameRef
 from reelmill.schemas.points import reach
-from reelmill.schemas.sample import Sample
+from reelmill.schemas.sample import Sample, kind_of
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.publishing.frames import Found, StoredFrames
-from reelmill.sinks.publishing.view import accepted_parts, sample_type
+from reelmill.sinks.publishing.view import accepted_parts
 from reelmill.sinks.state import keyed
 
 PIECE, PIECES = 2_048, 256
@@ -52,9 +52,9 @@ class Ordered:
 
     @cached_property
     def kind(self) -> type[Sample]:
-        """Sample or CuratedSample, also where none of them is accepted."""
+        """Which kind of sample they are, also where none of them is accepted."""
         names = self.dataset.parts("children")
-        found: type[Sample] = sample_type(self.dataset.part(names[0], "children").column_names if names else ())
+        found: type[Sample] = kind_of(self.dataset.part(names[0], "children").column_names if names else ())
         return found
 
     def __iter__(self) -> Iterator[tuple[Sample, tuple[Found, ...]]]:

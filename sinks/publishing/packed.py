@@ -10,14 +10,27 @@ to media (`ref`): the same inputs give the same bytes wherever the store lies.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 
 from reelmill.schemas import arrow
 from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.media import FrameRef, MediaRef, ShownFrame
 from reelmill.schemas.provenance import Provenance
-from reelmill.schemas.sample import ClipFacts, CuratedSample, Sample, Turn
+from reelmill.schemas.sample import (
+    Claim,
+    ClipFacts,
+    CuratedSample,
+    GroundedSample,
+    Perturbation,
+    PreferenceSample,
+    Sample,
+    StreamSample,
+    Tubelet,
+    Turn,
+    kind_of,
+    own_fields,
+)
 from reelmill.schemas.span import Span
 
 FORMAT = 1
@@ -97,6 +110,47 @@ class PackedCurated(PackedSample):
     facts: ClipFacts
 
 
+@dataclass(frozen=True, slots=True)
+class PackedGrounded(PackedSample):
+    """`{key}.json` of a sample with tubes."""
+
+    tubes: tuple[Tubelet, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPreference(PackedSample):
+    """`{key}.json` of a pair."""
+
+    rejected: tuple[Turn, ...]
+    perturbation: Perturbation
+    claims: tuple[Claim, ...]
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class PackedStream(PackedSample):
+    """`{key}.json` of a dialogue while the clip plays."""
+
+    turns_at_s: tuple[float, ...]
+    watch_from_s: float
+    watch_until_s: float
+
+
+FORMS: dict[type[Sample], type[PackedSample]] = {
+    Sample: PackedSample,
+    CuratedSample: PackedCurated,
+    GroundedSample: PackedGrounded,
+    PreferenceSample: PackedPreference,
+    StreamSample: PackedStream,
+}
+"""The published form of each kind of sample."""
+
+
+def form_of(columns: Collection[str]) -> type[PackedSample]:
+    """The published form that a document with these fields has."""
+    return FORMS[kind_of(columns)]
+
+
 def made_by(method: str, links: Iterable[str]) -> MadeBy:
     """What a label rests on, from its own method and those of its provenance: the least exact of them names it."""
     own = method.replace("+", ":").split(":")[0]
@@ -134,11 +188,8 @@ def packed_sample(sample: Sample, dataset: str, media: Media, shown: Iterable[Sh
         evidence=sample.evidence,
         provenance=sample.provenance,
     )
-    return _with_facts(packed, sample.facts) if isinstance(sample, CuratedSample) else packed
-
-
-def _with_facts(packed: PackedSample, facts: ClipFacts) -> PackedCurated:
-    return PackedCurated(**{f.name: getattr(packed, f.name) for f in fields(packed)}, facts=facts)
+    own = {name: getattr(sample, name) for name in own_fields(type(sample))}
+    return FORMS[type(sample)](**{f.name: getattr(packed, f.name) for f in fields(packed)}, **own) if own else packed
 
 
 def _packed_frame(ref: FrameRef, stored: ShownFrame, member: str | None) -> PackedFrame:

@@ -20,7 +20,7 @@ from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.pack import MANIFEST
 from reelmill.sinks.publishing import publish
 from reelmill.sinks.publishing.findings import Finding, error, warning
-from reelmill.sinks.publishing.packed import PackedCurated, PackedSample
+from reelmill.sinks.publishing.packed import PackedSample, form_of
 
 _Index = dict[str, dict[str, dict[str, Any]]]
 """shard -> member name -> index row."""
@@ -141,7 +141,7 @@ def _member(where: str, info: tarfile.TarInfo, data: bytes, row: dict[str, Any] 
 def _document(where: str, key: str, data: bytes, split: str, sources: dict[str, set[str]]) -> Iterator[Finding]:
     try:
         told = json.loads(data)
-        sample: PackedSample = arrow.typed(PackedCurated if "facts" in told else PackedSample, told)
+        sample: PackedSample = arrow.typed(form_of(told), told)
     except (ReelmillError, ValueError, TypeError) as trouble:
         yield error(where, "a packed sample", str(trouble), "sample_json")
         return

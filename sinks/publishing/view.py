@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +16,7 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.media import FrameRef
 from reelmill.schemas.provenance import Provenance
-from reelmill.schemas.sample import CuratedSample, Sample
+from reelmill.schemas.sample import Sample, kind_of
 from reelmill.schemas.verdict import State
 from reelmill.sinks.dataset import Dataset, Store
 
@@ -70,14 +69,9 @@ def _require_samples(dataset: Dataset, table: pa.Table) -> None:
 
 def samples(table: pa.Table) -> Iterator[Sample]:
     """Rows of `accepted_children` one by one, a bounded number at a time."""
-    kind = sample_type(table.column_names)
+    kind = kind_of(table.column_names)
     for start in range(0, table.num_rows, _BATCH):
         yield from arrow.from_table(kind, table.slice(start, _BATCH).select(arrow.schema_of(kind).names))
-
-
-def sample_type(columns: Sequence[str]) -> Any:
-    """The row type of a view's children (Sample or CuratedSample), by their columns."""
-    return CuratedSample if "facts" in columns else Sample
 
 
 def lineage(store: Store, dataset: Dataset, accepted: pa.Table | Iterable[pa.Table]) -> list[Dataset]:
