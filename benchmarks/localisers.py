@@ -32,7 +32,7 @@ from reelmill.pipelines.scenes.render import load_truth, render_set
 from reelmill.pipelines.scenes.score import EventFigures, Predicted, Rule, score
 from reelmill.pipelines.scenes.truth import SceneTruth
 from reelmill.schemas import arrow
-from reelmill.schemas.event import Event, EventKind, Proposal
+from reelmill.schemas.event import RULE_KINDS, Event, EventKind, Proposal
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Tube
 from reelmill.schemas.verdict import State
@@ -283,7 +283,7 @@ def let_through(data: Sequence[Found], wrong: Wrong, times: float = 1.0) -> dict
                     asked[str(event.kind)] += _fits(event)
                     passed[str(event.kind)] += event.verdict.accepted
     total = {"all": Rate(passed.total(), asked.total())}
-    return total | {str(kind): Rate(passed[kind], asked[kind]) for kind in EventKind}
+    return total | {str(kind): Rate(passed[kind], asked[kind]) for kind in RULE_KINDS}
 
 
 def delayed(by_s: float) -> Wrong:
@@ -330,7 +330,7 @@ def table_of_answers(page: Result, name: str, data: Found) -> None:
         page.raw[f"{name} {what}"] = {
             _kind(k): {f.name: getattr(c, f.name).tolist() for f in dataclasses.fields(c)} for k, c in by_kind.items()
         }
-    order = [_kind(k) for k in (None, *EventKind)]
+    order = [_kind(k) for k in (None, *RULE_KINDS)]
     rows.sort(key=lambda row: order.index(row[0]))
     page.table(("kind", "answer", "precision", "recall", "start error p50 / p90 (s)", "end error p50 / p90 (s)"), rows)
 
@@ -369,8 +369,8 @@ def table_of_wrong_tubes(page: Result, data: dict[str, Found]) -> None:
     rows = []
     for what, wrong in WRONG.items():
         rates = let_through(list(data.values()), wrong)
-        rows.append((what, *(_rate(rates[kind]) for kind in ("all", *map(str, EventKind)))))
-    page.table(("tubes", "all", *map(str, EventKind)), rows)
+        rows.append((what, *(_rate(rates[kind]) for kind in ("all", *map(str, RULE_KINDS)))))
+    page.table(("tubes", "all", *map(str, RULE_KINDS)), rows)
     page.note("The same with wider tolerances, all kinds:")
     wider = (1.0, 1.5, 2.0, 3.0)
     sets = list(data.values())

@@ -6,6 +6,7 @@ Kinds and their spans (half-open, clip time), the same for truth and evidence:
     leaves   from the first frame no longer wholly in view to the end of the last frame with a visible part
     moves    from the first frame with displacement to the first frame at rest again (or out of view, or the clip's end)
     stops    from the first frame at rest after a move to the next displacement (or the end of view or clip)
+    stated   a whole clause in somebody's words, a person's or a teacher's; its span is theirs, or what localisers agree on
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ class EventKind(enum.StrEnum):
     LEAVES = "leaves"
     MOVES = "moves"
     STOPS = "stops"
+    STATED = "stated"
+
+
+RULE_KINDS = (EventKind.ENTERS, EventKind.LEAVES, EventKind.MOVES, EventKind.STOPS)
+"""The kinds that rules find and rendered scenes have in truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,8 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A child of a clip. `subject_id` is the tube's id; `subject` a noun phrase ("the red circle").
+    """A child of a clip. `subject_id` is the tube's id; `subject` a noun phrase ("the red circle"). Both are "" where a
+    stated event names no tube.
 
     `phrase` is a whole clause ("the red circle enters"); `span` the accepted or best localisation; `proposals` what
     every localiser said.

@@ -18,7 +18,7 @@ from reelmill.pipelines.scenes.confidence import Rate, Ratio, ratio
 from reelmill.pipelines.scenes.reading import Reading, read
 from reelmill.pipelines.scenes.truth import SceneTruth
 from reelmill.schemas.errors import BadInput
-from reelmill.schemas.event import Event, EventKind
+from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Tube, viou
@@ -249,7 +249,7 @@ def _tube_figures(pairs: Sequence[tuple[SceneTruth, Predicted]]) -> TubeFigures:
 
 
 def _all_event_figures(pairs: Sequence[tuple[SceneTruth, Predicted]], rule: Rule) -> tuple[EventFigures, ...]:
-    by_kind = {kind: [_match_events(t, p, kind, rule) for t, p in pairs] for kind in EventKind}
+    by_kind = {kind: [_match_events(t, p, kind, rule) for t, p in pairs] for kind in RULE_KINDS}
     # A match is of one kind, so the pooled optimum is the sum of the optima per kind, video by video.
     pooled = [_merged(matches) for matches in zip(*by_kind.values(), strict=True)]
     return (_event_figures(None, pooled), *(_event_figures(kind, found) for kind, found in by_kind.items()))

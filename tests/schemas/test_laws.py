@@ -233,7 +233,7 @@ def test_a_verdict_is_accepted_or_says_where_and_why_not() -> None:
 
 
 def test_event_kinds_are_the_words_that_phrases_use() -> None:
-    assert list(EventKind) == ["enters", "leaves", "moves", "stops"]
+    assert list(EventKind) == ["enters", "leaves", "moves", "stops", "stated"]
 
 
 @pytest.mark.parametrize("value", [Span(0, 1), Box(0, 0, 1, 1), ACCEPTED])

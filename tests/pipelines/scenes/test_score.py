@@ -18,7 +18,7 @@ from reelmill.pipelines.scenes.reading import edits
 from reelmill.pipelines.scenes.score import Figure, Predicted, Rule, Score, assign, score
 from reelmill.pipelines.scenes.truth import SceneTruth, truth
 from reelmill.schemas.errors import BadInput
-from reelmill.schemas.event import Event, EventKind
+from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Box, Tube
@@ -250,7 +250,7 @@ def test_rows_are_a_table() -> None:
     rows = score(SCENES, {}).rows()
     assert len({r.name for r in rows}) == len(rows)
     assert all(isinstance(r, Figure) for r in rows)
-    assert {f"{k}, {what}" for k in EventKind for what in ("precision", "recall")} <= {r.name for r in rows}
+    assert {f"{k}, {what}" for k in RULE_KINDS for what in ("precision", "recall")} <= {r.name for r in rows}
 
 
 def test_wilson_bounds() -> None:
@@ -297,7 +297,7 @@ def test_assignment_is_the_best_there_is(closeness: np.ndarray) -> None:
 
 
 spans = st.builds(lambda a, d: Span(a / 25, (a + d) / 25), st.integers(0, 60), st.integers(1, 30))
-events = st.lists(st.builds(lambda s, k: event(s.start_s, s.end_s, k), spans, st.sampled_from(EventKind)), max_size=6)
+events = st.lists(st.builds(lambda s, k: event(s.start_s, s.end_s, k), spans, st.sampled_from(RULE_KINDS)), max_size=6)
 
 
 @given(events, events, st.integers(0, 10))

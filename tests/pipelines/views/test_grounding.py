@@ -22,7 +22,7 @@ from reelmill.pipelines.scenes.truth import truth
 from reelmill.pipelines.views.checks import check_grounding
 from reelmill.pipelines.views.grounding import CompileGrounding, united
 from reelmill.schemas.errors import Drift
-from reelmill.schemas.event import Event, EventKind
+from reelmill.schemas.event import RULE_KINDS, Event
 from reelmill.schemas.keys import child_key
 from reelmill.schemas.sample import Sample
 from reelmill.schemas.span import Span
@@ -286,7 +286,7 @@ an_event = st.builds(
         who, kind, start, min(start + length, 6.0), who=f"{who}{number}", accepted=accepted, method="truth"
     ),
     st.sampled_from(SUBJECTS),
-    st.sampled_from([str(k) for k in EventKind]),
+    st.sampled_from([str(k) for k in RULE_KINDS]),
     a_time,
     st.integers(1, 30).map(lambda n: n / 10),
     st.integers(0, 1),
