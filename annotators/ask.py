@@ -14,10 +14,9 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import pyarrow as pa
 import pydantic
 
-from reelmill.annotators.annotator import Resources, each_row, step_name
+from reelmill.annotators.annotator import Resources, step_name
 from reelmill.annotators.asking import REPAIR, Asks, Conversation, Outcome, Question
 from reelmill.annotators.caption import CAPTION
 from reelmill.annotators.engines.engine import Request
@@ -72,10 +71,6 @@ class AskAndWrite(Asks):
     @property
     def prompts(self) -> tuple[str, ...]:
         return (self.prompt, _WRITE, REPAIR)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        ended = self._asked((row["key"], self._talk(row)) for row in batch.to_pylist())
-        return each_row(self, batch, lambda row: ended(row["key"]))
 
     def _talk(self, row: dict[str, Any]) -> Conversation:
         clip, told = ShownClip.of(row), evidence(row)

@@ -14,16 +14,18 @@ unless the conversation knows better.
 
 from __future__ import annotations
 
+import abc
 import re
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
+import pyarrow as pa
 import pydantic
 
-from reelmill.annotators.annotator import step_name
+from reelmill.annotators.annotator import Annotator, each_row, step_name
 from reelmill.annotators.engines.engine import EngineSpec, Reply, Request
 from reelmill.annotators.engines.gates import degenerate
 from reelmill.annotators.engines.opening import Engines
@@ -87,7 +89,7 @@ Conversation = Generator[Sequence[Question[Any]], Sequence[Outcome[Any]], dict[s
 
 
 @dataclass(frozen=True)
-class Asks:
+class Asks(abc.ABC):
     """The fields of a step that asks a model.
 
     `engine` holds an address and is therefore execution; `model`, taken from it, is identity, and so are the revision
@@ -128,9 +130,17 @@ class Asks:
         """Raises Drift where this machine's prompts are not those that the step was described with."""
         unchanged(self.prompt_hash, *self.prompts)
 
-    def _asked(self, rows: Iterable[tuple[str, Conversation]]) -> Callable[[str], dict[str, Any]]:
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """All rows of a batch are in flight together. Raises EngineDown: a dead engine fails the worker, not rows."""
+        ended = self._asked({row["key"]: self._talk(row) for row in batch.to_pylist()})
+        return each_row(cast(Annotator, self), batch, lambda row: ended(row["key"]))
+
+    @abc.abstractmethod
+    def _talk(self, row: dict[str, Any]) -> Conversation:
+        """The conversation of one row. Raises Unusable where it has nothing to ask about."""
+
+    def _asked(self, talks: dict[str, Conversation]) -> Callable[[str], dict[str, Any]]:
         """All conversations at once. The function that comes back gives a row's columns, or raises what ended it."""
-        talks = dict(rows)
         engines = self.engines or self.__dict__.get("own") or Engines()
         if self.engines is None:  # nobody has lent any: this step is used by itself
             object.__setattr__(self, "own", engines)

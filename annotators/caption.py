@@ -17,10 +17,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import pyarrow as pa
 import pydantic
 
-from reelmill.annotators.annotator import Resources, each_row
+from reelmill.annotators.annotator import Resources
 from reelmill.annotators.asking import REPAIR, Asks, Conversation, Outcome, Question
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.prompts._load import load_prompt
@@ -73,11 +72,6 @@ class Caption(Asks):
     def prompts(self) -> tuple[str, ...]:
         further = {CLIP: (), DIFFERENTIAL: (_NEXT, _SUMMARY), SCALES: (_SUMMARY,)}[self.form]
         return (self.prompt, *further, REPAIR)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """All rows of a batch are in flight together. Raises EngineDown: a dead engine fails the worker, not rows."""
-        ended = self._asked((row["key"], self._talk(row)) for row in batch.to_pylist())
-        return each_row(self, batch, lambda row: ended(row["key"]))
 
     def _talk(self, row: dict[str, Any]) -> Conversation:
         clip = ShownClip.of(row)

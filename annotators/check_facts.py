@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-import pyarrow as pa
 import pydantic
 
-from reelmill.annotators.annotator import Resources, each_row
+from reelmill.annotators.annotator import Resources
 from reelmill.annotators.asking import REPAIR, Asks, Conversation, Question
 from reelmill.annotators.engines.engine import Candidate, Reply, Request
 from reelmill.annotators.prompts._load import load_prompt
@@ -73,10 +72,6 @@ class CheckFacts(Asks):
     @property
     def prompts(self) -> tuple[str, ...]:
         return (self.prompt, _SPLIT, REPAIR)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        ended = self._asked((row["key"], self._talk(row)) for row in batch.to_pylist())
-        return each_row(self, batch, lambda row: ended(row["key"]))
 
     def _talk(self, row: dict[str, Any]) -> Conversation:
         clip = ShownClip.of(row)

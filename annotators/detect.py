@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.engines.checkpoints import device, loaded, told
-from reelmill.annotators.engines.engine import checkpoint_of
-from reelmill.annotators.shown import FRAMES, JPEGS, Rgb, decoded
+from reelmill.annotators.engines.in_process import RunsCheckpoint
+from reelmill.annotators.shown import FRAMES, JPEGS, Rgb, decoded, evenly
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.detection import Detection
@@ -46,7 +45,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Detect:
+class Detect(RunsCheckpoint):
     """Looks for `phrases`, and for those of the text list column `phrases_column` where one is named.
 
     At most `most_frames` of a clip's shown frames are looked at, evenly taken. Kept are boxes of at least
@@ -54,21 +53,20 @@ class Detect:
     surest. A good `least_score` differs between models: for Grounding DINO about 0.3, for OWLv2 0.1 to 0.2.
     """
 
-    engine: str
     phrases: tuple[str, ...] = ()
     phrases_column: str = ""
-    model_revision: str = ""
     least_score: float = 0.3
     same_iou: float = 0.7
     most_frames: int = 8
     most_per_frame: int = 20
     gives: ClassVar[tuple[Column, ...]] = (DETECTIONS, DETECT_MODEL, LOOKED_AT)
-    method: ClassVar[str] = METHOD
+    ability: ClassVar[str] = "detect"
     observed: ClassVar[str] = "shown frames"
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(rows_per_commit=16)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_phrases(self.phrases)
 
     @property
@@ -76,13 +74,9 @@ class Detect:
         asked = (Column.of(self.phrases_column, tuple[str, ...]),) if self.phrases_column else ()
         return (KEY, FRAMES, JPEGS, *asked)
 
-    @property
-    def model(self) -> str:
-        return checkpoint_of(self.engine, "detect")
-
     def setup(self) -> None:
         """Load the checkpoint. Raises NotFound and BadInput as `loaded` does."""
-        object.__setattr__(self, "_detector", Detector(self.model, self.model_revision))
+        object.__setattr__(self, "_detector", Detector(self.checkpoint, self.model_revision))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return each_row(self, batch, self._row)
@@ -91,7 +85,7 @@ class Detect:
         detector = cast(Detector, self.__dict__["_detector"])
         frames = [arrow.typed(ShownFrame, f) for f in row["frames"]]
         phrases = self._phrases(row)
-        chosen = evenly(len(frames), self.most_frames) if phrases else []
+        chosen = evenly(len(frames), self.most_frames) if phrases else ()
         found: list[Detection] = []
         for i in chosen:
             boxes = detector.find(decoded(row["jpegs"][i]), phrases, self.least_score)
@@ -109,11 +103,6 @@ def check_phrases(phrases: Sequence[str]) -> None:
     for phrase in phrases:
         if not phrase.strip() or "." in phrase:
             raise BadInput(f"phrase {phrase!r}", seen="nothing to look for, or a full stop", do="name one thing")
-
-
-def evenly(count: int, most: int) -> list[int]:
-    """At most `most` of `count` places, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist() if count else []
 
 
 def distinct(found: Sequence[Found], same_iou: float) -> list[Found]:

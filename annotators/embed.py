@@ -10,7 +10,6 @@ apart by looks, knows no meaning, and takes no text.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, cast
@@ -21,7 +20,7 @@ import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.engines import checkpoints
-from reelmill.annotators.engines.engine import EngineSpec
+from reelmill.annotators.engines.engine import EngineSpec, checkpoint_of
 from reelmill.annotators.shown import FRAMES, JPEGS, Rgb, decoded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
@@ -39,8 +38,6 @@ Floats = npt.NDArray[np.float64]
 
 DESCRIPTOR = "embedded:colours-and-edges"
 DESCRIPTOR_REVISION = "1"
-_IMPORTING = threading.Lock()
-"""transformers finds its parts as they are asked for, and two threads that ask at once may be told there is none."""
 _TOGETHER = 8
 """Pictures of one clip that are encoded at once; never those of two, so that a row's sums are its own."""
 
@@ -61,11 +58,8 @@ def identity(engine: str, revision: str = "") -> tuple[str, str]:
     spec = EngineSpec.parse(engine)
     if spec.kind == "embedded":
         return DESCRIPTOR, DESCRIPTOR_REVISION
-    if spec.kind != "transformers":
-        do = "give --engine embed=transformers:MODEL, or embedded"
-        raise BadInput("embeddings are made in this process", seen=f"engine {engine!r}", do=do)
-    name = f"transformers:{checkpoints.short_name(spec.model)}"
-    return name, revision or checkpoints.folder_revision(spec.model)
+    checkpoint_of(engine, "embed")
+    return spec.name, revision or spec.revision
 
 
 def encoder(engine: str, revision: str = "") -> Encoder:
@@ -102,7 +96,12 @@ class Embed:
 
     @property
     def method(self) -> str:
-        return "rules" if self.model == DESCRIPTOR else "model"
+        return "model" if self.in_process else "rules"
+
+    @property
+    def in_process(self) -> bool:
+        """True where a checkpoint runs in the worker, which then holds what the profile gives it."""
+        return self.model != DESCRIPTOR
 
     def setup(self) -> None:
         """Load the checkpoint. Raises NotFound and BadInput."""
@@ -183,7 +182,7 @@ def _starts(count: int) -> range:
 def _loaded(model: str, revision: str) -> tuple[Any, Any, Any]:
     """Network, picture processor and tokenizer. Raises NotFound where one is missing, BadInput where it is of another
     kind."""
-    with _IMPORTING:
+    with checkpoints.importing:
         import torch
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
     net = checkpoints.loaded(AutoModel.from_pretrained, model, revision, dtype=torch.float32)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any, ClassVar, Literal
 
-import pyarrow as pa
 import pydantic
 
-from reelmill.annotators.annotator import Resources, each_row
+from reelmill.annotators.annotator import Resources
 from reelmill.annotators.asking import REPAIR, Asks, Conversation, Question
 from reelmill.annotators.check_facts import ANSWERS, QUESTION
 from reelmill.annotators.engines.engine import Request, TimedImage
@@ -64,10 +63,6 @@ class Judge(Asks):
     @property
     def prompts(self) -> tuple[str, ...]:
         return (self.prompt, _TWO, REPAIR)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        ended = self._asked((row["key"], self._talk(row)) for row in batch.to_pylist())
-        return each_row(self, batch, lambda row: ended(row["key"]))
 
     def _talk(self, row: dict[str, Any]) -> Conversation:
         clip = ShownClip.of(row)

@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import pyarrow as pa
 import pydantic
 
-from reelmill.annotators.annotator import Resources, each_row
+from reelmill.annotators.annotator import Resources
 from reelmill.annotators.asking import Asks, Conversation, Question
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.prompts._load import load_prompt
@@ -65,10 +64,6 @@ class ListEvents(Asks):
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(cpus=0.5, rows_per_commit=32)
     observed: ClassVar[str] = "shown frames"
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        ended = self._asked((row["key"], self._talk(row)) for row in batch.to_pylist())
-        return each_row(self, batch, lambda row: ended(row["key"]))
 
     def _talk(self, row: dict[str, Any]) -> Conversation:
         clip = ShownClip.of(row)

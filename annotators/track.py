@@ -27,7 +27,7 @@ from reelmill.annotators.decode.local import local_path
 from reelmill.annotators.decode.with_child import WithChild
 from reelmill.annotators.detect import DETECTIONS
 from reelmill.annotators.engines.checkpoints import device, loaded, told
-from reelmill.annotators.engines.engine import checkpoint_of
+from reelmill.annotators.engines.in_process import RunsCheckpoint
 from reelmill.annotators.shown import MEDIA, decoded
 from reelmill.annotators.tubes import NUM_FRAMES, TUBES
 from reelmill.schemas import arrow
@@ -93,27 +93,21 @@ class Masked:
 
 
 @dataclass(frozen=True)
-class Track(WithChild):
+class Track(WithChild, RunsCheckpoint):
     """Adds tubes of detected things, in shown pixels, and the times of every frame that was looked at."""
 
-    engine: str
-    model_revision: str = ""
     rules: TrackRules = field(default_factory=TrackRules)
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, NUM_FRAMES, DETECTIONS)
     gives: ClassVar[tuple[Column, ...]] = (TRACKS, TRACK_MODEL, TRACKS_NOTE, SEEN_S, TRACK_DECODE)
-    method: ClassVar[str] = METHOD
+    ability: ClassVar[str] = "track"
     observed: ClassVar[str] = "every frame, thinned in long clips"
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(rows_per_commit=4)
 
-    @property
-    def model(self) -> str:
-        return checkpoint_of(self.engine, "track")
-
     def setup(self) -> None:
         """Load the checkpoint. Raises NotFound and BadInput as `loaded` does."""
         super().setup()
-        object.__setattr__(self, "_sam", Sam2(self.model, self.model_revision))
+        object.__setattr__(self, "_sam", Sam2(self.checkpoint, self.model_revision))
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         sam, media = cast(Sam2, self.__dict__["_sam"]), arrow.typed(MediaRef, row["media"])

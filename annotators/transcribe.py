@@ -22,7 +22,7 @@ from reelmill.annotators.decode.audio import RATE_HZ, Samples
 from reelmill.annotators.decode.local import local_path
 from reelmill.annotators.decode.with_child import WithChild
 from reelmill.annotators.engines.checkpoints import device, loaded, told
-from reelmill.annotators.engines.engine import checkpoint_of
+from reelmill.annotators.engines.in_process import RunsCheckpoint
 from reelmill.annotators.hear import SOUND, WALL_S
 from reelmill.annotators.shown import MEDIA
 from reelmill.schemas import arrow
@@ -81,28 +81,22 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Transcribe(WithChild):
+class Transcribe(WithChild, RunsCheckpoint):
     """Adds speech segments. `language` is a tag, "" to let the model say; `model_revision` a commit of the hub."""
 
-    engine: str
-    model_revision: str = ""
     language: str = ""
     rules: SpeechRules = field(default_factory=SpeechRules)
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, SOUND)
     gives: ClassVar[tuple[Column, ...]] = (SPEECH_MODEL, SPEECH)
-    method: ClassVar[str] = METHOD
+    ability: ClassVar[str] = "speech"
     observed: ClassVar[str] = "every audio sample"
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(rows_per_commit=16)
 
-    @property
-    def model(self) -> str:
-        return checkpoint_of(self.engine, "speech")
-
     def setup(self) -> None:
         """Load the checkpoint. Raises NotFound and BadInput as `loaded` does."""
         super().setup()
-        object.__setattr__(self, "_whisper", Whisper(self.model, self.model_revision, self.language))
+        object.__setattr__(self, "_whisper", Whisper(self.checkpoint, self.model_revision, self.language))
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         whisper = cast(Whisper, self.__dict__["_whisper"])

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from measure import Result, bars, cost, say
 
@@ -100,10 +101,11 @@ class Split(Asks):
 
     def rows(self, first: int) -> int:
         keys = [str(n) for n in range(first, first + _GROUP)]
-        ended = self._asked((key, self._talk(int(key))) for key in keys)
+        ended = self._asked({key: self._talk({"key": key}) for key in keys})
         return sum(len(ended(key)["facts"]) == 3 for key in keys)
 
-    def _talk(self, number: int) -> Conversation:
+    def _talk(self, row: dict[str, Any]) -> Conversation:
+        number = int(row["key"])
         (said,) = yield [Question.of(Request(str(number), prompt(number)), Facts, lambda a: " ".join(a.facts))]
         return {"facts": said.value.facts}
 

@@ -78,7 +78,7 @@ class Plan:
 
     @property
     def _engine_gpus(self) -> float:
-        return self.profile.gpus if any(step.in_process for step in self.asking) else 0.0
+        return self.profile.gpus if any(getattr(step, "in_process", False) for step in self.recipe.steps) else 0.0
 
     @property
     def rows_per_commit(self) -> int:

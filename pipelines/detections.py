@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from reelmill.annotators.detect import Detect
-from reelmill.annotators.engines.engine import checkpoint_of
 from reelmill.pipelines import clips
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
@@ -18,7 +17,6 @@ def recipe(detect_engine: str = "", phrases: Any = "", least_score: float = 0.3,
     if not detect_engine:
         seen, do = "no engine", "give --engine detect=transformers:MODEL; without weights, `tubes` says what moves"
         raise BadInput("things are detected by a model", seen=seen, do=do)
-    checkpoint_of(detect_engine, "detect")
     asked = phrases.split(";") if isinstance(phrases, str) else list(phrases)
     wanted = tuple(p.strip() for p in asked if p.strip())
     if not wanted:

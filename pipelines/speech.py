@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from reelmill.annotators.engines.engine import checkpoint_of
 from reelmill.annotators.transcribe import SPEECH, Transcribe
 from reelmill.pipelines import clips, sound
 from reelmill.pipelines._recipe import Recipe
@@ -17,7 +16,6 @@ def recipe(speech_engine: str = "", language: str = "", model_revision: str = ""
         raise BadInput(
             "speech is written down by a model", seen="no engine", do="give --engine speech=transformers:MODEL"
         )
-    checkpoint_of(speech_engine, "speech")
     source = Rows(clips.recipe(), joined=(sound.recipe(),), only="video")
     step = Transcribe(speech_engine, model_revision=model_revision, language=language)
     return Recipe(name="speech", version="1", source=source, steps=(step,), explode=SPEECH)

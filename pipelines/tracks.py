@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from reelmill.annotators.engines.engine import checkpoint_of
 from reelmill.annotators.track import CompareTracks, Track, TrackRules
 from reelmill.pipelines import clips, detections, tubes
 from reelmill.pipelines._recipe import Recipe
@@ -27,7 +26,6 @@ def recipe(
     if not track_engine:
         seen, do = "no engine", "give --engine track=transformers:MODEL; without weights, `tubes` says what moves"
         raise BadInput("detected things are tracked by a model", seen=seen, do=do)
-    checkpoint_of(track_engine, "track")
     found = detections.recipe(detect_engine, phrases, least_score, detect_revision)
     source = Rows(clips.recipe(), joined=(found, tubes.recipe()), only="video")
     rules = TrackRules(most_things=most_things)

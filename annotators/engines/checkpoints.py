@@ -24,6 +24,9 @@ _END_BYTES = 1 << 20
 # transformers builds a model on the meta device by patches that other threads see: two loads at once give one of them
 # weights that are not there (measured with 5.23). Workers of one machine are threads.
 _LOADING = threading.Lock()
+importing = threading.Lock()
+"""Held around imports from transformers in `setup`: it finds its parts as they are asked for, and two threads that ask
+at once may be told there is none."""
 
 
 def short_name(model: str) -> str:

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pydantic
 import pytest
 
-from reelmill.annotators.annotator import each_row
 from reelmill.annotators.asking import Asks, Conversation, Question, judged
 from reelmill.annotators.caption import CaptionAnswer
 from reelmill.annotators.engines.engine import Reply, Request, answers
@@ -42,10 +41,6 @@ class Ask(Asks):
     gives = (SAID,)
     revision = "1"
     sends_images = False
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        ended = self._asked((row["key"], self._talk(row)) for row in batch.to_pylist())
-        return each_row(self, batch, lambda row: ended(row["key"]))  # type: ignore[arg-type]
 
     def _talk(self, row: dict[str, Any]) -> Conversation:
         if row["topic"] == "nothing":

@@ -13,7 +13,7 @@ from random_weights import grounding_dino, owlv2
 
 from reelmill.annotators.annotator import Annotator, result_schema
 from reelmill.annotators.cutting.shown import jpeg
-from reelmill.annotators.detect import DETECTIONS, Detect, Detector, Found, distinct, evenly, phrase_places
+from reelmill.annotators.detect import DETECTIONS, Detect, Detector, Found, distinct, phrase_places
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema
 from reelmill.schemas.errors import BadInput, NotFound
@@ -77,7 +77,9 @@ def test_boxes_lie_in_their_frame_with_its_time_and_size(step):
         assert d.phrase in PHRASES
         assert 0 <= d.score <= 1
     assert answer["detect_frames"] == [0, 12]
-    assert answer["detect_model"] in ("grounding_dino0", "owlv20")
+    name, _, revision = answer["detect_model"].partition("@")
+    assert name in ("grounding_dino0", "owlv20")
+    assert revision == step.model_revision != ""
 
 
 def test_a_row_alone_is_the_row_in_any_batch(step):
@@ -170,7 +172,3 @@ def test_the_surest_of_overlapping_boxes_stays_per_phrase():
     found = [Found("a", near, 0.5), Found("a", box, 0.9), Found("b", near, 0.4), Found("a", far, 0.1)]
     assert distinct(found, 0.7) == [found[1], found[0 + 2], found[3]]
     assert len(distinct(found, 0.95)) == 4
-
-
-def test_frames_are_taken_evenly_with_both_ends():
-    assert (evenly(10, 4), evenly(3, 8), evenly(0, 8)) == ([0, 3, 6, 9], [0, 1, 2], [])

@@ -201,7 +201,7 @@ def test_a_hub_name_keeps_the_revision_that_was_said():
 
 @pytest.mark.parametrize("engine", ["openai:m@http://127.0.0.1:9/v1", "vllm:m", "replay:f.jsonl"])
 def test_other_engines_give_no_vectors(engine):
-    with pytest.raises(BadInput, match="embeddings are made in this process"):
+    with pytest.raises(BadInput, match="embed runs a checkpoint in process"):
         Embed(engine)
 
 

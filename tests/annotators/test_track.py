@@ -278,7 +278,7 @@ def test_a_clip_is_walked_from_the_prompt_to_both_ends(step, checkpoint, clip):
     for t in tubes:
         assert set(t.at_s) <= set(SHOT.times)
         assert all(0 <= b.x0_px < b.x1_px <= 160 and 0 <= b.y0_px < b.y1_px <= 120 for b in t.boxes)
-    assert answer["track_model"] == checkpoint.name
+    assert answer["track_model"] == f"{checkpoint.name}@{step.model_revision}"
     assert answer["track_decode"]["complete"]
 
 

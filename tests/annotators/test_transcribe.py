@@ -184,7 +184,7 @@ def test_segments_lie_in_the_clip_with_language_model_and_verdict(step, checkpoi
     assert {s.parent_key for s in found} == {"k"}
     assert len({s.key for s in found}) == len(found)
     assert {s.language for s in found} <= set(LANGUAGES)
-    assert {s.model for s in found} == {answer["speech_model"]} == {checkpoint.name}
+    assert {s.model for s in found} == {answer["speech_model"]} == {f"{checkpoint.name}@{step.model_revision}"}
     assert {s.verdict.reason for s in found} <= {"unsure", "repetitive", "repeated", "no_time", "text_over_silence"}
     assert max(s.span.end_s for s in found) > 30, "the second window is read too"
 
