@@ -22,6 +22,7 @@ import numpy.typing as npt
 from reelmill.annotators.decode import mp4
 from reelmill.annotators.decode.frames import Limits, Troubles
 from reelmill.annotators.decode.headers import opened, read_header
+from reelmill.annotators.decode.stream import frames_of, sought
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.span import Span
 
@@ -35,6 +36,7 @@ _RATES_HZ = (1_000, 768_000)
 _MOST_CHANNELS = 64
 _JUMP_S = 0.01
 _AROUND_S = 0.1
+_PACKETS = "audio packets"
 _EARLIER_S = (1.0, 5.0, 31.0)  # the first second warms a decoder up; some indexes point later than asked for
 
 
@@ -164,14 +166,14 @@ class _Track:
         """Decoded frames from one at or before `start_s`; from the first one where the demuxer cannot go there."""
         wanted_s = (self.origin_s or 0.0) + start_s
         for earlier_s in _EARLIER_S if start_s > _EARLIER_S[0] else ():
-            frames = self._sought(wanted_s - earlier_s)
+            frames = sought(*self._open(), wanted_s - earlier_s, self.troubles, _PACKETS)
             first = next(frames, None)
             if first is not None and first.pts is not None and first.pts * first.time_base <= wanted_s:
                 yield first
                 yield from frames
                 return
         self.troubles.counts.clear()
-        yield from self._decoded(*self._open())
+        yield from frames_of(*self._open(), self.troubles, _PACKETS)
 
     def _open(self) -> tuple[Any, Any]:
         self._stack.close()
@@ -180,33 +182,6 @@ class _Track:
         stream.codec_context.thread_count = 1
         self.codec = stream.codec_context.name
         return container, stream
-
-    def _sought(self, at_s: float) -> Iterator[Any]:
-        import av
-
-        container, stream = self._open()
-        try:
-            container.seek(int(at_s / stream.time_base), stream=stream, backward=True)
-        except av.error.FFmpegError:
-            return
-        yield from self._decoded(container, stream)
-
-    def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
-        """Frames; packets that cannot be decoded are counted and do not end the stream."""
-        import av
-
-        try:
-            for packet in container.demux(stream):
-                try:
-                    frames = packet.decode()
-                except av.error.InvalidDataError:
-                    self.troubles.add("audio packets that could not be decoded")
-                    continue
-                yield from frames
-        except av.error.MemoryError:
-            raise
-        except av.error.FFmpegError as error:
-            self.troubles.add(f"the container breaks off ({error.strerror})")
 
 
 def _mono(frame: Any) -> Samples:

@@ -15,10 +15,12 @@ from typing import Any
 from reelmill.annotators.decode.frames import Limits, Picture, Rgb, Troubles, shown_size
 from reelmill.annotators.decode.headers import Header, opened, read_header
 from reelmill.annotators.decode.scale import Scalers, converted
+from reelmill.annotators.decode.stream import frames_of, sought
 
 CANNOT: dict[str, str] = {}
 # Some indexes point at a key frame later than asked for; go back further until one lies at or before it.
 _SEEK_BACK_S = (0.0, 4.0, 30.0)
+_PACKETS = "packets"
 
 
 def open_medium(path: str, limits: Limits, troubles: Troubles) -> PyavMedium:
@@ -45,13 +47,14 @@ class PyavMedium:
 
     def pictures(self, from_s: float | None) -> Iterator[Picture]:
         """Raw pictures in presentation order, from a key frame at or before `from_s`."""
-        frames = self._frames() if from_s is None else self._from(from_s)
+        frames = self._all() if from_s is None else self._from(from_s)
         return (self._picture(frame) for frame in frames)
 
     def _from(self, from_s: float) -> Iterator[Any]:
         for back_s in _SEEK_BACK_S:
             before = dict(self.troubles.counts)
-            frames = self._sought(from_s - back_s)
+            at_s = max(self.origin_s, from_s - back_s)
+            frames = sought(self._container, self._stream, at_s, self.troubles, _PACKETS)
             first = next(frames, None)
             if first is not None and first.pts is not None and first.pts * self._stream.time_base <= from_s + 1e-6:
                 yield first
@@ -59,35 +62,10 @@ class PyavMedium:
                 return
             self.troubles.counts = before
         self._open()
-        yield from self._frames()
+        yield from self._all()
 
-    def _sought(self, at_s: float) -> Iterator[Any]:
-        """Frames from where the demuxer lands for `at_s`; none where it cannot seek."""
-        import av
-
-        stamp = int(max(self.origin_s, at_s) / self._stream.time_base)
-        try:
-            self._container.seek(stamp, stream=self._stream, backward=True)
-        except av.error.FFmpegError:
-            return
-        yield from self._frames()
-
-    def _frames(self) -> Iterator[Any]:
-        """Decoded frames; packets that cannot be decoded are counted and do not end the stream."""
-        import av
-
-        try:
-            for packet in self._container.demux(self._stream):
-                try:
-                    frames = packet.decode()
-                except av.error.InvalidDataError:
-                    self.troubles.add("packets that could not be decoded")
-                    continue
-                yield from frames
-        except av.error.MemoryError:
-            raise
-        except av.error.FFmpegError as error:
-            self.troubles.add(f"the container breaks off ({error.strerror})")
+    def _all(self) -> Iterator[Any]:
+        return frames_of(self._container, self._stream, self.troubles, _PACKETS)
 
     def _picture(self, frame: Any) -> Picture:
         base, header = self._stream.time_base, self.header

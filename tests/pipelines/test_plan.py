@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelmill.annotators.annotator import Annotator, Resources
+from reelmill.annotators.engines.profile import EngineProfile
 from reelmill.pipelines._plan import Node, Plan
 from reelmill.pipelines._recipe import Recipe
 from reelmill.schemas.column import Column
@@ -123,6 +124,17 @@ def test_a_gpu_step_without_a_gpu_is_refused() -> None:
         plan.local_workers(8, 0)
     assert plan.local_workers(8, 2) == 2
     assert Plan.of(toy.recipe()).local_workers(8, 0) == 8
+
+
+def test_a_step_that_runs_a_checkpoint_holds_the_gpus_that_the_profile_gives() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Runs(Step):
+        in_process = True
+
+    profile = EngineProfile(gpus=0.5)
+    assert Plan.of(with_steps(Runs()), profile).width([Node(8, 2)]).gpus == 0.5
+    assert Plan.of(with_steps(Runs()), profile).local_workers(8, 1) == 2
+    assert Plan.of(with_steps(Step()), profile).width([Node(8, 2)]).gpus == 0.0
 
 
 def test_the_fingerprint_follows_fields_and_revisions_and_nothing_else() -> None:
