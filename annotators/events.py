@@ -1,8 +1,8 @@
 """Events of a clip, each with what two localisers say: the tube's boxes, and the change map that never saw a tube.
 
-Only an event on whose times both agree is accepted. The second opinion is asked for the kind at hand: the strip along
-the border for an entrance or exit, the cells under the thing for a move or a rest. What is rejected keeps
-both proposals.
+The second opinion is asked for the kind at hand: the strip along the border for an entrance or exit, the cells under
+the thing for a move or a rest. With `agreement` only an event on whose times both agree is accepted. Every event keeps
+both proposals, accepted or not.
 
     tubes say "enters" [1.00, 1.28), the left strip changes in [1.00, 1.32)  ->  accepted
     tubes say "enters" [1.00, 1.28), the strip is quiet                      ->  rejected: second_localiser_silent
@@ -54,7 +54,7 @@ class EventRules:
     agree_s: float = 0.16
     least_tube: float = 0.5
     least_s: float = 0.06
-    agreement: bool = True
+    agreement: bool = False
 
 
 @dataclass(frozen=True)

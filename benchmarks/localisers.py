@@ -128,7 +128,7 @@ def found(name: str, scenes: int) -> Found:
     folder = cache() / f"localisers-{name}-{SEEDS[name]}"
     render_set(folder / "media", scenes, SEEDS[name], PRESETS[name], pictures=0, progress=_counted(name))
     say(f"{name}: running clips, tubes and events")
-    run(events.recipe(), place_of(folder / "store", (str(folder / "media"),), "l"), Local(1))
+    run(events.recipe(agreement=True), place_of(folder / "store", (str(folder / "media"),), "l"), Local(1))
     store = Store(folder / "store")
     beside = _Beside(store, store.find("events-l"))
     paths = sorted((folder / "media").glob("*.mp4"))[:scenes]
@@ -268,7 +268,7 @@ Wrong = Callable[[_Clip, _Clip], Iterator[Tube | None]]
 
 def let_through(data: Sequence[Found], wrong: Wrong, times: float = 1.0) -> dict[str, Rate]:
     """By kind: how many events of wrong tubes pass the tubes' own rules, and how many of these the change map too."""
-    shipped = EventRules()
+    shipped = EventRules(agreement=True)
     step = ReadEvents(
         rules=dataclasses.replace(shipped, agree_s=times * shipped.agree_s, agree_long_s=times * shipped.agree_long_s)
     )

@@ -1,7 +1,7 @@
 """Temporally grounded events: when does it happen, what happens then, everything in order, what does not happen.
 
 After InternVid-TG (DisTime, Zeng et al. 2025): events, several localisers, one accepted interval, templates. Here every
-proposal is kept, acceptance needs agreement, and the first form's events are read by rules from motion.
+proposal is kept, agreement of two can be asked for, and the first form's events are read by rules from motion.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from reelmill.pipelines.views.worded import SAMPLES
 from reelmill.schemas.errors import BadInput
 
 
-def recipe(evidence: str = "rules", agreement: bool = True) -> Recipe:
+def recipe(evidence: str = "rules", agreement: bool = False) -> Recipe:
     """One row per video clip, exploded into samples. `evidence` is rules, or truth for rendered scenes; `agreement` as
     in `events`."""
     if evidence == "truth":

@@ -46,8 +46,11 @@ def batch(*rows: tuple[str, tuple[Tube, ...], Changes]) -> pa.Table:
     )
 
 
+AGREED = ReadEvents(rules=EventRules(agreement=True))
+
+
 def read(tubes: tuple[Tube, ...], changes: Changes, step: ReadEvents | None = None) -> list[Event]:
-    row = (step or ReadEvents())(batch(("clip", tubes, changes))).to_pylist()[0]
+    row = (step or AGREED)(batch(("clip", tubes, changes))).to_pylist()[0]
     assert row["fault"] is None, row["fault"]
     return list(arrow.typed(tuple[Event, ...], row["events"]))
 
@@ -211,7 +214,7 @@ def test_no_tubes_no_events_even_for_an_empty_map():
 def test_a_row_alone_equals_that_row_in_any_batch_and_keys_are_its_own():
     one = ("one", *evidence(Shot(evenly(4.0), [Thing(RED, WHOLE_STORY)]), 4.0))
     other = ("other", *evidence(Shot(evenly(2.0), [Thing(BLUE, path((0.5, 10, 10), (1.4, 100, 80)))]), 2.0))
-    step = ReadEvents()
+    step = AGREED
     alone = {r[0]: step(batch(r)).to_pylist()[0] for r in (one, other)}
     assert step(batch(one, other)).to_pylist() == [alone["one"], alone["other"]]
     assert step(batch(other, one)).to_pylist() == [alone["other"], alone["one"]]
@@ -248,7 +251,7 @@ def test_whatever_the_boxes_every_event_lies_in_the_clip(corners, before, after)
 
 def test_without_agreement_the_second_localiser_is_heard_and_decides_nothing():
     tubes, _ = evidence(Shot(evenly(4.0), [Thing(RED, WHOLE_STORY)]), 4.0)
-    strict, free = (read(tubes, quiet(4.0), ReadEvents(rules=EventRules(agreement=a))) for a in (True, False))
+    strict, free = (read(tubes, quiet(4.0), step) for step in (AGREED, ReadEvents()))
     assert "second_localiser_silent" in {e.verdict.reason for e in strict}
     assert [e.span for e in strict] == [e.span for e in free]
     assert [e.proposals for e in strict] == [e.proposals for e in free]
