@@ -26,6 +26,20 @@ MEDIA = Column.of("media", MediaRef)
 FRAMES = Column.of("frames", tuple[ShownFrame, ...])
 JPEGS = Column.of("jpegs", tuple[bytes, ...])
 
+
+@dataclass(frozen=True, slots=True)
+class ClipBefore:
+    """The accepted clip before a clip in the same unit, with its shown frames in its own time; `starts_s` is when it
+    starts in the time of the later clip, below zero."""
+
+    key: str
+    starts_s: float
+    frames: tuple[ShownFrame, ...]
+    jpegs: tuple[bytes, ...]
+
+
+BEFORE = Column.of("before", ClipBefore | None)
+
 Rgb = npt.NDArray[np.uint8]
 
 

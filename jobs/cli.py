@@ -229,11 +229,14 @@ def retry(
     store: StoreAt = DEFAULT_STORE,
     where: Annotated[str, typer.Option(help="SQL condition on level, key, step, reason, detail.")] = "level = 'row'",
     damaged: Annotated[bool, typer.Option("--damaged", help="Rows whose stored bytes are damaged instead.")] = False,
+    ask_again: Annotated[
+        bool, typer.Option("--ask-again", help="Forget what models said of them too: it is asked, and paid, anew.")
+    ] = False,
 ) -> None:
     """Send rejected (or damaged) rows back to pending; the next `run` works on them again."""
     from reelmill.jobs import inspecting
 
-    inspecting.retry(store, dataset, where, damaged=damaged)
+    inspecting.retry(store, dataset, where, damaged=damaged, ask_again=ask_again)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from reelmill.jobs.progress import wide_console
+from reelmill.pipelines._recipe import Place
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.sinks.dataset import Counts, Dataset, Store
 from reelmill.sinks.state.lease import held
@@ -140,17 +141,35 @@ def _selected(dataset: Dataset, where: str) -> pa.Table:
         raise BadInput(f"--where {where!r}", seen=str(error).splitlines()[0], do=f"use the columns {names}") from error
 
 
-def retry(store: Folder, dataset: str, where: str, *, damaged: bool) -> None:
-    """Void the chosen rejects' rows (a child's parent), or the rows whose bytes are damaged: they are pending again."""
+def retry(store: Folder, dataset: str, where: str, *, damaged: bool, ask_again: bool) -> None:
+    """Void the chosen rejects' rows (a child's parent), or the rows whose bytes are damaged: they are pending again.
+
+    With `ask_again` what this dataset's models said of those rows is forgotten, so that it is bought anew. It is
+    forgotten first: a kill in between leaves answers that are asked for again, and never rows with the old ones.
+    """
     one = opened(store).find(dataset)
     keys = sorted(one.ledger.broken()) if damaged else _rows_of(_selected(one, where))
+    forgotten = _forget(store, one, set(keys)) if ask_again and keys else 0
     if keys:
         with store_trouble(store):
             lease = one.ledger.take()
             with held(one.ledger.objects, lease):
                 one.ledger.void(lease, keys)
-    line = f"{one.label}: {len(keys)} rows are pending again; run the recipe to work on them"
+    said = f"; {forgotten} replies about them are forgotten" if ask_again else ""
+    line = f"{one.label}: {len(keys)} rows are pending again{said}; run the recipe to work on them"
     Console().print(line, highlight=False, soft_wrap=True)
+
+
+def _forget(store: Folder, dataset: Dataset, rows: set[str]) -> int:
+    """Forget what the models of a dataset's steps said of these rows."""
+    from reelmill.annotators.engines.replies import Replies
+
+    steps = (dataset.identity or {})["fingerprint"].get("steps", ())
+    models = {step["fields"].get("model", "") for step in steps}
+    kept = [k for k in Replies(Place(store, (), "").cache / "replies").all() if k.row in rows and k.engine in models]
+    for one in kept:
+        one.path.unlink(missing_ok=True)
+    return len(kept)
 
 
 def _rows_of(rejects: pa.Table) -> list[str]:

@@ -88,7 +88,7 @@ class Replies:
         path = self._path(engine, revision, request)
         path.parent.mkdir(parents=True, exist_ok=True)
         body = _body(reply)
-        asked = {"engine": engine, "revision": revision, "request": request.digest}
+        asked = {"engine": engine, "revision": revision, "request": request.digest, "row": row_of(request.id)}
         record = {"asked": asked, "reply": body, "sha256": _digest(body)}
         temporary = _written(path.parent, canonical_json(record).encode())
         try:
@@ -112,7 +112,8 @@ class Replies:
                 asked, reply = record["asked"], _opened(path)
             except (OSError, ValueError, KeyError, TypeError, Corrupt):
                 continue
-            yield Kept(path, asked["engine"], asked["revision"], reply, size.st_size, size.st_mtime)
+            named = asked["engine"], asked["revision"], asked.get("row", "")
+            yield Kept(path, *named, reply, size.st_size, size.st_mtime)
 
     def _path(self, engine: str, revision: str, request: Request) -> Path:
         name = hashlib.sha256(canonical_json([engine, revision, request.digest]).encode()).hexdigest()
@@ -121,14 +122,21 @@ class Replies:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A stored reply: whose it is, its size in bytes, and when it was written (seconds since 1970)."""
+    """A stored reply: whose it is, the key of the row it was first asked for ("": not known), its size in bytes, and
+    when it was written (seconds since 1970)."""
 
     path: Path
     engine: str
     revision: str
+    row: str
     reply: Reply
     size: int
     at_s: float
+
+
+def row_of(request_id: str) -> str:
+    """The key of the row that a request is about: ids are `key`, or `key/question`."""
+    return request_id.partition("/")[0]
 
 
 def _body(reply: Reply) -> dict[str, Any]:

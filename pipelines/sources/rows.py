@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reelmill.annotators.annotator import VERDICT, step_name
-from reelmill.annotators.shown import JPEGS
+from reelmill.annotators.shown import BEFORE, JPEGS
 from reelmill.pipelines._recipe import Load, Place, Recipe, in_order
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
@@ -40,18 +40,22 @@ _PARTS_KEPT = 8
 
 @dataclass(frozen=True)
 class Rows:
-    """`only` keeps base rows of one media kind; `with_frames` adds the JPEG bytes of each row's shown frames."""
+    """`only` keeps base rows of one media kind; `with_frames` adds the JPEG bytes of each row's shown frames, and
+    `with_before` the frames of the accepted row before it under the same parent: those are committed together, so what
+    came before a row never changes."""
 
     base: Recipe
     joined: tuple[Recipe, ...] = ()
     only: str = ""
     with_frames: bool = False
+    with_before: bool = False
 
     @property
     def gives(self) -> tuple[Column, ...]:
         own = [c for c in _base_columns(self.base) if c.name not in (KEY.name, "verdict")]
         beside = [c for recipe in self.joined for c in _joined_columns(recipe)]
-        return (*own, *beside, BASE, PROVENANCE, *((JPEGS,) if self.with_frames else ()))
+        frames = (*((JPEGS,) if self.with_frames else ()), *((BEFORE,) if self.with_before else ()))
+        return (*own, *beside, BASE, PROVENANCE, *frames)
 
     @property
     def upstreams(self) -> tuple[Recipe, ...]:
@@ -60,7 +64,8 @@ class Rows:
     def identity(self) -> dict[str, Any]:
         """Fingerprints of what is read, so that a change upstream is drift here."""
         fed = {r.name: r.fingerprint_hash() for r in self.upstreams}
-        return {"rows_of": fed, "only": self.only, "with_frames": self.with_frames}
+        before = {"with_before": True} if self.with_before else {}
+        return {"rows_of": fed, "only": self.only, "with_frames": self.with_frames} | before
 
     def entries(self, place: Place, progress: Callable[[int, int], None]) -> list[Entry]:
         """Accepted base rows of the wanted kind; `ready` tells which of them have their evidence already."""
@@ -138,6 +143,13 @@ class _Parts:
                 own = [keys[i] for i in np.flatnonzero(numbers == number).tolist()]
                 yield table.filter(pc.is_in(table[column], pa.array(own, pa.string())))
 
+    def siblings(self, keys: Sequence[str], parents: Sequence[str]) -> Iterator[pa.Table]:
+        """Of every part that some of the keys lie in, all rows under one of these parents."""
+        for number in np.unique(self.numbered.numbers(keys)).tolist():
+            table = self._part(self.names[number])
+            if table is not None:
+                yield table.filter(pc.is_in(table["parent_key"], pa.array(sorted(set(parents)), pa.string())))
+
     def of(self, keys: Sequence[str]) -> pa.Table:
         """One row per key, in the order of the keys."""
         table = pa.concat_tables(self.around(keys))
@@ -191,6 +203,8 @@ class _Reader:
         table = table.append_column(PROVENANCE.field, self._provenance(table))
         if self.source.with_frames:
             table = table.append_column(JPEGS.field, self._jpegs(table, parts))
+        if self.source.with_before:
+            table = table.append_column(BEFORE.field, self._before(table))
         return table.append_column(VERDICT.field, pa.array(verdicts, VERDICT.field.type))
 
     @cached_property
@@ -203,6 +217,26 @@ class _Reader:
             for part, frames in zip(parts, table["frames"].to_pylist(), strict=True)
         ]
         return pa.array(read, JPEGS.field.type)
+
+    def _before(self, table: pa.Table) -> pa.Array:
+        """What stands before each row among the accepted children of its parent, by where they start in the source."""
+        starts = dict(zip(table["key"].to_pylist(), map(_start_s, table["media"].to_pylist()), strict=True))
+        siblings: dict[str, list[dict[str, Any]]] = {}
+        for found in self.rows.siblings(table["key"].to_pylist(), table["parent_key"].to_pylist()):
+            for row in found.to_pylist():
+                if row["verdict"]["state"] == State.ACCEPTED and row["media"]["span"] is not None:
+                    siblings.setdefault(row["parent_key"], []).append(row)
+        before = []
+        for key, parent in zip(table["key"].to_pylist(), table["parent_key"].to_pylist(), strict=True):
+            earlier = [s for s in siblings.get(parent, ()) if _start_s(s["media"]) < starts[key]]
+            last = max(earlier, key=lambda s: _start_s(s["media"]), default=None)
+            before.append(None if last is None else self._clip_before(last, starts[key]))
+        return pa.array(before, BEFORE.field.type)
+
+    def _clip_before(self, row: dict[str, Any], start_s: float) -> dict[str, Any]:
+        jpegs = [self._jpeg(row[PART], frame) for frame in row["frames"]]
+        starts_s = _start_s(row["media"]) - start_s
+        return {"key": row["key"], "starts_s": starts_s, "frames": row["frames"], "jpegs": jpegs}
 
     def _jpeg(self, part: str, frame: dict[str, Any]) -> bytes:
         data = self.base.frame(part, frame["offset"], frame["size"])
@@ -224,6 +258,10 @@ class _Reader:
         digests = pc.struct_field(table["media"], "digest").to_pylist()
         rows = [[link | {"source_digest": digest} for link in self._chain] for digest in digests]
         return pa.array(rows, PROVENANCE.field.type)
+
+
+def _start_s(media: dict[str, Any]) -> float:
+    return float(media["span"]["start_s"]) if media["span"] else 0.0
 
 
 def _link(step: Any, dataset: str) -> Provenance:

@@ -86,6 +86,13 @@ def test_another_model_or_revision_is_another_entry(tmp_path):
     assert cache.find("f", "1", REQUEST) is None
 
 
+def test_a_kept_reply_names_the_row_that_it_was_asked_for(tmp_path):
+    cache = Replies(tmp_path)
+    for number, name in enumerate(("k1", "k1/2", "k2/0/1")):
+        cache.keep("e", "1", replace(REQUEST, id=name, prompt=str(number)), REPLY)
+    assert sorted(kept.row for kept in cache.all()) == ["k1", "k1", "k2"]
+
+
 def test_the_first_of_two_writers_wins(tmp_path):
     cache = Replies(tmp_path)
     cache.keep("e", "1", REQUEST, REPLY)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from reelmill.annotators.engines.stand_in.faults import Faults
 from reelmill.annotators.engines.stand_in.server import MODEL, Teacher, serving
 from reelmill.jobs.cli import app
 from reelmill.pipelines.scenes.presets import PRESETS
@@ -156,6 +157,26 @@ def test_the_cache_is_counted_and_pruned(engine: str, teacher: Teacher, media: P
     gone = play("cache", "prune", "--engine", f"openai:{MODEL}", "--store", str(store), "--delete")
     assert f"{kept[1]} replies" in gone.output
     assert "no reply is kept" in play("cache", "stats", "--store", str(store)).output
+
+
+def test_retry_takes_the_kept_answer_unless_it_is_told_to_ask_again(media: Path, tmp_path: Path) -> None:
+    with serving(Faults(0.5, ("shortened",))) as hasty:
+        engine = f"caption=openai:{MODEL}@{hasty.url}"
+        run = ["run", "captioned", "--engine", engine, *where(tmp_path, media), "--no-pack"]
+        retry = ["retry", "captions-m", "--where", "reason = 'answer_cut'", "--store", str(tmp_path)]
+        assert play(*run).exit_code == 0
+        cut = int(play("rejects", "captions-m", "--store", str(tmp_path)).output.count("finish_reason length"))
+        assert cut > 0
+        calls = hasty.calls
+        assert f"{cut} rows are pending again;" in play(*retry).output
+        assert play(*run).exit_code == 0
+        assert hasty.calls == calls
+        assert (
+            f"{cut} rows are pending again; {cut} replies about them are forgotten"
+            in play(*retry, "--ask-again").output
+        )
+        assert play(*run).exit_code == 0
+        assert hasty.calls == calls + cut
 
 
 def test_offline_takes_answers_from_the_cache_alone(

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-_TIME = re.compile(r"\AFrame at (\d+\.\d+) s:\Z")
+_TIME = re.compile(r"\AFrame at (-?\d+\.\d+) s:\Z")
 _SENTENCE = re.compile(r"[^.!?]+[.!?]?")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _AGAIN = "\n\nYou were asked this before"
@@ -89,6 +89,12 @@ class Asked:
         shares = np.bincount(nearest, minlength=len(names)) / max(1, len(flat))
         return [names[i] for i in np.argsort(-shares, kind="stable") if shares[i] >= _CHANGED]
 
+    @property
+    def earlier_colours(self) -> list[str]:
+        """Those of the frames with times below zero alone."""
+        early = tuple(jpeg for jpeg, t in zip(self.jpegs, self.at_s, strict=True) if t < 0.0)
+        return Asked(self.prompt, early, (0.0,) * len(early), None).colours
+
     @cached_property
     def changes(self) -> list[tuple[float, float, str]]:
         """Stretches between frames in which part of the picture changes, and on which side."""
@@ -123,6 +129,14 @@ def _seen(asked: Asked) -> str:
 def _caption(asked: Asked) -> dict[str, Any]:
     moves = [f"From {a:g} to {b:g} s something changes on the {where}." for a, b, where in asked.changes]
     return {"caption": " ".join([_seen(asked), *(moves[:3] or ["Nothing changes."])])}
+
+
+def _caption_after(asked: Asked) -> dict[str, Any]:
+    """Frames with times below zero are of the clip before."""
+    shown = [i for i, t in enumerate(asked.at_s) if t >= 0.0]
+    now = Asked(asked.prompt, tuple(asked.jpegs[i] for i in shown), tuple(asked.at_s[i] for i in shown), None)
+    new = [c for c in now.colours if c not in asked.earlier_colours] or ["nothing"]
+    return {"change": f"New is {' and '.join(new)}.", **_caption(now)}
 
 
 def _events(asked: Asked) -> dict[str, Any]:
@@ -189,6 +203,7 @@ def _anything(asked: Asked) -> dict[str, Any]:
 
 _BY_SHAPE: dict[frozenset[str], Callable[[Asked], dict[str, Any]]] = {
     frozenset({"caption"}): _caption,
+    frozenset({"change", "caption"}): _caption_after,
     frozenset({"events"}): _events,
     frozenset({"present", "start_s", "end_s"}): _located,
     frozenset({"facts"}): _facts,
