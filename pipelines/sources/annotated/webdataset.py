@@ -36,7 +36,7 @@ from reelmill.pipelines.sources.annotated.reading import Refused
 from reelmill.pipelines.views.phrasing import TIME
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, Stated
-from reelmill.schemas.errors import NotFound, SchemaBroken, Unusable
+from reelmill.schemas.errors import BadInput, NotFound, SchemaBroken, Unusable
 from reelmill.schemas.media import Kind
 from reelmill.schemas.sample import Role, Turn
 from reelmill.schemas.tube import Box
@@ -70,12 +70,15 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
 
 
 def shards(path: Path) -> dict[str, Path]:
-    """The shards at a place by a label of their own: the path below it, as one name. Raises NotFound."""
+    """The shards at a place by a label of their own: the path below it, as one name. Raises NotFound or BadInput."""
     found = sorted(path.rglob("*.tar")) if path.is_dir() else [path]
     if not found or not all(f.is_file() for f in found):
         raise NotFound(f"shards at {str(path)!r}", seen="no .tar file", do="check the path")
     top = path if path.is_dir() else path.parent
-    return {re.sub(r"[^\w-]", "_", "/".join(f.relative_to(top).with_suffix("").parts)): f for f in found}
+    labels = {re.sub(r"[^\w-]", "_", str(f.relative_to(top).with_suffix(""))): f for f in found}
+    if len(labels) != len(found):
+        raise BadInput(f"shards at {str(path)!r}", seen="two that differ by / and _ alone", do="rename one of them")
+    return labels
 
 
 def unpack(path: Path, folder: Path) -> int:
