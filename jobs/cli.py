@@ -187,6 +187,7 @@ def import_(
     name: Annotated[str, typer.Option(help="Name of the set of datasets that is made: imported-NAME and its media.")],
     media: Media = None,
     store: StoreAt = DEFAULT_STORE,
+    whole: Annotated[bool, typer.Option("--whole", help="Videos of up to 60 s as one clip, not cut at shots.")] = False,
     workers: Annotated[
         int, typer.Option(min=0, help="Workers on this machine; 0: as many as CPUs and memory carry.")
     ] = 0,
@@ -200,13 +201,14 @@ def import_(
 
     Every row of the set ends accepted or rejected with a reason; `reelmill rejects imported-NAME` tells which. Media
     are found by the ends of their paths among the files of --media (of webdataset: inside the shards) and are never
-    opened by a name of the set. A row about a video wants it to be one clip: of one shot, at most 60 s long. Labels
-    of a set are marked as imported and unmeasured: look at them before training on them.
+    opened by a name of the set. A row about a video wants it to be one clip: of one shot, or, with --whole, of at
+    most 60 s. Labels of a set are marked as imported and unmeasured: look at them before training on them.
     """
     from reelmill.jobs import importing, running
 
     where = running.Where(store, name, workers=workers, limit=limit)
-    raise typer.Exit(importing.import_set(form, path, tuple(media or ()), where, pack_media if pack else ""))
+    packed = pack_media if pack else ""
+    raise typer.Exit(importing.import_set(form, path, tuple(media or ()), where, packed, whole=whole))
 
 
 @app.command()

@@ -17,9 +17,9 @@ from reelmill.sinks.state.place import on_disk
 SHARDS = "webdataset"
 
 
-def import_set(form: str, path: Path, media: tuple[str, ...], where: Where, pack_media: str) -> int:
+def import_set(form: str, path: Path, media: tuple[str, ...], where: Where, pack_media: str, *, whole: bool) -> int:
     """Import the set at `path` with the media at `media`; returns the exit code. Raises NotFound or BadInput."""
-    made = imported.recipe(form, str(path.absolute()))
+    made = imported.recipe(form, str(path.absolute()), whole)
     if form == SHARDS and not media:
         media = (str(_unpacked(path, where)),)
     if not media:

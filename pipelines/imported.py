@@ -14,11 +14,14 @@ from reelmill.pipelines.views.worded import SAMPLES
 from reelmill.schemas.errors import BadInput
 
 
-def recipe(form: str = "", path: str = "") -> Recipe:
-    """One row per row of the set at `path`, exploded into samples. `form` names a reader, such as coco."""
+def recipe(form: str = "", path: str = "", whole: bool = False) -> Recipe:
+    """One row per row of the set at `path`, exploded into samples. `form` names a reader, such as coco.
+
+    `whole` as in `clips`: without it, a row about a video of several shots is rejected.
+    """
     if not form or not path:
         do = "give --set form=llava_json --set path=FILE, or use `reelmill import`"
         raise BadInput("an existing set is imported from its file", seen="no form or no path", do=do)
     reader(form)
-    source = ImportedRows(clips.recipe(), form, path)
+    source = ImportedRows(clips.recipe(whole=whole), form, path)
     return Recipe(name="imported", version="1", source=source, steps=(CompileImported(),), explode=SAMPLES)

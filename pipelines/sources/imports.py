@@ -149,8 +149,9 @@ class _Joined:
         digest = self.names.digest(name)
         units, clips = [u for u in self._units.of(digest) if u["accepted"]], self._clips.of(digest)
         if len(units) > 1 or len(clips) > 1:
-            seen = f"{len(clips)} clips in {len(units)} units: the row speaks of the whole; "
-            raise Unusable("video_was_cut", seen + "give a film of one shot, at most 60 s long")
+            seen = f"{len(clips)} clips in {len(units)} units, the row speaks of the whole"
+            do = "take films of at most 60 s as they are with --whole (--set whole=true)"
+            raise Unusable("video_was_cut", f"{seen}; {do}")
         if not clips or not clips[0]["accepted"]:
             why = clips[0]["reason"] if clips else "it gave no clip"
             raise Unusable("media_unusable", f"{why}; `reelmill rejects` of {self.media.name} or {self.clips.name}")

@@ -53,7 +53,7 @@ class Names:
 
     def __init__(self, inputs: pa.Table, places: Sequence[str]) -> None:
         live = inputs.filter(inputs["live"]).select(["uri", "digest", "problem"])
-        self.folders = [str(Path(p)) for p in places if "://" not in p and Path(p).is_dir()]
+        self.folders = [Path(p).parts for p in places if "://" not in p and Path(p).is_dir()]
         last = pa.array([posixpath.basename(u) for u in live["uri"].to_pylist()], pa.string())
         self._listed = Sorted(live.append_column("last", last), "last")
 
@@ -63,7 +63,9 @@ class Names:
         Raises Unusable: media_missing, media_ambiguous (several files of other content fit), media_name_refused (it
         climbs out of its folder), media_unreadable.
         """
-        found = [row for row in self._listed.of(posixpath.basename(name.replace("\\", "/"))) if self._fits(name, row)]
+        said = [] if "://" in name else _parts(name)
+        last = said[-1] if said else posixpath.basename(name)
+        found = [row for row in self._listed.of(last) if self._fits(name, said, row["uri"])]
         if not found:
             raise Unusable("media_missing", f"no listed file is named {name[:200]!r}")
         digests = {row["digest"] for row in found}
@@ -75,14 +77,14 @@ class Names:
             raise Unusable("media_unreadable", str(found[0]["problem"]))
         return digest
 
-    def _fits(self, name: str, row: dict[str, Any]) -> bool:
-        uri: str = row["uri"]
-        if "://" in name or "://" in uri:
+    def _fits(self, name: str, said: list[str], uri: str) -> bool:
+        """A URI is only itself; of two paths the shorter has to be the end of the longer."""
+        if not said or "://" in uri:
             return name == uri
-        said = _parts(name)
-        held = _parts(uri)
-        own = next((_parts(uri[len(f) :]) for f in self.folders if uri.startswith(f.rstrip("/") + "/")), held)
-        return held[-len(said) :] == said or said[-len(own) :] == own
+        held = Path(uri).parts
+        folder = next((f for f in self.folders if held[: len(f)] == f), ())
+        own = held[len(folder) :]
+        return held[-len(said) :] == tuple(said) or tuple(said[-len(own) :]) == own
 
 
 def _parts(path: str) -> list[str]:

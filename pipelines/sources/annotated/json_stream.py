@@ -19,6 +19,8 @@ from reelmill.schemas.errors import BadInput, NotFound
 _BLOCK = 1 << 20
 LARGEST_VALUE = 64 << 20
 """Characters of one element. A broken file looks like an element that never ends, and would be read whole."""
+_NUMBER_GOES_ON = 3
+"""Characters that have to stand behind a value: of a number cut in `1.`, `1e` or `1e-` its beginning is one too."""
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\r\n"
 
@@ -68,7 +70,7 @@ class _Window:
                 if self.ended or len(self.text) - self.at > LARGEST_VALUE:
                     raise self.broken(str(error)) from error
             else:
-                if end < len(self.text) or self.ended:  # a number at the very end may go on behind it
+                if self.ended or len(self.text) - end > _NUMBER_GOES_ON:
                     self.at = end
                     return found
             self.fill()

@@ -101,10 +101,13 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, file: Path) -> Non
     if stream is None or (file.is_file() and file.stat().st_size == member.size):
         return
     part = file.with_name(f".{file.name}.part")
-    with part.open("wb") as out:
-        while block := stream.read(1 << 20):
-            out.write(block)
-    part.replace(file)
+    try:
+        with part.open("wb") as out:
+            while block := stream.read(1 << 20):
+                out.write(block)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _members(shard: Path) -> Iterator[tuple[str, str, tarfile.TarInfo, tarfile.TarFile]]:
