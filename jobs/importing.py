@@ -10,6 +10,7 @@ from reelmill.jobs.running import Where
 from reelmill.pipelines import imported
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines.sources.annotated import webdataset
+from reelmill.pipelines.sources.imports import ImportedRows
 from reelmill.schemas.errors import BadInput
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.state.place import on_disk
@@ -24,6 +25,8 @@ def import_set(form: str, path: Path, media: tuple[str, ...], where: Where, pack
         media = (str(_unpacked(path, where)),)
     if not media:
         raise BadInput(f"{form} names media that it does not hold", seen="no --media", do="give --media FOLDER")
+    if isinstance(made.source, ImportedRows):
+        made.source.require_rows()
     code = running.run(made, media, where, pack_media)
     _tell(place_of(where.store, media, where.name).dataset(made), path)
     return code

@@ -73,8 +73,16 @@ class ImportedRows:
 
         self.spool(place).fill(noted())
         if not found:
-            raise BadInput(f"annotated set {self.path!r}", seen="no row", do=f"check that its form is {self.form}")
+            raise self._empty()
         return found
+
+    def require_rows(self) -> None:
+        """Raise before any work what would be raised after the media were cut: NotFound, or BadInput."""
+        if next(self.rows(), None) is None:
+            raise self._empty()
+
+    def _empty(self) -> BadInput:
+        return BadInput(f"annotated set {self.path!r}", seen="no row", do=f"check that its form is {self.form}")
 
     def rows(self) -> Iterator[SpoolRow]:
         for number, one in enumerate(reader(self.form)(Path(self.path)), 1):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tracemalloc
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from painted import texture, write_video
 from PIL import Image
 from view_rows import picture, row, shown, video
 
+from reelmill.jobs import inspecting
 from reelmill.pipelines import clips, imported
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place, in_order
@@ -271,40 +270,33 @@ def test_rejects_name_the_set_own_ids(done: tuple[Place, Dataset]) -> None:
     assert details["wrong_type"].startswith(": the row is None")
 
 
-def test_a_set_that_grew_appends_and_an_edited_row_is_another_row(folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "grown.json"
-    file.write_text(json.dumps(ROWS[:2]))
-    imported_into(folder, folder / "store-grown", file)
-    file.write_text(json.dumps([talk("set/a.png", 1, asks="Which?"), *ROWS[1:3]]))
-    _, dataset = imported_into(folder, folder / "store-grown", file)
-    counts = dataset.counts()
-    assert (counts.live, counts.accepted, counts.vanished) == (3, 3, 1)
-
-
-def test_rows_whose_media_are_not_cut_yet_stay_pending(folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "some.json"
-    file.write_text(json.dumps([ROWS[0], ROWS[1], ROWS[3], ROWS[7]]))
-    place, dataset = imported_into(folder, tmp_path / "store", file, max_rows=1)
-    late = dataset.counts()
-    assert late.pending > 0
-    assert not any(reason == "media_unusable" for _, _, reason in late.reasons)
-    for _ in range(6):
-        place, dataset = imported_into(folder, tmp_path / "store", file, max_rows=4)
-    assert (dataset.counts().accepted, dataset.counts().pending) == (3, 0)
-
-
-def test_a_missing_picture_that_comes_later_is_taken_after_retry(folder: Path, tmp_path: Path) -> None:
-    media = tmp_path / "media"
+def test_a_set_and_its_media_over_time(tmp_path: Path) -> None:
+    """Cut late, then in full; then the set grows and one row is edited; then a missing picture comes."""
+    media, file = tmp_path / "media", tmp_path / "set.json"
     media.mkdir()
-    Image.fromarray(texture(0)).save(media / "x.png")
-    (tmp_path / "set.json").write_text(json.dumps([talk("x.png", 1), talk("y.png", 2)]))
-    _, dataset = imported_into(tmp_path, tmp_path / "store")
-    (missing,) = dataset.rejects().to_pylist()
+    for i, name in enumerate("xy"):
+        Image.fromarray(texture(i)).save(media / f"{name}.png")
+
+    def after(*rows: Any, **limits: Any) -> Dataset:
+        file.write_text(json.dumps(rows))
+        return imported_into(tmp_path, tmp_path / "store", **limits)[1]
+
+    late = after(talk("x.png", 1), talk("y.png", 2), talk("z.png", 3), max_rows=1).counts()
+    assert late.pending == 2
+    assert "media_unusable" not in {reason for _, _, reason in late.reasons}
+    full = after(talk("x.png", 1), talk("y.png", 2), talk("z.png", 3)).counts()
+    assert (full.accepted, full.rejected, full.pending) == (2, 1, 0)
+
+    grown = after(talk("x.png", 1, asks="Which?"), talk("y.png", 2), talk("z.png", 3), talk("y.png", 4))
+    counts = grown.counts()
+    assert (counts.live, counts.accepted, counts.vanished) == (4, 3, 1)
+    (missing,) = grown.rejects().to_pylist()
     assert missing["reason"] == "media_missing"
-    Image.fromarray(texture(1)).save(media / "y.png")
-    dataset.ledger.void(dataset.ledger.take(), [missing["key"]])
-    _, dataset = imported_into(tmp_path, tmp_path / "store")
-    assert said_by(dataset) == {"x.png.": 1, "y.png.": 1}
+
+    Image.fromarray(texture(2)).save(media / "z.png")
+    inspecting.retry(tmp_path / "store", grown.label, "reason = 'media_missing'", damaged=False)
+    came = after(talk("x.png", 1), talk("z.png", 3))
+    assert said_by(came) == {"x.png.": 1, "z.png.": 1}
 
 
 def test_another_form_is_drift_and_another_path_is_not(folder: Path, done: tuple[Place, Dataset]) -> None:
@@ -318,9 +310,14 @@ def test_what_is_missing_is_said_before_any_work(folder: Path, tmp_path: Path) -
         imported.recipe()
     with pytest.raises(NotFound, match="llava"):
         imported.recipe("llava", "set.json")
-    (tmp_path / "empty.json").write_text("[]")
-    with pytest.raises(BadInput, match="no row"):
-        imported_into(folder, tmp_path / "store", tmp_path / "empty.json")
+    for text in ("[]", "", "[{"):
+        (tmp_path / "set.json").write_text(text)
+        source = imported.recipe("llava_json", str(tmp_path / "set.json")).source
+        assert isinstance(source, ImportedRows)
+        with pytest.raises(BadInput):
+            source.require_rows()
+        with pytest.raises(BadInput):
+            source.entries(place_of(tmp_path / "store", (str(folder),), "t"), lambda done, total: None)
 
 
 def test_the_recipe_stands_over_clips(folder: Path) -> None:
@@ -328,19 +325,6 @@ def test_the_recipe_stands_over_clips(folder: Path) -> None:
     assert [r.name for r in in_order(recipe)] == ["media", "clips", "imported"]
     assert isinstance(recipe.source, ImportedRows)
     assert recipe.source.base == clips.recipe()
-
-
-def test_a_listing_of_many_rows_holds_no_texts(folder: Path, tmp_path: Path) -> None:
-    rows: Sequence[Any] = [talk(f"{i}.png", i, asks="<image>\n" + "why " * 1_000) for i in range(2_000)]
-    file = tmp_path / "many.jsonl"
-    file.write_text("\n".join(map(json.dumps, rows)))
-    place = place_of(tmp_path / "store", (str(folder / "media"),), "t")
-    source = imported.recipe("llava_json", str(file)).source
-    tracemalloc.start()
-    assert len(source.entries(place, lambda done, total: None)) == 2_000
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < file.stat().st_size / 2
 
 
 def test_a_film_of_two_shots_is_taken_whole_where_that_is_asked_for(folder: Path, tmp_path: Path) -> None:

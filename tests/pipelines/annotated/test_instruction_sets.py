@@ -242,13 +242,11 @@ def test_media_are_unpacked_below_the_folder_and_nowhere_else(tmp_path: Path) ->
     (tmp_path / "in").mkdir()
     files = {"a.jpg": b"AAA", "../../up.jpg": b"U", "/abs.jpg": b"X", "b.txt": b"no medium", "s/c.mp4": b"CC"}
     shard(tmp_path / "in" / "one.tar", files, {"l.jpg": "/etc/passwd"})
-    before = set(tmp_path.parent.rglob("*"))
     assert webdataset.unpack(tmp_path / "in", tmp_path / "out") == 3
     held = {p.relative_to(tmp_path / "out").as_posix(): p.read_bytes() for p in (tmp_path / "out").rglob("*.*")}
     assert held == {"one/a.jpg": b"AAA", "one/_abs.jpg": b"X", "one/s_c.mp4": b"CC"}
-    assert {p for p in set(tmp_path.parent.rglob("*")) - before if tmp_path / "out" not in p.parents} == {
-        tmp_path / "out"
-    }
+    assert {p.name for p in tmp_path.iterdir()} == {"in", "out"}
+    assert not (tmp_path.parent / "up.jpg").exists()
 
 
 def test_unpacking_again_keeps_what_is_whole_and_mends_the_rest(tmp_path: Path) -> None:

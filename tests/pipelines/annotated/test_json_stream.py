@@ -1,4 +1,4 @@
-"""Streamed JSON gives what the standard library gives, whatever the window's edge cuts, and says where a file breaks."""
+"""Streamed JSON gives what the standard library gives, whatever the window's edge cuts, and says where it breaks."""
 
 from __future__ import annotations
 

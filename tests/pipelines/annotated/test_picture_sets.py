@@ -1,4 +1,4 @@
-"""Readers of annotated picture sets, on tiny files of each form written here: ids, sizes, boxes, and what is refused."""
+"""Readers of annotated picture sets, on tiny files of each form: ids, sizes, boxes, and what is refused."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ BAD_BOXES += [[1, 2, 0, 4], [1, 2, -3, 4], [1, 2, float("nan"), 4], [1, 2, float
 
 @pytest.mark.parametrize("value", BAD_BOXES, ids=repr)
 def test_what_is_no_box_is_refused(value: Any) -> None:
-    with pytest.raises(Unusable, match="bad_box|empty_box"):
+    with pytest.raises(Unusable, match=r"bad_box|empty_box"):
         xywh(value)
 
 
