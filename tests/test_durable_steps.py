@@ -31,9 +31,6 @@ WITHOUT = {
     "pipelines/sources/spool.py:fill": "what a set says, for this run: made again from the set where it is missing",
     "pipelines/sources/annotated/webdataset.py:unpack": "media of shards: what is missing is unpacked by the next run",
     "pipelines/sources/annotated/webdataset.py:_write": "as above: put in place whole",
-    "pipelines/sources/spool.py:fill": "what a set says, for this run: made again from the set where it is missing",
-    "pipelines/sources/annotated/webdataset.py:unpack": "media of shards: what is missing is unpacked by the next run",
-    "pipelines/sources/annotated/webdataset.py:_write": "as above: put in place whole",
     "pipelines/scenes/render.py:render_set": "scenes are rendered, not curated: a file is there when it is whole",
     "pipelines/scenes/render.py:_write_sidecar": "as above",
     "pipelines/scenes/render.py:_appear": "as above",
@@ -41,7 +38,6 @@ WITHOUT = {
     "jobs/caching.py:prune": "a reply that is forgotten is asked for again",
     "jobs/demonstrating.py:_state_licence": "a sidecar beside a rendered scene",
     "jobs/examining.py:_writable": "doctor takes back the folder that it tried",
-    "jobs/importing.py:_unpacked": "the folder for media of shards",
     "jobs/importing.py:_unpacked": "the folder for media of shards",
     "jobs/rendering.py:render": "the folder for rendered scenes",
 }

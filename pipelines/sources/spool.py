@@ -41,7 +41,7 @@ class Spool:
         try:
             with closing(sqlite3.connect(part)) as base, base:
                 base.execute("pragma journal_mode = off")
-                base.execute("create table rows (key text primary key, media text, row text) without rowid")
+                base.execute("create table rows (key text primary key, media text, row text)")
                 base.executemany("insert or ignore into rows values (?, ?, ?)", rows)
             part.replace(self.path)
         except sqlite3.Error as error:
