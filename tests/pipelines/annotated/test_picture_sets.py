@@ -86,7 +86,7 @@ def test_a_polygon_becomes_four_corners_around_it(points: list[tuple[float, floa
     assert (min(ys), max(ys)) == (min(y for _, y in points), max(y for _, y in points))
 
 
-BAD_BOXES = [None, [], [1, 2, 3], [1, 2, 3, None], [1, 2, 3, "4"], [1, 2, True, 4], "1,2,3,4", {"x": 1}]
+BAD_BOXES: list[Any] = [None, [], [1, 2, 3], [1, 2, 3, None], [1, 2, 3, "4"], [1, 2, True, 4], "1,2,3,4", {"x": 1}]
 BAD_BOXES += [[1, 2, 0, 4], [1, 2, -3, 4], [1, 2, float("nan"), 4], [1, 2, float("inf"), 4], [1e12, 2, 3, 4]]
 
 
