@@ -174,6 +174,43 @@ def run(
     )
 
 
+@app.command("import")
+def import_(
+    form: Annotated[
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="How the set is written: llava_json, ms_swift, webdataset; coco, laion (captions); textvqa.",
+        ),
+    ],
+    path: Annotated[Path, typer.Argument(help="Its file of rows; for webdataset a shard or a folder of them.")],
+    name: Annotated[str, typer.Option(help="Name of the set of datasets that is made: imported-NAME and its media.")],
+    media: Media = None,
+    store: StoreAt = DEFAULT_STORE,
+    whole: Annotated[bool, typer.Option("--whole", help="Videos of up to 60 s as one clip, not cut at shots.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Workers on this machine; 0: as many as CPUs and memory carry.")
+    ] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Work on at most so many pending rows per dataset; 0: all.")] = 0,
+    pack: Annotated[bool, typer.Option(help="Pack shards, tables, card and gallery at the end.")] = True,
+    pack_media: Annotated[str, typer.Option(help="Media in the shards: frames, clip or ref.")] = "frames",
+) -> None:
+    """Bring an existing instruction or caption set into the store, as a dataset like any other.
+
+    reelmill import llava_json llava_instruct_150k.json --media coco/ --name llava
+
+    Every row of the set ends accepted or rejected with a reason; `reelmill rejects imported-NAME` tells which. Media
+    are found by the ends of their paths among the files of --media (of webdataset: inside the shards) and are never
+    opened by a name of the set. A row about a video wants it to be one clip: of one shot, or, with --whole, of at
+    most 60 s. Labels of a set are marked as imported and unmeasured: look at them before training on them.
+    """
+    from reelmill.jobs import importing, running
+
+    where = running.Where(store, name, workers=workers, limit=limit)
+    packed = pack_media if pack else ""
+    raise typer.Exit(importing.import_set(form, path, tuple(media or ()), where, packed, whole=whole))
+
+
 @app.command()
 def status(
     dataset: Annotated[str, typer.Argument(help="A dataset; all of the store by default.")] = "",

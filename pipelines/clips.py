@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from reelmill.annotators.cut import CLIPS, CutClips
+from reelmill.annotators.cutting.shots import ShotRules
 from reelmill.annotators.cutting.shown import ShownRules
 from reelmill.pipelines import media
 from reelmill.pipelines._recipe import Recipe
@@ -14,17 +15,28 @@ from reelmill.schemas.clip import UNIT_MAX_S
 from reelmill.schemas.errors import BadInput
 
 DEFAULT = ShownRules()
+UNCUT = ShotRules(same=2.0, black_luma=0.0, mix_total=2.0)
+"""No difference of frames is over 1 and no luma under 0: no cut holds, nothing is black and nothing a dissolve."""
 
 
-def recipe(short_side_px: int = DEFAULT.side_px, every_s: float = DEFAULT.every_s) -> Recipe:
+def recipe(short_side_px: int = DEFAULT.side_px, every_s: float = DEFAULT.every_s, whole: bool = False) -> Recipe:
     """One row per unit, exploded into clips.
 
-    `short_side_px` and `every_s` say how large and how often the frames of a video are stored. Other frames than the
+    `short_side_px` and `every_s` say how large and how often the frames of a video are stored. `whole` takes each unit
+    as one clip, shot changes and all: labels that somebody made of a whole video want that. Other options than the
     default's are another dataset, with its rule in its name, so that both can stand in one store.
     """
     shown = replace(DEFAULT, side_px=_whole(short_side_px), every_s=_seconds(every_s))
     name = "clips" if shown == DEFAULT else f"clips_{shown.side_px}px_{round(shown.every_s * 1000)}ms"
-    return Recipe(name=name, version="1", source=Rows(media.recipe()), steps=(CutClips(shown=shown),), explode=CLIPS)
+    step = CutClips(shots=UNCUT if _flag(whole) else ShotRules(), shown=shown)
+    name = f"{name}_whole" if whole else name
+    return Recipe(name=name, version="1", source=Rows(media.recipe()), steps=(step,), explode=CLIPS)
+
+
+def _flag(whole: Any) -> bool:
+    if not isinstance(whole, bool):
+        raise BadInput(f"whole={whole}", seen="neither true nor false", do="give true or false")
+    return whole
 
 
 def _whole(short_side_px: Any) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """One link of the chain from a source's bytes to a label. `method` is rules, model, human or truth."""
+    """One link of the chain from a source's bytes to a label. `method` is rules, model, human, truth or imported."""
 
     step: str
     method: str

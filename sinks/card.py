@@ -35,6 +35,7 @@ _ORIGIN = {
     MadeBy.MODEL: "model-made labels: a model read the media; the words around its reading may be rules'",
     MadeBy.TRUTH: "exact truth of rendered scenes",
     MadeBy.HUMAN: "labels that a person gave or checked",
+    MadeBy.IMPORTED: "labels of an existing set: who made them, and how, is not known here; nothing checked them",
 }
 
 

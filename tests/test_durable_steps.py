@@ -28,6 +28,9 @@ WITHOUT = {
     "sinks/publishing/clipcut.py:mp4": "the folder of cuts, in a generation that nobody sees yet",
     "sinks/publishing/publish.py:_alone": "the folder of generations and its lock, made again where they are missing",
     "sinks/shards.py:__init__": "the folder of shards, in a generation that nobody sees yet",
+    "pipelines/sources/spool.py:fill": "what a set says, for this run: made again from the set where it is missing",
+    "pipelines/sources/annotated/webdataset.py:unpack": "media of shards: what is missing is unpacked by the next run",
+    "pipelines/sources/annotated/webdataset.py:_write": "as above: put in place whole",
     "pipelines/scenes/render.py:render_set": "scenes are rendered, not curated: a file is there when it is whole",
     "pipelines/scenes/render.py:_write_sidecar": "as above",
     "pipelines/scenes/render.py:_appear": "as above",
@@ -35,6 +38,7 @@ WITHOUT = {
     "jobs/caching.py:prune": "a reply that is forgotten is asked for again",
     "jobs/demonstrating.py:_state_licence": "a sidecar beside a rendered scene",
     "jobs/examining.py:_writable": "doctor takes back the folder that it tried",
+    "jobs/importing.py:_unpacked": "the folder for media of shards",
     "jobs/rendering.py:render": "the folder for rendered scenes",
 }
 

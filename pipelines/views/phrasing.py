@@ -112,7 +112,8 @@ def defused(text: str) -> str:
     `<time>`, `<|im_end|>`, `[INST]`, `USER:` and `###` are broken up by a space, so no exporter, chat template or
     trainer takes them for its own. A person sees the same but for that space. Applying it twice changes nothing.
     """
-    visible = unicodedata.normalize("NFC", "".join(_shown(c) for c in text))
+    easy = text.isascii() and text.isprintable()  # most of a large set, of which every character is shown as it is
+    visible = text if easy else unicodedata.normalize("NFC", "".join(_shown(c) for c in text))
     broken = _TOKEN.sub(lambda m: m.group() + " ", " ".join(visible.split()))
     return _HASHES.sub("# ", _ROLE.sub(r"\1 :", broken))
 

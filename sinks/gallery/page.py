@@ -40,6 +40,7 @@ _BADGE = {
     MadeBy.MODEL: "model-made label",
     MadeBy.TRUTH: "exact truth",
     MadeBy.HUMAN: "label by a person",
+    MadeBy.IMPORTED: "label of an existing set",
 }
 
 

@@ -38,12 +38,14 @@ FORMAT = 1
 
 
 class MadeBy(enum.StrEnum):
-    """Who the label rests on: a person, a model, exact truth of a rendered scene, or rules alone."""
+    """Who the label rests on: a person, a model, exact truth of a rendered scene, rules alone, or whoever made a set
+    that was imported."""
 
     HUMAN = "human"
     MODEL = "model"
     TRUTH = "truth"
     RULES = "rules"
+    IMPORTED = "imported"
 
 
 class Media(enum.StrEnum):
@@ -155,8 +157,8 @@ def made_by(method: str, links: Iterable[str]) -> MadeBy:
     """What a label rests on, from its own method and those of its provenance: the least exact of them names it."""
     own = method.replace("+", ":").split(":")[0]
     named = {own, *links}
-    if own == MadeBy.TRUTH:
-        return MadeBy.TRUTH
+    if own in (MadeBy.TRUTH, MadeBy.IMPORTED):
+        return MadeBy(own)
     return next((kind for kind in (MadeBy.HUMAN, MadeBy.MODEL) if kind in named), MadeBy.RULES)
 
 

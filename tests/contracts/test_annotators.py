@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -54,9 +55,19 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
             "written": {"caption_engine": asked, "write_engine": asked},
             "speech": {"speech_engine": weights["whisper"]},
             "detections": detects,
+            "imported": {"form": "llava_json", "path": str(an_existing_set(tmp_path_factory.mktemp("set")))},
             "similar": {"embed_engine": weights["siglip"], "phrases": ["a red circle", "nothing"]},
             "tracks": detects | {"track_engine": weights["sam2_video"], "most_things": 1},
         }
+
+
+def an_existing_set(folder: Path) -> Path:
+    """Rows about a picture and a scene of `place`, one whose medium is nowhere, and one that is no row."""
+    talk = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A sign."}]
+    rows = [{"id": n, "image": f"{n}.png", "conversations": talk} for n in ("sign_000000", "gone")]
+    film = {"id": "film", "video": "heard.mp4", "conversations": talk}
+    (folder / "set.json").write_text(json.dumps([*rows, film, None]))
+    return folder / "set.json"
 
 
 def recipe_of(name: str, engine: Engines) -> Recipe:

@@ -128,6 +128,7 @@ def test_foreign_words_are_no_markup(tmp_path: Path) -> None:
         ("truth", ("rules",), MadeBy.TRUTH),
         ("model:qwen", (), MadeBy.MODEL),
         ("rules+two_localisers", (), MadeBy.RULES),
+        ("imported", ("rules", "imported"), MadeBy.IMPORTED),
     ],
 )
 def test_a_label_is_named_after_the_least_exact_of_what_made_it(method: str, links: Any, want: MadeBy) -> None:
