@@ -77,10 +77,14 @@ def _used(dataset: Dataset, counts: Counts) -> list[str]:
     """What models were asked, in all and for each accepted row or child."""
     made = counts.accepted_children if counts.children else counts.accepted
     return [
-        f"{dataset.label}: {step} made {used['calls']:.0f} calls, {used['tokens_in']:.0f} tokens in, "
+        f"{dataset.label}: {step} made {used['calls']:.0f} calls{_by_batch(used)}, {used['tokens_in']:.0f} tokens in, "
         f"{used['tokens_out']:.0f} out{_cost(used, made)}"
         for step, used in dataset.usage().items()
     ]
+
+
+def _by_batch(used: dict[str, float]) -> str:
+    return f", {used['batched']:.0f} by batch" if used.get("batched") else ""
 
 
 def _cost(used: dict[str, float], made: int) -> str:
