@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pydantic
 
@@ -77,10 +77,11 @@ class _Line(pydantic.BaseModel):
 
 @dataclass(slots=True)
 class Read:
-    """What became of requests, by digest; and what was odd about the files, in words."""
+    """What became of requests, by digest, with the ids of their answers; and what was odd about the files, in words."""
 
     outcomes: dict[str, Reply | Trouble] = field(default_factory=dict)
     odd: list[str] = field(default_factory=list)
+    ids: dict[str, str] = field(default_factory=dict)
 
     def add(self, digest: str, outcome: Reply | Trouble) -> None:
         """Of two lines for one request that say the same, one counts; of others none."""
@@ -90,6 +91,26 @@ class Read:
         self.odd.append(f"two lines for {digest[:16]}")
         if not (isinstance(earlier, Reply) and isinstance(outcome, Reply) and _said(earlier) == _said(outcome)):
             self.outcomes[digest] = Trouble("its batch gave two different answers", again=True, down=False)
+
+    def refuse_twins(self) -> dict[str, Reply]:
+        """One answer under two requests: in a file without order nobody knows whose it is, so it is neither's.
+
+        Returns what was refused, by its id. A server that gives every answer the same id is believed.
+        """
+        refused: dict[str, Reply] = {}
+        if len(set(self.ids.values())) < 2:
+            return refused
+        sharing: dict[tuple[str, str], list[str]] = {}
+        for digest, answer_id in self.ids.items():
+            outcome = self.outcomes[digest]
+            if answer_id and isinstance(outcome, Reply):
+                sharing.setdefault((answer_id, outcome.text), []).append(digest)
+        for (answer_id, _), digests in sharing.items():
+            for digest in digests if len(digests) > 1 else ():
+                refused[answer_id] = cast(Reply, self.outcomes[digest])
+                why = f"its batch gave the answer {answer_id} to {len(digests)} requests"
+                self.outcomes[digest] = Trouble(why, again=True, down=False)
+        return refused
 
 
 def _said(reply: Reply) -> tuple[str, str]:
@@ -110,17 +131,29 @@ def read_lines(files: Collection[bytes], requests: Collection[str], own: Own) ->
             read.odd.append(f"a line that cannot be read ({error.errors()[0]['msg']}): {line[:60]!r}")
             continue
         if found.custom_id in wanted:
-            read.add(found.custom_id, _outcome(found, own))
+            read.add(found.custom_id, _outcome(found, read))
         else:
             read.odd.append(f"a line for another request: {found.custom_id[:40]!r}")
+    for answer_id, reply in read.refuse_twins().items():
+        _owned("", answer_id, reply, own)  # from now on it is nobody's, should it come once more
+    for digest, outcome in read.outcomes.items():
+        if isinstance(outcome, Reply):
+            read.outcomes[digest] = _owned(digest, read.ids[digest], outcome, own)
     return read
+
+
+def _owned(digest: str, answer_id: str, reply: Reply, own: Own) -> Reply | Trouble:
+    try:
+        return own(digest, digest, answer_id, reply)
+    except Broken as broken:
+        return Trouble(str(broken), again=True, down=False)
 
 
 def _split(data: bytes) -> Iterator[bytes]:
     return (line for line in data.split(b"\n") if line.strip())
 
 
-def _outcome(line: _Line, own: Own) -> Reply | Trouble:
+def _outcome(line: _Line, read: Read) -> Reply | Trouble:
     if line.response is None or (line.error is not None and line.response.status_code == 200):
         code = (line.error.code if line.error else None) or "no response"
         said = (line.error.message if line.error else None) or ""
@@ -129,8 +162,8 @@ def _outcome(line: _Line, own: Own) -> Reply | Trouble:
         error = _error_in(line.response.body)
         return trouble_of(line.response.status_code, error.message or "", error.code)
     try:
-        answer_id, reply = replied("", json.dumps(line.response.body))
-        return replace(own(line.custom_id, line.custom_id, answer_id, reply), batched=True)
+        read.ids[line.custom_id], reply = replied("", json.dumps(line.response.body))
+        return replace(reply, batched=True)
     except Broken as broken:
         return Trouble(str(broken), again=True, down=False)
 

@@ -104,6 +104,10 @@ class OpenAIBatchEngine:
             raise BadInput(f"batches of {self.name} must be noted", seen="no folder for replies", do=do)
         return beside(self.cache)
 
+    @cached_property
+    def _replies(self) -> Replies:
+        return Replies(self._notes.folder.parent)
+
     def submit(self, request: Request) -> Future[Reply]:
         """Raises BadInput where there is no folder to note batches in."""
         if request.urgent:
@@ -163,7 +167,12 @@ class OpenAIBatchEngine:
         if self._down is not None:
             raise self._down
         known = self._batches()
-        batch = known.get(request.digest) or self._gathered(request, known)
+        batch = known.get(request.digest)
+        if batch is None:
+            kept = self._replies.find(self.name, self.revision, request)
+            if kept is not None:  # by another process, which has dropped its note since we were asked
+                return kept
+            batch = self._gathered(request, known)
         waiter: Waiter = asyncio.get_running_loop().create_future()
         batch.waiting.setdefault(request.digest, []).append(waiter)
         if batch is not self._open:
@@ -183,9 +192,9 @@ class OpenAIBatchEngine:
 
     def _tidied(self) -> None:
         """Drop the notes of answered batches all of whose replies are kept by now."""
-        replies = Replies(self._notes.folder.parent)
+        holds = self._replies.holds
         for note in self._notes.all():
-            if note.state == "answered" and all(replies.holds(note.engine, note.revision, d) for d in note.requests):
+            if note.state == "answered" and all(holds(note.engine, note.revision, d) for d in note.requests):
                 self._notes.drop(note)
 
     # --- gathering ---

@@ -45,7 +45,7 @@ def _unheard(moment: str) -> None:
 class Desk:
     """Takes files and batches. `billed` counts answers that were worked out, by custom_id: a batch is worked off when
     it is created, and told when `takes_s` seconds are over. `heard` is told each moment before the client is:
-    "uploaded", "created", "polled", "fetched"."""
+    "uploaded", "creating" (nothing is done yet), "created", "polled", "fetched"."""
 
     answer: Answer
     faults: Faults = field(default_factory=Faults)
@@ -105,6 +105,7 @@ class Desk:
         if not self.open:
             return web.json_response({"error": {"message": "no batches here"}}, status=404)
         asked = await request.json()
+        self.heard("creating")
         lines = [json.loads(line) for line in self.files[asked["input_file_id"]].splitlines()]
         made = self._worked_off(asked, lines, self.ends.pop(0) if self.ends else "completed")
         self.batches[made["id"]] = made
