@@ -77,10 +77,12 @@ class _Line(pydantic.BaseModel):
 
 @dataclass(slots=True)
 class Read:
-    """What became of requests, by digest, with the ids of their answers; and what was odd about the files, in words."""
+    """What became of requests, by digest, with the ids of their answers; what was odd about the files, in
+    words; and how many lines could not be read."""
 
     outcomes: dict[str, Reply | Trouble] = field(default_factory=dict)
     odd: list[str] = field(default_factory=list)
+    torn: int = 0
     ids: dict[str, str] = field(default_factory=dict)
 
     def add(self, digest: str, outcome: Reply | Trouble) -> None:
@@ -128,6 +130,7 @@ def read_lines(files: Collection[bytes], requests: Collection[str], own: Own) ->
         try:
             found = _Line.model_validate_json(line)
         except pydantic.ValidationError as error:
+            read.torn += 1
             read.odd.append(f"a line that cannot be read ({error.errors()[0]['msg']}): {line[:60]!r}")
             continue
         if found.custom_id in wanted:

@@ -48,6 +48,8 @@ _NO_BATCHES = frozenset({404, 405, 501})
 _QUEUE_FULL = "token_limit_exceeded"
 _METADATA = "reelmill"
 _MB = 1e6
+_FETCHES = 3
+"""How often files with torn or missing lines are fetched: another try mends what was torn on its way, and none what is so there."""
 _CLOCKS_APART_S = 3600.0
 """How far the server's clock may be from ours: older batches than a note, less this, are not looked through."""
 
@@ -383,17 +385,18 @@ class OpenAIBatchEngine:
 
     async def _fetched(self, note: Note, ended: Batch) -> Read:
         """The lines of its files. Where some are broken or missing they are fetched again: that costs nothing."""
-        patience, read = self.live.profile.patience, Read()
-        for attempt in range(patience.tries):
+        patience, read, missing = self.live.profile.patience, Read(), 0
+        for attempt in range(_FETCHES):
             files = [await self._content(f) for f in (ended.output_file_id, ended.error_file_id) if f]
             read = read_lines(files, note.requests, self.live.own)
             missing = len(note.requests) - len(read.outcomes)
-            if not (read.odd or missing) or (ended.status != "completed" and not read.odd):
-                return read
-            if attempt + 1 < patience.tries:
+            if not read.torn and (not missing or ended.status != "completed"):
+                break
+            if attempt + 1 < _FETCHES:
                 await asyncio.sleep(patience.wait_s(attempt, 0.0))
-        seen = f"{missing} of {len(note.requests)} requests without a line; {'; '.join(read.odd[:3]) or 'nothing else'}"
-        _log.warning("batch %s: %s; they are asked again", note.batch, seen)
+        if read.odd or (missing and ended.status == "completed"):
+            odd = "; ".join(["", *read.odd[:3]])
+            _log.warning("batch %s: %d of %d requests without a line%s", note.batch, missing, len(note.requests), odd)
         return read
 
     async def _content(self, file: str) -> bytes:

@@ -89,7 +89,7 @@ def require_right(found: dict[str, Reply], requests: list[Request]) -> None:
 
 
 def test_requests_travel_in_batches_and_the_replies_are_those_of_a_live_engine(model, teacher, desk) -> None:
-    found = said(model(), questions(20))
+    found = said(model(profile(wait_s=0.8)), questions(20))
     require_right(found, questions(20))
     assert sorted(one["request_counts"]["total"] for one in desk.batches.values()) == [4, 8, 8]
     assert teacher.calls == 0
@@ -173,7 +173,7 @@ def test_lines_that_cannot_be_trusted_are_no_answers() -> None:
     assert {k for k, v in read.outcomes.items() if isinstance(v, Reply)} == {"a", "b"}
     trouble = {k: v for k, v in read.outcomes.items() if isinstance(v, Trouble)}
     assert {k: v.again for k, v in trouble.items()} == {"c": True, "e": False, "f": False, "g": True}
-    assert len(read.odd) == 5  # two doubles, one foreign, two that cannot be read
+    assert (len(read.odd), read.torn) == (5, 2)  # two doubles, one foreign, two that cannot be read
 
 
 def test_an_answer_under_two_requests_is_neithers() -> None:
@@ -215,9 +215,16 @@ def test_a_batch_that_failed_is_one_clear_error(model, desk, tmp_path: Path) -> 
 
 
 def test_a_full_queue_is_waited_for_while_another_batch_holds_it(model, desk) -> None:
-    desk.ends, desk.takes_s = ["completed", "failed:token_limit_exceeded"], 0.2
-    require_right(said(model(), questions(16)), questions(16))
-    assert len(desk.batches) == 3
+    desk.ends, desk.takes_s, polls = ["completed", "failed:token_limit_exceeded"], 1000.0, []
+
+    def go_on(moment: str) -> None:
+        polls.extend([moment] * (moment == "polled" and len(desk.batches) == 2))
+        if len(polls) == 8:  # by then the second is known to have failed
+            desk.takes_s = 0.0
+
+    desk.heard = go_on
+    require_right(said(model(profile(8, wait_s=10.0)), questions(16)), questions(16))
+    assert (len(desk.batches), desk.billed.total()) == (3, 16)
     desk.ends = ["failed:token_limit_exceeded"]
     with pytest.raises(EngineDown, match="lower batch_max"):
         said(model(), questions(17))
@@ -320,8 +327,8 @@ def test_notes_of_another_model_or_server_are_not_attached_to(model, desk, tmp_p
     digest = questions(1)[0].digest
     for name, url in (("openai:another", "http://here/v1"), (f"openai:{MODEL}", "http://elsewhere/v1")):
         beside(tmp_path).write(Note(name[-5:], name, "", url, "f", "b", "waiting", time.time(), (digest,)))
-    require_right(said(first := model(), questions(1)), questions(1))
-    first.close()
+    require_right(said(model(), questions(1)), questions(1))
+    model()  # another run begins: the first has ended
     assert {note.batch for note in beside(tmp_path).all()} == {"b"}
 
 

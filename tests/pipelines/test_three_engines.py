@@ -25,7 +25,7 @@ from struck import below
 from reelmill.annotators.caption import Caption
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.engines.openai_http import asked
-from reelmill.annotators.engines.profile import EngineProfile, Patience
+from reelmill.annotators.engines.profile import BatchApi, EngineProfile, Patience
 from reelmill.annotators.engines.stand_in.answers import Asked, answer
 from reelmill.annotators.engines.stand_in.faults import Faults
 from reelmill.annotators.engines.stand_in.server import MODEL, Teacher, serving
@@ -128,6 +128,26 @@ def test_no_wrong_or_partial_answer_of_a_failing_server_is_accepted(place: Place
         assert row["caption"] in right[row["key"]]
     assert {s["turns"][1]["text"] for s in samples} <= {r["caption"] for r in good}
     assert sum(rough.met[kind] for kind in rough.met if kind) >= 3, rough.met
+
+
+def test_by_batch_no_wrong_answer_is_accepted_either(place: Place) -> None:
+    """First questions go into one batch, repairs and what failed into later ones."""
+    api = BatchApi(batch_max=500, batch_wait_s=0.3, poll_s=0.05)
+    there = dataclasses.replace(place, profile=dataclasses.replace(place.profile, batch_api=api))
+    with serving() as teacher:
+        desk, recipe = teacher.desk, captioned.recipe(spec(teacher))
+        desk.faults = Faults(rate=0.3, kinds=("malformed", "misshapen", "contradicted", "busy", "expired"), seed=1)
+        rows, _ = closed(recipe, there, run(recipe, there, Local(2), limits=NO_STOP))
+    right = expected(place, recipe)
+    good = [r for r in rows if r["verdict"]["state"] == "accepted"]
+    assert len(good) > len(rows) / 2
+    assert all(row["caption"] in right[row["key"]] for row in good)
+    assert desk.met["malformed"] + desk.met["misshapen"] > 0
+    assert desk.met["busy"] + desk.met["expired"] > 0
+    sizes = [one["request_counts"]["total"] for one in desk.batches.values()]
+    assert sizes[0] > len(rows) / 2 > sum(sizes[1:]), "rows did not wait for each other"
+    assert teacher.calls == 1  # the probe
+    assert place.dataset(recipe.source.upstreams[1]).usage()["caption"]["batched"] >= len(rows)
 
 
 def test_every_rejected_answer_can_be_asked_for_with_its_raw_text_and_reason(place: Place) -> None:

@@ -138,7 +138,7 @@ class Desk:
     def _shown(self, made: dict[str, Any]) -> dict[str, Any]:
         """A batch as it is told now: its files and end only when its time is over."""
         passed = time.time() - made["created_at"]
-        if passed >= self.takes_s:
+        if passed >= self.takes_s or made["status"] == "failed":  # a file is refused at once
             return made
         total = made["request_counts"]["total"]
         counts = {"total": total, "completed": int(total * passed / self.takes_s), "failed": 0}
@@ -146,6 +146,7 @@ class Desk:
 
     def _worked_off(self, asked: dict[str, Any], lines: list[dict[str, Any]], end: str) -> dict[str, Any]:
         """All that will be told of a batch. Of one that ends early the second half of its requests has no answer."""
+        self._twin = None  # a double comes in the file of its original
         made = {"object": "batch", "endpoint": asked["endpoint"], "input_file_id": asked["input_file_id"]}
         made |= {"completion_window": asked["completion_window"], "metadata": asked.get("metadata")}
         made |= {"id": f"batch-{next(self._numbers)}", "created_at": time.time(), "status": end.partition(":")[0]}
