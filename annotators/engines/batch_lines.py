@@ -97,10 +97,10 @@ class Read:
     def refuse_twins(self) -> dict[str, Reply]:
         """One answer under two requests: in a file without order nobody knows whose it is, so it is neither's.
 
-        Returns what was refused, by its id. A server that gives every answer the same id is believed.
+        Returns what was refused, by its id. A server that gives all answers the same id, three at least, is believed.
         """
         refused: dict[str, Reply] = {}
-        if len(set(self.ids.values())) < 2:
+        if len(set(self.ids.values())) < 2 and len(self.ids) != 2:
             return refused
         sharing: dict[tuple[str, str], list[str]] = {}
         for digest, answer_id in self.ids.items():

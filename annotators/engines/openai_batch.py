@@ -49,7 +49,7 @@ _QUEUE_FULL = "token_limit_exceeded"
 _METADATA = "reelmill"
 _MB = 1e6
 _FETCHES = 3
-"""How often files with torn or missing lines are fetched: another try mends what was torn on its way, and none what is so there."""
+"""How often files with torn or missing lines are fetched: that mends what was torn on its way, not what is so there."""
 _CLOCKS_APART_S = 3600.0
 """How far the server's clock may be from ours: older batches than a note, less this, are not looked through."""
 
