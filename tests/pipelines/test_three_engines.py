@@ -32,7 +32,8 @@ from reelmill.annotators.engines.stand_in.server import MODEL, Teacher, serving
 from reelmill.pipelines import captioned
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place, Recipe
-from reelmill.pipelines._run import Limits, Local, OnRay, Report, run
+from reelmill.pipelines._run import Limits, Local, OnRay, Report, Silent, run
+from reelmill.pipelines._work import Done
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
 from reelmill.schemas.errors import UserError
@@ -148,6 +149,33 @@ def test_by_batch_no_wrong_answer_is_accepted_either(place: Place) -> None:
     assert sizes[0] > len(rows) / 2 > sum(sizes[1:]), "rows did not wait for each other"
     assert teacher.calls == 1  # the probe
     assert place.dataset(recipe.source.upstreams[1]).usage()["caption"]["batched"] >= len(rows)
+
+
+class Stopped(Silent):
+    """Whoever watches wants no more once a group is done."""
+
+    def advanced(self, label: str, done: Done) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_ends_does_not_wait_for_its_batches(place: Place) -> None:
+    """Two rows, each in a batch of its own; the second batch would last for ever. The next run finds it."""
+    api = BatchApi(batch_max=1, batch_wait_s=0.0, poll_s=0.02)
+    there = dataclasses.replace(place, profile=dataclasses.replace(place.profile, batch_api=api))
+    with serving() as teacher:
+        desk, recipe = teacher.desk, captioned.recipe(spec(teacher))
+
+        def reveal(moment: str) -> None:
+            if len(desk.batches) == 2:
+                next(iter(desk.batches.values()))["created_at"] = 0.0
+
+        desk.takes_s, desk.heard = 1e6, reveal
+        two = dataclasses.replace(NO_STOP, max_rows=2)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, there, Local(2), limits=two, watcher=Stopped())
+        desk.takes_s = 0.0
+        run(recipe, there, Local(2), limits=NO_STOP)
+    assert set(desk.billed.values()) == {1}
 
 
 def test_every_rejected_answer_can_be_asked_for_with_its_raw_text_and_reason(place: Place) -> None:
