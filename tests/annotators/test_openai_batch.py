@@ -253,12 +253,12 @@ def test_a_creation_that_was_done_and_denied_is_not_done_again(model, desk) -> N
 
 
 def test_a_server_that_goes_away_ends_the_run_and_not_the_batch(tmp_path: Path) -> None:
+    known = threading.Event()
     with serving() as teacher:
-        teacher.desk.takes_s = 60.0
+        teacher.desk.takes_s, teacher.desk.heard = 60.0, lambda moment: known.set() if moment == "polled" else None
         with Engines(profile(), tmp_path) as engines:
             future = engines.get(f"openai:{MODEL}@{teacher.url}").submit(questions(1)[0])
-            while not teacher.desk.batches:
-                time.sleep(0.01)
+            assert known.wait(30)
             teacher.desk.batches.clear()  # as with another key
             with pytest.raises(EngineDown, match="HTTP 404"):
                 future.result(30)
@@ -307,11 +307,11 @@ def test_kill_9_while_replies_are_kept_buys_nothing_twice(point: str, nursery: N
 
 
 def test_what_is_let_go_is_found_again(model, desk) -> None:
-    desk.takes_s = 1000.0
+    known = threading.Event()
+    desk.takes_s, desk.heard = 1000.0, lambda moment: known.set() if moment == "polled" else None
     first = model()
     futures = [first.submit(r) for r in questions(3)]
-    while not desk.batches:
-        time.sleep(0.01)
+    assert known.wait(30)
     first.let_go()
     for one in futures:
         with pytest.raises(EngineDown, match="let go"):
