@@ -261,6 +261,7 @@ class OpenAIBatchEngine:
             assert batch.spool is not None
             batch.spool.close()
             file = await self._uploaded(batch.spool.path)
+            batch.spool.drop()  # it is there now; a batch may last a day
             mine = uuid.uuid4().hex, self.name, self.revision, self.live.url
             batch.note = Note(*mine, file, "", "creating", time.time(), digests)
             return await self._create(batch, batch.note)

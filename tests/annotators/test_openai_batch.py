@@ -306,12 +306,13 @@ def test_kill_9_while_replies_are_kept_buys_nothing_twice(point: str, nursery: N
     assert list(beside(tmp_path).all()) == [], "all replies are kept: nothing is left to note"
 
 
-def test_what_is_let_go_is_found_again(model, desk) -> None:
+def test_what_is_let_go_is_found_again(model, desk, tmp_path: Path) -> None:
     known = threading.Event()
     desk.takes_s, desk.heard = 1000.0, lambda moment: known.set() if moment == "polled" else None
     first = model()
     futures = [first.submit(r) for r in questions(3)]
     assert known.wait(30)
+    assert [p.suffix for p in (tmp_path / "batches").iterdir()] == [".json"], "what was uploaded takes no room here"
     first.let_go()
     for one in futures:
         with pytest.raises(EngineDown, match="let go"):
