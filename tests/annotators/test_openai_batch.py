@@ -89,17 +89,17 @@ def require_right(found: dict[str, Reply], requests: list[Request]) -> None:
 
 
 def test_requests_travel_in_batches_and_the_replies_are_those_of_a_live_engine(model, teacher, desk) -> None:
-    found = said(model(profile(wait_s=0.8)), questions(20))
-    require_right(found, questions(20))
-    assert sorted(one["request_counts"]["total"] for one in desk.batches.values()) == [4, 8, 8]
+    found = said(model(profile(wait_s=30.0)), questions(24))
+    require_right(found, questions(24))
+    assert [one["request_counts"]["total"] for one in desk.batches.values()] == [8, 8, 8]
     assert teacher.calls == 0
     assert all(r.batched and not r.cached for r in found.values())
-    live = said(model(replace(profile(), batch_api=None)), questions(22))
+    live = said(model(replace(profile(), batch_api=None)), questions(26))
     assert teacher.calls == 2, "what came by batch was asked again live"
-    again = said(model(), questions(22))
-    assert desk.billed.total() == 20, "what came live was asked again by batch"
+    again = said(model(), questions(26))
+    assert desk.billed.total() == 24, "what came live was asked again by batch"
     assert {k: r.text for k, r in again.items()} == {k: r.text for k, r in live.items()}
-    assert {k for k, r in again.items() if not r.batched} == {"k20", "k21"}
+    assert {k for k, r in again.items() if not r.batched} == {"k24", "k25"}
 
 
 def test_a_line_is_the_request_as_a_live_engine_sends_it_under_its_digest(model, desk) -> None:
@@ -118,7 +118,7 @@ def test_a_batch_is_full_by_bytes_too(model, desk) -> None:
     api = BatchApi(batch_max=100, batch_wait_s=0.1, poll_s=0.02, file_mb=2.5 * size / 1e6)
     require_right(said(model(replace(profile(), batch_api=api)), requests), requests)
     sent = [lines for name, lines in desk.files.items() if b'"method"' in lines]
-    assert len(sent) == 3
+    assert len(sent) >= 3
     assert all(len(lines) <= 2.5 * size for lines in sent)
 
 
