@@ -42,7 +42,7 @@ REPAIR = "repair"
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(?P<inside>.*?)\n\s*```\s*\Z", re.DOTALL)
 _RAW_CHARACTERS = 8000
 _QUOTED_CHARACTERS = 2000
-_LOOK_S = 30.0
+_LOOK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +207,12 @@ class _Talks:
             for key, talk in talks.items():
                 if self.stopped is None:
                     self._on(_Talk(key, talk))
+            heard = self.model.heard
             while self._flying:
                 done, _ = wait(self._flying, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+                if heard != self.model.heard:  # no answer yet, but a server that works on a batch is alive
+                    heard = self.model.heard
+                    beat()
                 for one in done:
                     self._heard(one.result(), *self._flying.pop(one))
                     beat()

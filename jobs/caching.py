@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from reelmill.annotators.engines.profile import EngineProfile
+from reelmill.annotators.engines.batch_notes import forget_answered
+from reelmill.annotators.engines.profile import EngineProfile, Price
 from reelmill.annotators.engines.replies import Kept, Replies
+from reelmill.annotators.engines.spending import Usage
 from reelmill.jobs.inspecting import lined, opened
 from reelmill.jobs.progress import wide_console
 from reelmill.pipelines._recipe import Place
@@ -29,27 +31,24 @@ class _Sum:
 
     replies: int = 0
     size: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
+    used: Usage = field(default_factory=Usage)
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: Kept, price: Price | None) -> None:
         self.replies += 1
         self.size += kept.size
-        self.tokens_in += kept.reply.tokens_in
-        self.tokens_out += kept.reply.tokens_out
+        self.used += Usage.of(kept.reply, price)
 
 
 def stats(store: Folder, profile: EngineProfile) -> None:
     """A line for each engine and revision."""
     sums: dict[tuple[str, str], _Sum] = {}
     for kept in _replies(store).all():
-        sums.setdefault((kept.engine, kept.revision), _Sum()).add(kept)
+        sums.setdefault((kept.engine, kept.revision), _Sum()).add(kept, profile.price_of(kept.engine))
     table = lined("engine", "revision", "replies", "MB", "tokens in", "tokens out", "cost")
     for (engine, revision), one in sorted(sums.items()):
-        price = profile.price_of(engine)
-        cost = f"{price.of(one.tokens_in, one.tokens_out):.4f}" if price else "no price known"
-        size = f"{one.size / 1e6:.1f}"
-        table.add_row(engine, revision, str(one.replies), size, str(one.tokens_in), str(one.tokens_out), cost)
+        cost = f"{one.used.cost:.4f}" if profile.price_of(engine) else "no price known"
+        tokens = str(one.used.tokens_in), str(one.used.tokens_out)
+        table.add_row(engine, revision, str(one.replies), f"{one.size / 1e6:.1f}", *tokens, cost)
     wide_console().print(table if sums else "no reply is kept here")
 
 
@@ -70,5 +69,7 @@ def prune(store: Folder, engine: str, older_than_days: float, same: int, *, dele
         count, size = count + 1, size + kept.size
         if delete:
             kept.path.unlink(missing_ok=True)
+    if delete:
+        forget_answered(replies.folder, engine)  # else what was forgotten would come back from the provider's files
     done = "forgotten" if delete else "would be forgotten; add --delete to do it"
     Console().print(f"{count} replies, {size / 1e6:.1f} MB: {done}", highlight=False)

@@ -367,11 +367,12 @@ def cache_prune(
 
 
 @app.command()
-def doctor(store: StoreAt = DEFAULT_STORE, engine: EngineFor = None) -> None:
+def doctor(store: StoreAt = DEFAULT_STORE, engine: EngineFor = None, profile: Profile = None) -> None:
     """What this machine can do: decoders, text engine, Ray, disk, and the engines that are named."""
-    from reelmill.jobs import examining
+    from reelmill.jobs import examining, running
 
-    raise typer.Exit(examining.doctor(store, engine or ()))
+    used = running.profile_of(profile, 0.0, offline=False)
+    raise typer.Exit(examining.doctor(store, engine or (), used))
 
 
 def main() -> None:

@@ -41,6 +41,6 @@ def _numbers(one: Pilot, profile: EngineProfile) -> tuple[str, ...]:
     if not one.rows:
         return ("", "", "", "", "")
     error = "" if math.isnan(one.cost_error) else f" ± {one.cost_error:.4f}"
-    cost = f"{total.cost:.4f}{error}" if profile.prices else "no price known"
+    cost = f"{total.cost:.4f}{error}{' by batch' * one.by_batch}" if profile.prices else "no price known"
     seconds = one.seconds / len(one.rows) * one.pending
     return f"{total.calls}", f"{total.tokens_in}", f"{total.tokens_out}", cost, f"{seconds:.0f}"

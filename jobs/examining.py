@@ -13,7 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from reelmill.annotators.engines.engine import Patient
 from reelmill.annotators.engines.opening import Engines
+from reelmill.annotators.engines.profile import EngineProfile
 from reelmill.schemas.errors import ReelmillError, StoreUnusable
 from reelmill.sinks.dataset import Store
 from reelmill.sinks.state.place import Folder
@@ -32,10 +34,10 @@ class Finding:
     needed: bool
 
 
-def doctor(store: Folder, engines: Sequence[str] = ()) -> int:
+def doctor(store: Folder, engines: Sequence[str] = (), profile: EngineProfile = EngineProfile()) -> int:
     """Print findings; returns 0 where everything that is needed is there, else 2. An engine that is named is needed."""
     findings = [*_programs(), *_libraries(), _ray_auth(), _cpus(), *_disk(store), _writable(store)]
-    findings += [_engine(named.partition("=")[2] or named) for named in engines]
+    findings += [_engine(named.partition("=")[2] or named, profile) for named in engines]
     table = Table("", "what", "seen", "what to do")
     for one in findings:
         mark = "ok" if one.good else ("MISSING" if one.needed else "absent")
@@ -93,16 +95,19 @@ def _text_engine() -> str:
     return f"{metadata.version('rapidocr')}, {len(models)} models"
 
 
-def _engine(spec: str) -> Finding:
-    """Whether an engine answers a small question with a picture. Its answer is not kept."""
+def _engine(spec: str, profile: EngineProfile) -> Finding:
+    """Whether an engine answers a small question with a picture, and has a batch API where the profile asks for it.
+    Its answer is not kept."""
     if spec == "embedded":
         return Finding("engine embedded", True, "always there", "", True)
     try:
-        with Engines() as engines:
-            engines.get(spec).check(images=True)
+        with Engines(profile) as engines:
+            model = engines.get(spec)
+            model.check(images=True)
     except ReelmillError as error:
         return Finding(error.what, False, error.seen, error.do, True)
-    return Finding(f"engine {spec}", True, "answers, also with a picture", "", True)
+    batches = "; has a batch API" if isinstance(model.engine, Patient) else ""
+    return Finding(f"engine {spec}", True, f"answers, also with a picture{batches}", "", True)
 
 
 def _ray_auth() -> Finding:

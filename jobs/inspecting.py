@@ -78,10 +78,14 @@ def _used(dataset: Dataset, counts: Counts) -> list[str]:
     """What models were asked, in all and for each accepted row or child."""
     made = counts.accepted_children if counts.children else counts.accepted
     return [
-        f"{dataset.label}: {step} made {used['calls']:.0f} calls, {used['tokens_in']:.0f} tokens in, "
+        f"{dataset.label}: {step} made {used['calls']:.0f} calls{_by_batch(used)}, {used['tokens_in']:.0f} tokens in, "
         f"{used['tokens_out']:.0f} out{_cost(used, made)}"
         for step, used in dataset.usage().items()
     ]
+
+
+def _by_batch(used: dict[str, float]) -> str:
+    return f", {used['batched']:.0f} by batch" if used.get("batched") else ""
 
 
 def _cost(used: dict[str, float], made: int) -> str:
@@ -162,11 +166,15 @@ def retry(store: Folder, dataset: str, where: str, *, damaged: bool, ask_again: 
 
 def _forget(store: Folder, dataset: Dataset, rows: set[str]) -> int:
     """Forget what the models of a dataset's steps said of these rows."""
+    from reelmill.annotators.engines.batch_notes import forget_answered
     from reelmill.annotators.engines.replies import Replies
 
+    folder = Place(store, (), "").cache / "replies"
     steps = (dataset.identity or {})["fingerprint"].get("steps", ())
-    models = {step["fields"].get("model", "") for step in steps}
-    kept = [k for k in Replies(Place(store, (), "").cache / "replies").all() if k.row in rows and k.engine in models]
+    models = {model for step in steps if (model := step["fields"].get("model"))}
+    kept = [k for k in Replies(folder).all() if k.row in rows and k.engine in models]
+    for model in models if kept else ():
+        forget_answered(folder, model)
     for one in kept:
         one.path.unlink(missing_ok=True)
     return len(kept)

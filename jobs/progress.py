@@ -6,6 +6,7 @@ it ends, and one every few seconds between.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from reelmill.pipelines._run import Report
 from reelmill.pipelines._work import Done
 
 _LINE_EVERY_S = 5.0
+_BATCHES = logging.getLogger("reelmill.annotators.engines.openai_batch")
 _PIPE_COLUMNS = 10_000
 
 
@@ -55,15 +57,19 @@ class Terminal:
             disable=not self.live,
         )
         self.tasks: dict[str, TaskID] = {}
+        self.lines = _Lines(self._say)
         self.seen: Counter[str] = Counter()
         self.started_at = self.told_at = time.monotonic()
         self.total = 0
 
     def __enter__(self) -> Terminal:
         self.progress.start()
+        _BATCHES.addHandler(self.lines)
+        _BATCHES.setLevel(logging.INFO)
         return self
 
     def __exit__(self, *error: object) -> None:
+        _BATCHES.removeHandler(self.lines)
         self.progress.stop()
 
     def listing(self, label: str) -> Callable[[int, int], None]:
@@ -105,6 +111,17 @@ class Terminal:
     def _say(self, line: str) -> None:
         """One whole line: a log is read by programs too."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Lines(logging.Handler):
+    """Says what is logged. Batches of a provider take hours and belong to no dataset: each look at one is a line."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self.say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.say(record.getMessage())
 
 
 def line_of(report: Report) -> str:

@@ -33,7 +33,11 @@ def run_groups(
 
     try:
         with ThreadPoolExecutor(max_workers=max(1, min(workers, len(groups)))) as pool:
-            yield from _bounded(pool, work, groups, workers * 2)
+            try:
+                yield from _bounded(pool, work, groups, workers * 2)
+            except BaseException:
+                engines.let_go()  # groups in flight are waited for now: not for hours, where they wait for a batch
+                raise
     finally:
         for worker in made:
             worker.close()

@@ -5,6 +5,7 @@ The answers are kept, so they are paid for once: the run takes them from the cac
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import time
@@ -26,12 +27,14 @@ _TWO_SIDED_95 = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """Of `pending` rows of a dataset those in `rows` were asked about, in `seconds`."""
+    """Of `pending` rows of a dataset those in `rows` were asked about, in `seconds`. Where the run will ask `by_batch`
+    they were asked live all the same, at the price by batch."""
 
     label: str
     pending: int
     rows: tuple[Usage, ...]
     seconds: float
+    by_batch: bool = False
 
     @property
     def total(self) -> Usage:
@@ -68,13 +71,20 @@ def _pilot(recipe: Recipe, place: Place, count: int) -> Pilot:
     keys = ready(recipe.source, place, keys) if isinstance(recipe.source, Rows) and keys else keys
     chosen = [keys[i] for i in evenly(len(keys), count)]
     started = time.monotonic()
-    rows = _asked(recipe, place, chosen) if chosen else ()
-    return Pilot(dataset.label, len(keys), tuple(rows), time.monotonic() - started)
+    by_batch = Plan.of(recipe, place.profile).by_batch
+    rows = _asked(recipe, _live(place) if by_batch else place, chosen) if chosen else ()
+    return Pilot(dataset.label, len(keys), tuple(rows), time.monotonic() - started, by_batch)
+
+
+def _live(place: Place) -> Place:
+    """A place where nothing waits for a batch, at the prices that the run will pay."""
+    profile = place.profile
+    prices = {name: price.by_batch for name, price in profile.prices.items()}
+    return dataclasses.replace(place, profile=dataclasses.replace(profile, batch_api=None, prices=prices))
 
 
 def _asked(recipe: Recipe, place: Place, keys: Sequence[str]) -> list[Usage]:
     """What each row used. One after the other, so that each is known by itself."""
-    Plan.of(recipe, place.profile)
     load, used = recipe.source.open(place, recipe), []
     with place.engines() as engines:
         steps = [lent(step, engines) for step in recipe.steps]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from reelmill.annotators.annotator import Annotator, step_name
 from reelmill.annotators.asking import Asks
+from reelmill.annotators.engines.engine import EngineSpec
 from reelmill.annotators.engines.profile import EngineProfile
 from reelmill.pipelines._recipe import Recipe
 from reelmill.schemas.column import KEY, Column
@@ -74,7 +75,24 @@ class Plan:
     @property
     def lanes(self) -> int:
         """Groups of keys that one process works on at once: while one waits for its last answers, another asks."""
-        return 2 + self.profile.in_flight // self.rows_per_commit if self.asking else 1
+        return 2 + self._together // self.rows_per_commit if self.asking else 1
+
+    @property
+    def by_batch(self) -> bool:
+        """True where a provider is asked by its batch API."""
+        return self.profile.batch_api is not None and any(
+            EngineSpec.parse(step.engine).kind == "openai" for step in self.asking
+        )
+
+    @property
+    def _together(self) -> int:
+        """Rows that must be under way to keep a model busy, or to fill as many batches as the profile says."""
+        api = self.profile.batch_api
+        return (
+            max(self.profile.in_flight, api.batch_max * api.batches)
+            if api and self.by_batch
+            else self.profile.in_flight
+        )
 
     @property
     def _engine_gpus(self) -> float:
@@ -85,8 +103,12 @@ class Plan:
         return min((s.resources.rows_per_commit for s in self.recipe.steps), default=256)
 
     def group_size(self, pending: int, workers: int) -> int:
-        """Keys per commit: small enough that every worker gets several groups, never above what a step may lose."""
-        return max(1, min(self.rows_per_commit, math.ceil(pending / (workers * 4))))
+        """Keys per commit: small enough that every worker gets several groups, never above what a step may lose.
+
+        Where models are asked by batch each worker gets one, so that as many rows as can be are asked about together.
+        """
+        each = 1 if self.by_batch else 4
+        return max(1, min(self.rows_per_commit, math.ceil(pending / (workers * each))))
 
     @property
     def _need(self) -> tuple[float, float]:

@@ -23,6 +23,10 @@ DURABLE = {
 WITHOUT = {
     "annotators/decode/isolated.py:_own_pipes": "a pipe",
     "annotators/decode/local.py:_fetch": "a copy of a remote file, renamed when whole: else it is fetched again",
+    "annotators/engines/batch_lines.py:__init__": "an upload to be; struck by test_openai_batch.py",
+    "annotators/engines/batch_lines.py:drop": "as above",
+    "annotators/engines/batch_notes.py:write": "as above",
+    "annotators/engines/batch_notes.py:drop": "as above",
     "annotators/engines/replies.py:_kept": "the folder of a reply, which has points, and its aside",
     "sinks/ledger.py:parquet_bytes": "into memory",
     "sinks/publishing/clipcut.py:mp4": "the folder of cuts, in a generation that nobody sees yet",

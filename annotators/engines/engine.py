@@ -18,7 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from reelmill.annotators.engines import checkpoints
 from reelmill.schemas.errors import BadInput
@@ -45,6 +45,7 @@ class Request:
     """One question. `answer_schema` is a JSON schema as text, "" for free text; `id` only matches the reply to it.
 
     `top_logprobs` asks for so many candidates for the first token of the answer, with their log-probabilities; 0: none.
+    `urgent`: somebody waits for it, so it goes into no batch; like the id it is no part of the digest.
     """
 
     id: str
@@ -57,10 +58,11 @@ class Request:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
+    urgent: bool = False
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over everything that the answer can depend on; not over the id."""
+        """sha256 over everything that the answer can depend on; not over the id, nor over how it is asked."""
         images = [[hashlib.sha256(i.jpeg).hexdigest(), i.at_s] for i in self.images]
         asked: list[Any] = [self.prompt, images, self.max_tokens, self.temperature, self.seed, self.answer_schema]
         further = [self.top_p, list(self.stop), self.top_logprobs]
@@ -86,8 +88,8 @@ class Reply:
     """What came back. `error` is "" or why there is no answer; only `finish_reason == "stop"` is a whole answer.
 
     `model` is what the server says it ran; tokens are 0 where it does not count them. `first` are the candidates for
-    the answer's first token, likeliest first, where they were asked for and the engine has them. `cached` says that
-    nobody was asked for it now.
+    the answer's first token, likeliest first, where they were asked for and the engine has them. `batched` says that
+    it came by a provider's batch API, at its price; `cached` that nobody was asked for it now.
     """
 
     id: str
@@ -98,6 +100,7 @@ class Reply:
     error: str = ""
     model: str = ""
     first: tuple[Candidate, ...] = ()
+    batched: bool = False
     cached: bool = False
 
     @property
@@ -128,6 +131,19 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of connections, threads and weights. Futures not done yet are cancelled."""
         ...
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """An engine whose answers may take hours.
+
+    `heard` grows whenever its server was heard of, which is life while no answer comes. `let_go` ends all waiting with
+    EngineDown; what was asked is not lost.
+    """
+
+    heard: int
+
+    def let_go(self) -> None: ...
 
 
 def answers(engine: Engine, requests: Iterable[Request], ahead: int = 64) -> Iterator[Reply]:

@@ -45,7 +45,7 @@ _AGAIN = frozenset({408, 409, 429})
 _NO_LIST = frozenset({404, 405, 500, 501})
 _IDS_KEPT = 4096
 _MARK = "reelmill-"
-_KEY = "OPENAI_API_KEY"
+KEY = "OPENAI_API_KEY"
 
 
 class OpenAIEngine:
@@ -64,14 +64,14 @@ class OpenAIEngine:
         return f"openai:{self.model}"
 
     @cached_property
-    def _loop(self) -> Loop:
+    def loop(self) -> Loop:
         return Loop("engine")
 
     @cached_property
-    def _client(self) -> AsyncOpenAI:
+    def client(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI
 
-        key = os.environ.get(_KEY) or "none"
+        key = os.environ.get(KEY) or "none"
         return AsyncOpenAI(base_url=self.url, api_key=key, timeout=self.profile.patience.timeout_s, max_retries=0)
 
     @cached_property
@@ -85,37 +85,37 @@ class OpenAIEngine:
         )
 
     def submit(self, request: Request) -> Future[Reply]:
-        return self._loop.start(self._answered(request))
+        return self.loop.start(self._answered(request))
 
     def close(self) -> None:
-        if "_loop" in self.__dict__:
-            if "_client" in self.__dict__:
-                self._loop.start(self._client.close()).result()
-            self._loop.close()
+        if "loop" in self.__dict__:
+            if "client" in self.__dict__:
+                self.loop.start(self.client.close()).result()
+            self.loop.close()
 
     def check(self, *, images: bool) -> None:
         """Looks whether the server is there and knows the model. Whether it takes images only a request can show."""
         del images
-        self._loop.start(self._listed()).result()
+        self.loop.start(self._listed()).result()
 
     async def _listed(self) -> None:
         import openai
 
         try:
-            known = [model.id async for model in self._client.models.list()]
+            known = [model.id async for model in self.client.models.list()]
         except openai.APIConnectionError as error:
-            raise self._unusable(f"no connection ({error.__cause__!r})", "start the server or mend its URL") from error
+            raise self.unusable(f"no connection ({error.__cause__!r})", "start the server or mend its URL") from error
         except openai.APIStatusError as error:
             if error.status_code in _NO_LIST:
                 return  # a server that lists nothing: `transformers serve` without a cache of models, for example
-            todo = f"set {_KEY}" if error.status_code in (401, 403) else "look at the server's log"
-            raise self._unusable(f"HTTP {error.status_code}: {error.message[:200]}", todo) from error
+            todo = f"set {KEY}" if error.status_code in (401, 403) else "look at the server's log"
+            raise self.unusable(f"HTTP {error.status_code}: {error.message[:200]}", todo) from error
         except (pydantic.ValidationError, TypeError, AttributeError, ValueError):
             return
         if known and self.model not in known:
-            raise self._unusable(f"it serves {', '.join(known[:5])}", "name one of these")
+            raise self.unusable(f"it serves {', '.join(known[:5])}", "name one of these")
 
-    def _unusable(self, seen: str, do: str) -> EngineUnusable:
+    def unusable(self, seen: str, do: str) -> EngineUnusable:
         return EngineUnusable(f"engine {self.name} at {self.url}", seen=seen, do=do)
 
     async def _answered(self, request: Request) -> Reply:
@@ -130,13 +130,13 @@ class OpenAIEngine:
                 if await self._waited(request, outcome, attempt):
                     continue
                 if outcome.down:
-                    self._down = self._gone(seen)
+                    self._down = self.gone(seen)
                     self._turns.stop.set()
                     raise self._down
                 return Reply(request.id, "", "", error=seen)
         raise AssertionError("the count has no end")
 
-    async def _allowed(self, request: Request, name: str) -> Reply | _Trouble:
+    async def _allowed(self, request: Request, name: str) -> Reply | Trouble:
         """An attempt, as soon as the limits a minute let it."""
         turns, guess = self._turns, guessed_tokens(request)
         await turns.requests.take(1)
@@ -146,7 +146,7 @@ class OpenAIEngine:
         turns.tokens.give_back(guess - used)
         return outcome
 
-    async def _waited(self, request: Request, trouble: _Trouble, attempt: int) -> bool:
+    async def _waited(self, request: Request, trouble: Trouble, attempt: int) -> bool:
         """Wait before the next attempt; False where there is to be none."""
         patience, asked_s = self.profile.patience, trouble.wait_s
         if not trouble.again or attempt == patience.tries:
@@ -161,45 +161,45 @@ class OpenAIEngine:
             return True
         return False
 
-    def _gone(self, seen: str) -> EngineDown:
-        do = f"start the server, check its address, model name and {_KEY}, or raise the tries"
+    def gone(self, seen: str) -> EngineDown:
+        do = f"start the server, check its address, model name and {KEY}, or raise the tries"
         return EngineDown(f"engine {self.name} at {self.url}", seen=seen, do=do)
 
-    async def _attempt(self, request: Request, name: str) -> Reply | _Trouble:
+    async def _attempt(self, request: Request, name: str) -> Reply | Trouble:
         import openai
 
         limit_s = self.profile.patience.timeout_s
         try:
             async with asyncio.timeout(limit_s):  # the client's own limit is one of silence, not of the whole answer
                 form = asked(self.model, request)
-                ask = self._client.chat.completions.with_raw_response.create
+                ask = self.client.chat.completions.with_raw_response.create
                 raw = await ask(**form, extra_headers={"X-Request-Id": name})
             answer_id, reply = replied(request.id, raw.http_response.text)
-            return self._own(request, name, answer_id, reply)
+            return self.own(request.digest, name, answer_id, reply)
         except (TimeoutError, openai.APITimeoutError) as late:
-            return _Trouble(f"no answer within {limit_s:g} s", again=True, down=_unreachable(late))
+            return Trouble(f"no answer within {limit_s:g} s", again=True, down=unreachable(late))
         except openai.APIConnectionError as cut:
-            return _Trouble(f"connection failed: {cut.__cause__!r}", again=True, down=_unreachable(cut))
+            return Trouble(f"connection failed: {cut.__cause__!r}", again=True, down=unreachable(cut))
         except openai.APIStatusError as status:
-            return _status_trouble(status)
-        except _Broken as broken:
-            return _Trouble(str(broken), again=True, down=False)
+            return status_trouble(status)
+        except Broken as broken:
+            return Trouble(str(broken), again=True, down=False)
 
-    def _own(self, request: Request, name: str, answer_id: str, reply: Reply) -> Reply:
-        """Raises _Broken for an answer that belongs to another request.
+    def own(self, digest: str, name: str, answer_id: str, reply: Reply) -> Reply:
+        """Raises Broken for an answer that belongs to another request than that of `digest`.
 
         Servers that take the id of an answer from X-Request-Id (vLLM does) tell at once. Of others an answer is known
         by its id and words once they came before; a server that gives every answer the same id is believed, and a
         double that overtakes its original is not seen.
         """
         if _MARK in answer_id and name not in answer_id:
-            raise _Broken(f"the answer {answer_id} belongs to another request")
+            raise Broken(f"the answer {answer_id} belongs to another request")
         earlier = self._ids.get(answer_id)
         if earlier is not None and len(self._ids) > 1 and earlier == (earlier[0], reply.text):
-            if earlier[0] != request.digest:
-                raise _Broken(f"the answer {answer_id} was sent to another request before")
+            if earlier[0] != digest:
+                raise Broken(f"the answer {answer_id} was sent to another request before")
         elif answer_id:
-            self._ids[answer_id] = (request.digest, reply.text)
+            self._ids[answer_id] = (digest, reply.text)
             if len(self._ids) > _IDS_KEPT:
                 self._ids.popitem(last=False)
         return reply
@@ -216,7 +216,7 @@ class _Turns:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trouble:
+class Trouble:
     """One attempt failed. `again` says whether another may fare better, `down` whether no request can be answered."""
 
     what: str
@@ -225,21 +225,24 @@ class _Trouble:
     wait_s: float | None = None
 
 
-class _Broken(Exception):
+class Broken(Exception):
     """A body that is no answer to this request."""
 
 
-def _unreachable(error: Exception) -> bool:
+def unreachable(error: Exception) -> bool:
     """True where no connection was made at all; a connection that broke may be the fault of this one request."""
     return type(error.__cause__).__name__ in {"ConnectError", "ConnectTimeout"}
 
 
-def _status_trouble(error: APIStatusError) -> _Trouble:
-    status = error.status_code
-    spent = error.code == "insufficient_quota"  # a 429 that no waiting helps
+def status_trouble(error: APIStatusError) -> Trouble:
+    return trouble_of(error.status_code, error.message, error.code, retry_after_s(error.response.headers))
+
+
+def trouble_of(status: int, message: str, code: str | None, wait_s: float | None = None) -> Trouble:
+    """What a status means for a request, sent by itself or as a line of a batch."""
+    spent = code == "insufficient_quota"  # a 429 that no waiting helps
     again = (status in _AGAIN or status >= 500) and not spent
-    what = f"HTTP {status}: {error.message[:300]}"
-    return _Trouble(what, again, status in _GONE or status == 429, retry_after_s(error.response.headers))
+    return Trouble(f"HTTP {status}: {message[:300]}", again, status in _GONE or status == 429, wait_s)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -334,15 +337,15 @@ class _Completion(pydantic.BaseModel):
 
 
 def replied(request_id: str, body: str) -> tuple[str, Reply]:
-    """A server's body as the answer's own id and a reply. Raises _Broken where it is no chat completion."""
+    """A server's body as the answer's own id and a reply. Raises Broken where it is no chat completion."""
     try:
         completion = _Completion.model_validate_json(body)
     except pydantic.ValidationError as error:
-        raise _Broken(f"not a chat completion ({error.errors()[0]['msg']}): {body[:120]!r}") from error
+        raise Broken(f"not a chat completion ({error.errors()[0]['msg']}): {body[:120]!r}") from error
     usage = completion.usage or _Usage()
     counted = Reply(request_id, "", "", usage.prompt_tokens, usage.completion_tokens, model=completion.model or "")
     if not completion.choices:
-        raise _Broken("the server answered with no choices")
+        raise Broken("the server answered with no choices")
     choice = completion.choices[0]
     finish = "refusal" if choice.message.refusal else choice.finish_reason or ""
     text = choice.message.content or choice.message.refusal or ""

@@ -9,6 +9,9 @@ A profile file (`--profile FILE`) is TOML:
     [prices."some-model"]        # in your currency, per million tokens
     input = 0.15
     output = 0.60
+    batch_discount = 0.5         # of a provider's batch API
+    [batch_api]                  # openai: engines ask by it, at half the price and within a day
+    batch_max = 2000
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pydantic
 
@@ -46,15 +49,46 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Per million tokens, in whatever currency the user counts in."""
+    """Per million tokens, in whatever currency the user counts in. `batch_discount`: the share of it that is spared
+    where a provider is asked by batch."""
 
     __pydantic_config__: ClassVar = _STRICT
 
     input: float
     output: float
+    batch_discount: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.5
 
-    def of(self, tokens_in: int, tokens_out: int) -> float:
-        return (tokens_in * self.input + tokens_out * self.output) / MILLION
+    def of(self, tokens_in: int, tokens_out: int, *, batched: bool = False) -> float:
+        """
+        >>> Price(2.0, 8.0).of(1_000_000, 0), Price(2.0, 8.0).of(1_000_000, 0, batched=True)
+        (2.0, 1.0)
+        """
+        live = (tokens_in * self.input + tokens_out * self.output) / MILLION
+        return live * (1 - self.batch_discount) if batched else live
+
+    @property
+    def by_batch(self) -> Price:
+        """As if all were asked by batch."""
+        share = 1 - self.batch_discount
+        return Price(self.input * share, self.output * share, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchApi:
+    """How a provider's batch API is used. A batch is sent when it has `batch_max` requests or `file_mb` megabytes
+    (10**6 bytes), or when nothing new came for `batch_wait_s` seconds; it is looked at every `poll_s`.
+
+    So many rows are under way that `batches` of them can be filled: at most `batches * batch_max` and two groups more,
+    with their pictures. The limits are OpenAI's: 50,000 requests and 200 MB a file (Batch API guide).
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    batch_max: Annotated[int, pydantic.Field(ge=1, le=50_000)] = 2000
+    batch_wait_s: Annotated[float, pydantic.Field(ge=0)] = 30.0
+    poll_s: Annotated[float, pydantic.Field(gt=0)] = 60.0
+    batches: Annotated[int, pydantic.Field(ge=1)] = 2
+    file_mb: Annotated[float, pydantic.Field(gt=0, le=200)] = 190.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +98,8 @@ class EngineProfile:
     For engines in this process: `batch` requests at most are answered together, each worker holds `gpus`, a model is
     spread over `tensor_parallel` of them and takes `gpu_share` of their memory; `context` tokens at most (0: what the
     checkpoint says); `vllm`: further arguments of its engine. On Ray `actors` hold an engine (0: one for a server, else
-    as many as fit). `offline`: what is not in the cache of replies is an error, and nobody is asked.
+    as many as fit). `offline`: what is not in the cache of replies is an error, and nobody is asked. `batch_api`: how
+    `openai:` engines ask by a provider's batch API; None: they ask each request by itself.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -81,6 +116,7 @@ class EngineProfile:
     gpu_share: float = 0.9
     context: int = 0
     patience: Patience = field(default_factory=Patience)
+    batch_api: BatchApi | None = None
     prices: dict[str, Price] = field(default_factory=dict)
     vllm: dict[str, str | int | float | bool] = field(default_factory=dict)
 
@@ -102,6 +138,9 @@ class EngineProfile:
     @classmethod
     def checked(cls, values: dict[str, Any], what: str) -> EngineProfile:
         """A profile from plain values, none of which is unknown, of another type, or under zero."""
+        if isinstance(values.get("batch"), bool):  # else true would be read as 1
+            do = "give a number, or a table [batch_api] for a provider's batch API"
+            raise BadInput(f"{what}: batch", seen=str(values["batch"]).lower(), do=do)
         try:
             made: EngineProfile = _Form.validate_python(values)
         except pydantic.ValidationError as error:

@@ -7,11 +7,12 @@ is synced here: a kill takes nothing from what the system holds, and what a powe
 that an answer went into are synced when they are committed.
 
 >>> import tempfile
->>> with tempfile.TemporaryDirectory() as folder:
+>>> with tempfile.TemporaryDirectory() as folder:  # doctest: +NORMALIZE_WHITESPACE
 ...     cache = Replies(Path(folder))
 ...     _ = cache.keep("openai:m", "1", Request("a", "Hi?"), Reply("a", "Hello.", "stop"))
 ...     cache.find("openai:m", "1", Request("b", "Hi?"))
-Reply(id='b', text='Hello.', finish_reason='stop', tokens_in=0, tokens_out=0, error='', model='', first=(), cached=True)
+Reply(id='b', text='Hello.', finish_reason='stop', tokens_in=0, tokens_out=0, error='', model='', first=(),
+batched=False, cached=True)
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reelmill.annotators.engines.engine import Candidate, Engine, Reply, Request, TimedImage
+from reelmill.annotators.engines.engine import Candidate, Engine, Patient, Reply, Request, TimedImage
 from reelmill.annotators.engines.gates import Sameness
 from reelmill.annotators.engines.spending import Purse
 from reelmill.schemas import arrow
@@ -55,6 +57,16 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
+@contextmanager
+def storing(folder: Path) -> Iterator[None]:
+    """A block that writes there. Raises StoreUnusable where the disk is full or refuses."""
+    try:
+        yield
+    except OSError as error:
+        todo = "free some space" if error.errno in _NO_SPACE else "mend its rights, or choose another --store"
+        raise StoreUnusable(str(folder), seen=error.strerror or str(error), do=todo) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Replies:
     """A folder of replies. The id of a reply is that of whoever asks; it is not stored."""
@@ -63,7 +75,7 @@ class Replies:
 
     def find(self, engine: str, revision: str, request: Request) -> Reply | None:
         """The stored reply, or None where there is none that can be trusted."""
-        path = self._path(engine, revision, request)
+        path = self._path(engine, revision, request.digest)
         try:
             return replace(_opened(path), id=request.id, cached=True)
         except FileNotFoundError:
@@ -78,14 +90,11 @@ class Replies:
         On return no kill can take it back. Raises StoreUnusable where the disk is full or refuses: an answer that was
         paid for and cannot be kept is no matter of one row.
         """
-        try:
+        with storing(self.folder):
             return self._kept(engine, revision, request, reply)
-        except OSError as error:
-            todo = "free some space" if error.errno in _NO_SPACE else "mend its rights, or choose another --store"
-            raise StoreUnusable(str(self.folder), seen=error.strerror or str(error), do=todo) from error
 
     def _kept(self, engine: str, revision: str, request: Request, reply: Reply) -> Reply:
-        path = self._path(engine, revision, request)
+        path = self._path(engine, revision, request.digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         body = _body(reply)
         asked = {"engine": engine, "revision": revision, "request": request.digest, "row": row_of(request.id)}
@@ -115,8 +124,12 @@ class Replies:
             named = asked["engine"], asked["revision"], asked.get("row", "")
             yield Kept(path, *named, reply, size.st_size, size.st_mtime)
 
-    def _path(self, engine: str, revision: str, request: Request) -> Path:
-        name = hashlib.sha256(canonical_json([engine, revision, request.digest]).encode()).hexdigest()
+    def holds(self, engine: str, revision: str, digest: str) -> bool:
+        """Whether a reply to the request of this digest is stored."""
+        return self._path(engine, revision, digest).is_file()
+
+    def _path(self, engine: str, revision: str, digest: str) -> Path:
+        name = hashlib.sha256(canonical_json([engine, revision, digest]).encode()).hexdigest()
         return self.folder / name[:2] / name[2:4] / f"{name}.json"
 
 
@@ -217,6 +230,16 @@ class Remembered:
     def revision(self) -> str:
         return self.engine.revision
 
+    @property
+    def heard(self) -> int:
+        """Grows while an engine that takes hours is alive; stays 0 of one that answers or gives up in time."""
+        return self.engine.heard if isinstance(self.engine, Patient) else 0
+
+    def let_go(self) -> None:
+        """End all waiting for an engine that takes hours; others are heard out."""
+        if isinstance(self.engine, Patient):
+            self.engine.let_go()
+
     def submit(self, request: Request) -> Future[Reply]:
         """Raises OverBudget where nothing more may be bought."""
         with self._lock:
@@ -277,7 +300,7 @@ def probe(*, images: bool) -> Request:
     """The smallest question: does the model answer at all, and with a picture?"""
     jpeg = base64.b64decode(_GREY)
     shown = (TimedImage(jpeg, None),) if images else ()
-    return Request("probe", "Answer with the word ok.", shown, max_tokens=4)
+    return Request("probe", "Answer with the word ok.", shown, max_tokens=4, urgent=True)
 
 
 def _done(reply: Reply) -> Future[Reply]:

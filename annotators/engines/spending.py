@@ -1,7 +1,7 @@
 """What engines cost: calls and tokens counted, priced, and stopped where a limit is reached.
 
 >>> Usage(calls=1, tokens_in=10) + Usage(calls=2, cached=1, tokens_in=5)
-Usage(calls=3, cached=1, tokens_in=15, tokens_out=0, cost=0.0)
+Usage(calls=3, cached=1, tokens_in=15, tokens_out=0, cost=0.0, batched=0)
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _WINDOW_S = 60.0
 class Usage:
     """Of `calls` answers `cached` came from the cache. Tokens and cost are those of all of them, whenever paid.
 
-    So a killed run and its rerun say the same of a dataset. `cost` is 0 where no price is known.
+    So a killed run and its rerun say the same of a dataset. `cost` is 0 where no price is known; `batched` answers came
+    by a provider's batch API, at its price.
     """
 
     calls: int = 0
@@ -33,6 +34,7 @@ class Usage:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
+    batched: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
@@ -40,18 +42,19 @@ class Usage:
     @classmethod
     def of(cls, reply: Reply, price: Price | None) -> Usage:
         """One reply. An error costs nothing that we could know of."""
-        cost = price.of(reply.tokens_in, reply.tokens_out) if price else 0.0
-        return cls(1, int(reply.cached), reply.tokens_in, reply.tokens_out, cost)
+        cost = price.of(reply.tokens_in, reply.tokens_out, batched=reply.batched) if price else 0.0
+        return cls(1, int(reply.cached), reply.tokens_in, reply.tokens_out, cost, int(reply.batched))
 
 
 class Purse:
     """Money that may be spent by one process. `most` 0: no limit. May be used by several threads.
 
-    What is being asked is counted as if it were spent: at what an answer cost so far, the first ones at a guess.
+    What is being asked is counted as if it were spent: at what an answer cost so far, the first ones at a guess, and
+    where it will be asked by batch at the guess for that.
     """
 
-    def __init__(self, most: float, price: Price | None, name: str) -> None:
-        self.most, self.price, self.name = most, price, name
+    def __init__(self, most: float, price: Price | None, name: str, *, batched: bool = False) -> None:
+        self.most, self.price, self.name, self.batched = most, price, name, batched
         self.spent, self._bought, self._reserved = 0.0, 0, 0.0
         self._lock = threading.Lock()
 
@@ -60,7 +63,8 @@ class Purse:
         if self.price is None:
             return 0.0
         with self._lock:
-            guess = self.price.of(guessed_tokens(request) - request.max_tokens, request.max_tokens)
+            asked = guessed_tokens(request) - request.max_tokens
+            guess = self.price.of(asked, request.max_tokens, batched=self.batched)
             cost = self.spent / self._bought if self._bought else guess
             if self.most and self.spent + self._reserved + cost > self.most:
                 seen = f"{self.spent:.4f} spent on {self.name}, {self._reserved:.4f} being asked for"
@@ -74,7 +78,7 @@ class Purse:
             with self._lock:
                 self._reserved -= reserved
                 self._bought += 1
-                self.spent += self.price.of(reply.tokens_in, reply.tokens_out)
+                self.spent += self.price.of(reply.tokens_in, reply.tokens_out, batched=reply.batched)
 
 
 def guessed_tokens(request: Request) -> int:

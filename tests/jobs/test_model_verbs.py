@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from reelmill.annotators.engines.stand_in.faults import Faults
 from reelmill.annotators.engines.stand_in.server import MODEL, Teacher, serving
 from reelmill.jobs.cli import app
+from reelmill.jobs.progress import Terminal
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
 from reelmill.schemas.errors import BadInput, EngineUnusable, NotFound, OverBudget, ReelmillError
@@ -79,6 +83,27 @@ def test_doctor_looks_at_the_engines_that_are_named(engine: str, tmp_path: Path)
     assert "no connection" in bad.output
 
 
+def test_doctor_says_whether_there_is_a_batch_api_where_the_profile_asks_for_it(tmp_path: Path) -> None:
+    (profile := tmp_path / "batch.toml").write_text("[batch_api]\n")
+    with serving() as teacher:
+        words = ["--engine", f"caption=openai:{MODEL}@{teacher.url}", "--profile", str(profile)]
+        words += ["--store", str(tmp_path / "s")]
+        assert "answers, also with a picture; has a batch API" in play("doctor", *words).output
+        teacher.desk.open = False
+        bad = play("doctor", *words)
+        assert bad.exit_code == 2
+        assert "no batch API (HTTP 404 for GET /batches)" in bad.output
+        assert len(teacher.desk.batches) == 0
+
+
+def test_progress_of_batches_is_said_beside_that_of_rows() -> None:
+    log, out = logging.getLogger("reelmill.annotators.engines.openai_batch"), io.StringIO()
+    with Terminal(Console(file=out, width=100)):
+        log.info("batch b1: 812 of 3,000 done (in_progress)")
+    log.info("batch b2: 0 of 1 done (in_progress)")
+    assert out.getvalue() == "batch b1: 812 of 3,000 done (in_progress)\n"
+
+
 def test_what_cannot_be_is_told_in_one_line_before_any_work(media: Path, tmp_path: Path, engine: str) -> None:
     fresh = where(tmp_path / "fresh", media)
     down = ["run", "captioned", "--engine", "caption=openai:m@http://127.0.0.1:9/v1", *fresh]
@@ -128,6 +153,12 @@ def test_cost_is_estimated_from_rows_that_are_asked_once(
     pending, asked_now, all_calls = (int(n) for n in re.findall(r"│\s+(\d+)\s+(?=│)", row)[:3])
     assert (asked_now, all_calls) == (3, pending)
     assert "±" in row
+    (by_batch := prices.with_name("batch.toml")).write_text(f"{prices.read_text()}[batch_api]\n")
+    other = play("explain", *words[:-1], str(by_batch), "--cost", "--pilot", "3").output
+    live, batched = (float(re.search(r"([\d.]+) ±", text)[1]) for text in (said.output, other))  # type: ignore[index]
+    assert batched == pytest.approx(live / 2, abs=1e-4)
+    assert "by batch" in other
+    assert teacher.calls == calls + 3
     stopped = play("run", *words, "--max-cost", "1.5", "--no-pack")
     assert isinstance(stopped.exception, OverBudget)
     assert stopped.exception.exit_code == 3

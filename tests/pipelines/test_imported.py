@@ -294,7 +294,7 @@ def test_a_set_and_its_media_over_time(tmp_path: Path) -> None:
     assert missing["reason"] == "media_missing"
 
     Image.fromarray(texture(2)).save(media / "z.png")
-    inspecting.retry(tmp_path / "store", grown.label, "reason = 'media_missing'", damaged=False)
+    inspecting.retry(tmp_path / "store", grown.label, "reason = 'media_missing'", damaged=False, ask_again=False)
     came = after(talk("x.png", 1), talk("z.png", 3))
     assert said_by(came) == {"x.png.": 1, "z.png.": 1}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import toy
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelmill.annotators.annotator import Annotator, Resources
-from reelmill.annotators.engines.profile import EngineProfile
+from reelmill.annotators.engines.profile import BatchApi, EngineProfile
+from reelmill.pipelines import captioned
 from reelmill.pipelines._plan import Node, Plan
 from reelmill.pipelines._recipe import Recipe
 from reelmill.schemas.column import Column
@@ -158,3 +160,30 @@ def test_groups_are_small_enough_for_every_worker() -> None:
     plan = Plan.of(toy.recipe())
     assert plan.group_size(1_000, 2) == 4
     assert plan.group_size(3, 2) == 1
+
+
+def asking(engine: str, **profile: Any) -> Plan:
+    """The plan of captions, which commit 32 rows at a time."""
+    recipe = captioned.recipe(engine).source.upstreams[1]
+    return Plan.of(recipe, EngineProfile(**profile))
+
+
+def test_batches_have_as_many_rows_under_way_as_fill_them_and_no_more() -> None:
+    api = BatchApi(batch_max=1000, batches=2)
+    plan = asking("openai:m@http://here/v1", batch_api=api)
+    assert plan.rows_per_commit == 32
+    workers = plan.local_workers(2, 0)
+    assert 2000 <= workers * 32 <= 2000 + 2 * 32
+    for pending in (1, 500, 1000, 2000, 100_000):
+        size = plan.group_size(pending, workers)
+        under_way = min(workers, -(-pending // size)) * size
+        assert under_way >= min(pending, 2000)
+        assert size <= 32
+
+
+def test_without_batches_lanes_are_as_before() -> None:
+    live = asking("openai:m@http://here/v1", in_flight=64)
+    here = asking("transformers:m", in_flight=64, batch_api=BatchApi())
+    assert live.lanes == here.lanes == 4
+    assert live.group_size(1000, 4) == 32
+    assert not here.by_batch

@@ -25,14 +25,15 @@ from struck import below
 from reelmill.annotators.caption import Caption
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.engines.openai_http import asked
-from reelmill.annotators.engines.profile import EngineProfile, Patience
+from reelmill.annotators.engines.profile import BatchApi, EngineProfile, Patience
 from reelmill.annotators.engines.stand_in.answers import Asked, answer
 from reelmill.annotators.engines.stand_in.faults import Faults
 from reelmill.annotators.engines.stand_in.server import MODEL, Teacher, serving
 from reelmill.pipelines import captioned
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place, Recipe
-from reelmill.pipelines._run import Limits, Local, OnRay, Report, run
+from reelmill.pipelines._run import Limits, Local, OnRay, Report, Silent, run
+from reelmill.pipelines._work import Done
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
 from reelmill.schemas.errors import UserError
@@ -128,6 +129,53 @@ def test_no_wrong_or_partial_answer_of_a_failing_server_is_accepted(place: Place
         assert row["caption"] in right[row["key"]]
     assert {s["turns"][1]["text"] for s in samples} <= {r["caption"] for r in good}
     assert sum(rough.met[kind] for kind in rough.met if kind) >= 3, rough.met
+
+
+def test_by_batch_no_wrong_answer_is_accepted_either(place: Place) -> None:
+    """First questions go into one batch, repairs and what failed into later ones."""
+    api = BatchApi(batch_max=500, batch_wait_s=0.3, poll_s=0.05)
+    there = dataclasses.replace(place, profile=dataclasses.replace(place.profile, batch_api=api))
+    with serving() as teacher:
+        desk, recipe = teacher.desk, captioned.recipe(spec(teacher))
+        desk.faults = Faults(rate=0.3, kinds=("malformed", "misshapen", "contradicted", "busy", "expired"), seed=1)
+        rows, _ = closed(recipe, there, run(recipe, there, Local(2), limits=NO_STOP))
+    right = expected(place, recipe)
+    good = [r for r in rows if r["verdict"]["state"] == "accepted"]
+    assert len(good) > len(rows) / 2
+    assert all(row["caption"] in right[row["key"]] for row in good)
+    assert desk.met["malformed"] + desk.met["misshapen"] > 0
+    assert desk.met["busy"] + desk.met["expired"] > 0
+    sizes = [one["request_counts"]["total"] for one in desk.batches.values()]
+    assert sizes[0] > len(rows) / 2 > sum(sizes[1:]), "rows did not wait for each other"
+    assert teacher.calls == 1  # the probe
+    assert place.dataset(recipe.source.upstreams[1]).usage()["caption"]["batched"] >= len(rows)
+
+
+class Stopped(Silent):
+    """Whoever watches wants no more once a group is done."""
+
+    def advanced(self, label: str, done: Done) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_ends_does_not_wait_for_its_batches(place: Place) -> None:
+    """Two rows, each in a batch of its own; the second batch would last for ever. The next run finds it."""
+    api = BatchApi(batch_max=1, batch_wait_s=0.0, poll_s=0.02)
+    there = dataclasses.replace(place, profile=dataclasses.replace(place.profile, batch_api=api))
+    with serving() as teacher:
+        desk, recipe = teacher.desk, captioned.recipe(spec(teacher))
+
+        def reveal(moment: str) -> None:
+            if len(desk.batches) == 2:
+                next(iter(desk.batches.values()))["created_at"] = 0.0
+
+        desk.takes_s, desk.heard = 1e6, reveal
+        two = dataclasses.replace(NO_STOP, max_rows=2)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, there, Local(2), limits=two, watcher=Stopped())
+        desk.takes_s = 0.0
+        run(recipe, there, Local(2), limits=NO_STOP)
+    assert set(desk.billed.values()) == {1}
 
 
 def test_every_rejected_answer_can_be_asked_for_with_its_raw_text_and_reason(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""The stand-in teacher as a server: `POST /v1/chat/completions` and `GET /v1/models`, on a loopback port.
+"""The stand-in teacher as a server on a loopback port: `POST /v1/chat/completions`, `GET /v1/models`, the batch API.
 
 with serving(Faults(rate=0.2)) as teacher:
 print(teacher.url, teacher.calls)
@@ -16,6 +16,7 @@ from typing import Any
 
 from reelmill.annotators.engines.loop import Loop
 from reelmill.annotators.engines.stand_in.answers import Asked, answer, candidates
+from reelmill.annotators.engines.stand_in.batches import Desk
 from reelmill.annotators.engines.stand_in.faults import Faults
 
 MODEL = "stand-in"
@@ -31,11 +32,11 @@ def _unheard(calls: int) -> None:
 class Teacher:
     """Counts what it is asked: `calls` in all, `met` by fault ('' for none), `most_at_once`. `latency_s` is that of
     every answer, as a model's would be; `heard` is told the number of calls when one comes; without `sees` a request
-    with pictures is refused, with a `key` one that has another."""
+    with pictures is refused, with a `key` one that has another. `desk` is where batches are left."""
 
     def __init__(self, faults: Faults = Faults(), latency_s: float = 0.0, heard: Heard = _unheard) -> None:
         self.faults, self.latency_s, self.heard, self.url = faults, latency_s, heard, ""
-        self.sees, self.key = True, ""
+        self.sees, self.key, self.desk = True, "", Desk(completed)
         self.calls, self.most_at_once, self._now = 0, 0, 0
         self.met: Counter[str] = Counter()
         self._attempts: Counter[str] = Counter()
@@ -48,6 +49,7 @@ class Teacher:
         app = web.Application(client_max_size=_BODY_BYTES)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
+        self.desk.routes(app)
         return app
 
     async def _models(self, request: Any) -> Any:
