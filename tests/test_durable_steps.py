@@ -29,13 +29,14 @@ WITHOUT = {
     "sinks/publishing/publish.py:_alone": "the folder of generations and its lock, made again where they are missing",
     "sinks/shards.py:__init__": "the folder of shards, in a generation that nobody sees yet",
     "pipelines/scenes/render.py:render_set": "scenes are rendered, not curated: a file is there when it is whole",
-    "pipelines/scenes/render.py:_write_sidecar": "as above",
-    "pipelines/scenes/render.py:_appear": "as above",
+    "pipelines/scenes/render.py:write_sidecar": "as above",
+    "pipelines/scenes/render.py:appear": "as above",
     "pipelines/scenes/render.py:_encode": "as above",
+    "pipelines/documents/render.py:render_documents": "as above",
     "jobs/caching.py:prune": "a reply that is forgotten is asked for again",
     "jobs/demonstrating.py:_state_licence": "a sidecar beside a rendered scene",
     "jobs/examining.py:_writable": "doctor takes back the folder that it tried",
-    "jobs/rendering.py:render": "the folder for rendered scenes",
+    "jobs/rendering.py:_folder": "the folder for rendered scenes and documents",
 }
 
 

@@ -53,7 +53,7 @@ EASY = Look(
 
 HARD = Look(
     name="hard",
-    text_px=(13, 16),
+    text_px=(14, 17),
     rows=(4, 8),
     columns=(2, 4),
     families=("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "Aileron"),

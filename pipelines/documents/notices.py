@@ -57,7 +57,7 @@ def draw(rng: random.Random, what: Content, look: Look = EASY) -> Sheet:
     """A plate on a wall with a heading and a line for each entry; a word in languages is set without their names."""
     set_in = style(rng, look)
     tone = rng.choice(_PLATES)
-    family = "DejaVuSans" if what.title not in ("Footpaths", "Opening hours") else set_in.family  # Aileron is Latin only
+    family = "DejaVuSans" if what.title not in ("Footpaths", "Opening hours") else set_in.family  # Aileron has ASCII only
     set_in = Style(tone, family, set_in.px + 3)
     entries = _entries(what)
     pitch = round(set_in.px * 1.9)

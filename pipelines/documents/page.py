@@ -10,7 +10,7 @@ Words are set one by one at whole pixels: the box of a word is then the box of i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +23,7 @@ from reelmill.schemas.tube import Box
 
 Rgb = tuple[int, int, int]
 FAMILIES = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "Aileron")
-"""The fonts that matplotlib and Pillow carry in their wheels. Latin, Greek and Cyrillic in all but Aileron (Latin)."""
+"""The fonts that matplotlib and Pillow carry in their wheels. Latin, Greek and Cyrillic in all but Aileron (ASCII)."""
 _BOLD = {"STIXGeneral": "STIXGeneralBol"}
 
 
@@ -54,10 +54,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A drawn document before any wear: uint8 RGB [height, width, 3], and its lines in reading order."""
+    """A drawn document before any wear: uint8 RGB [height, width, 3], its lines in reading order, and those of them
+    whose letters their font lacks."""
 
     pixels: np.ndarray
-    lines: tuple[Line, ...] = field(default=())
+    lines: tuple[Line, ...]
+    missing: tuple[str, ...] = ()
 
 
 def fonts_folder() -> Path:
@@ -118,6 +120,7 @@ class Page:
         self.image = Image.new("RGB", (width_px, height_px), ground)
         self.draw = ImageDraw.Draw(self.image)
         self.lines: list[Line] = []
+        self.missing: list[str] = []
 
     def text(self, x: int, y: int, text: str, face: Face, ink: Rgb, *, mark: str = "", align: str = "left") -> None:
         """One line with its baseline at y; x is its left end, its middle or its right end."""
@@ -128,6 +131,8 @@ class Page:
             self.draw.text((left, y), word, fill=ink, font=font(face), anchor="ls")
             words.append(Word(word, moved(ink_box(word, face), left, y)))
             at += len(word) + 1
+        if face.family == "Aileron" and not text.isascii():  # Pillow's copy is a subset
+            self.missing.append(text)
         self.lines.append(Line(text, around([w.box for w in words]), tuple(words), mark))
 
     def panel(self, x0: int, y0: int, x1: int, y1: int, fill: Rgb | None, edge: Rgb | None = None) -> None:
@@ -143,7 +148,7 @@ class Page:
             self.draw.line((x, y, min(x + 4, x1), y), fill=ink)
 
     def sheet(self) -> Sheet:
-        return Sheet(np.asarray(self.image).copy(), tuple(self.lines))
+        return Sheet(np.asarray(self.image).copy(), tuple(self.lines), tuple(self.missing))
 
 
 def overlap(one: Box, other: Box, gap_px: float = 0.0) -> bool:
@@ -153,8 +158,9 @@ def overlap(one: Box, other: Box, gap_px: float = 0.0) -> bool:
 
 
 def faults(sheet: Sheet) -> list[str]:
-    """What makes a sheet unfit: text over the edge, or lines that touch (nearer than 1 px; words of a line may)."""
+    """What makes a sheet unfit: letters that a font lacks, text over the edge, or lines that touch (nearer than 1 px)."""
     height, width = sheet.pixels.shape[:2]
     outside = [f"{line.text!r} over the edge" for line in sheet.lines if line.box.clipped(width, height) != line.box]
     pairs = combinations(sheet.lines, 2)
+    outside += [f"{text!r} has letters that its font lacks" for text in sheet.missing]
     return outside + [f"{a.text!r} touches {b.text!r}" for a, b in pairs if overlap(a.box, b.box, 1.0)]
