@@ -1,4 +1,4 @@
-"""A chart drawn by matplotlib: columns, bars, lines or a pie, with its values printed or lying on the lines of the grid.
+"""A chart drawn by matplotlib: columns, bars, lines or a pie. Its values are printed, or lie on the lines of the grid.
 
 Where no values are printed, every value is a whole number of steps of the grid, so that it can be read off exactly.
 
@@ -117,7 +117,7 @@ def draw(rng: random.Random, what: Content, look: Look = EASY) -> Sheet:
     set_in = style(rng, look)
     ground = _hex(set_in.palette.ground)
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=ground)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     figure.text(0.04, 0.92, what.title, fontproperties=_font(set_in, 1.15), color=_hex(set_in.palette.ink))
     figure.text(0.04, 0.855, what.subtitle, fontproperties=_font(set_in, 0.9), color=_hex(set_in.palette.pale))
     texts = [_Text(figure.texts[0], "title"), _Text(figure.texts[1], "subtitle")]
@@ -226,9 +226,10 @@ def _printed_values(axes: Any, what: Content, values: np.ndarray, set_in: Style)
 
 def _line(text: _Text, width: int, height: int) -> Line:
     """The line of a text: it is drawn once more alone, within its window extent, and its words are told by the gaps."""
-    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.backends import backend_agg
 
-    alone = RendererAgg(width, height, _DPI)
+    agg: Any = backend_agg
+    alone = agg.RendererAgg(width, height, _DPI)
     text.artist.draw(alone)
     cover = np.asarray(alone.buffer_rgba())[..., 3] >= _INK
     said = text.artist.get_text()

@@ -82,8 +82,8 @@ class Content:
 class Document:
     """A content and where it stands in the picture: `marks[i]` says what the i-th line of text is, "" for decoration.
 
-    Marks: `title`, `subtitle`, `field.I`, `label.I`, `row.R`, `column.C`, `cell.R.C` (of the only table), `item.L.I`. A value that
-    has no line is not printed. `words` carry the order of their line, as in evidence.
+    Marks: `title`, `subtitle`, `field.I`, `label.I`, `row.R`, `column.C`, `cell.R.C` (of the only table), `item.L.I`.
+    A value that has no line is not printed. `words` carry the order of their line, as in evidence.
     """
 
     content: Content

@@ -40,7 +40,10 @@ def _footpaths(rng: random.Random, rows: int) -> Content:
 
 def _hours(rng: random.Random, rows: int) -> Content:
     days = sorted(rng.sample(range(7), rows))
-    fields = tuple(Field(_DAYS[d], f"{rng.randint(7, 11)}:{rng.choice(('15', '30', '45'))} to {rng.randint(15, 21)}:30") for d in days)
+    fields = tuple(
+        Field(_DAYS[d], f"{rng.randint(7, 11)}:{rng.choice(('15', '30', '45'))} to {rng.randint(15, 21)}:30")
+        for d in days
+    )
     absent = tuple(_DAYS[d] for d in range(7) if d not in days)
     return Content(KIND, "Opening hours", fields, (), (), absent, ())
 
@@ -57,7 +60,9 @@ def draw(rng: random.Random, what: Content, look: Look = EASY) -> Sheet:
     """A plate on a wall with a heading and a line for each entry; a word in languages is set without their names."""
     set_in = style(rng, look)
     tone = rng.choice(_PLATES)
-    family = "DejaVuSans" if what.title not in ("Footpaths", "Opening hours") else set_in.family  # Aileron has ASCII only
+    family = (
+        "DejaVuSans" if what.title not in ("Footpaths", "Opening hours") else set_in.family
+    )  # Aileron has ASCII only
     set_in = Style(tone, family, set_in.px + 3)
     entries = _entries(what)
     pitch = round(set_in.px * 1.9)

@@ -73,7 +73,7 @@ def fonts_folder() -> Path:
 
 @lru_cache(maxsize=128)
 def font(face: Face) -> Any:
-    """The PIL font of a face, in basic layout: one advance per glyph, the same wherever Pillow finds a shaper or not."""
+    """The PIL font of a face, in basic layout: the same wherever Pillow finds a shaper or not."""
     from PIL import ImageFont
 
     if face.family == "Aileron":
@@ -93,7 +93,7 @@ def ink_box(word: str, face: Face) -> Box:
 
 def width_of(text: str, face: Face) -> int:
     """Width of a line in whole pixels, from the pen's start to its end."""
-    return round(font(face).getlength(text))
+    return round(float(font(face).getlength(text)))
 
 
 def around(boxes: list[Box]) -> Box:
@@ -158,7 +158,7 @@ def overlap(one: Box, other: Box, gap_px: float = 0.0) -> bool:
 
 
 def faults(sheet: Sheet) -> list[str]:
-    """What makes a sheet unfit: letters that a font lacks, text over the edge, or lines that touch (nearer than 1 px)."""
+    """What makes a sheet unfit: letters that a font lacks, text over the edge, lines nearer to each other than 1 px."""
     height, width = sheet.pixels.shape[:2]
     outside = [f"{line.text!r} over the edge" for line in sheet.lines if line.box.clipped(width, height) != line.box]
     pairs = combinations(sheet.lines, 2)

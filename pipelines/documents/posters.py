@@ -15,7 +15,14 @@ from reelmill.pipelines.documents.page import Page, Sheet, width_of
 
 KIND = "poster"
 _SIZE_PX = (448, 620)
-_EVENTS = ("Summer Jazz Night", "Harvest Festival", "Open Air Theatre", "Winter Concert", "Poetry Evening", "Folk Weekend")
+_EVENTS = (
+    "Summer Jazz Night",
+    "Harvest Festival",
+    "Open Air Theatre",
+    "Winter Concert",
+    "Poetry Evening",
+    "Folk Weekend",
+)
 _FACTS = ("Date", "Doors", "Venue", "Tickets", "Organiser")
 _HALLS = ("Town Hall", "Old Mill", "Castle Garden", "City Library", "Harbour Stage", "Grand Theatre")
 

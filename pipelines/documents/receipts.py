@@ -59,7 +59,9 @@ def draw(rng: random.Random, what: Content, look: Look = EASY) -> Sheet:
     step = round(set_in.px * rng.uniform(1.6, 1.9))
     page = Page(_WIDTH_PX, step * (len(what.fields) + len(table.rows) + 4) + 2 * _MARGIN_PX, (253, 253, 250))
     middle, ink = _WIDTH_PX // 2, set_in.palette.ink
-    page.text(middle, _MARGIN_PX + set_in.px, what.title, set_in.face(1.3, bold=True), ink, mark="title", align="centre")
+    page.text(
+        middle, _MARGIN_PX + set_in.px, what.title, set_in.face(1.3, bold=True), ink, mark="title", align="centre"
+    )
     y, head = _MARGIN_PX + set_in.px + round(1.5 * step), len(what.fields) - 3
     for i in range(head):
         _pair(page, set_in, y, what.fields[i], i)

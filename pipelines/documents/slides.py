@@ -29,7 +29,12 @@ def content(rng: random.Random, look: Look = EASY) -> Content:
     count = min(rng.randint(*look.rows), 6)
     verbs, things = rng.sample(_DO, count), rng.sample(_WHAT, count)
     points = tuple(f"{v} {t}" for v, t in zip(verbs, things, strict=True))
-    values = (rng.choice(vocabulary.PEOPLE), vocabulary.date(rng), rng.choice(vocabulary.PLACES), str(rng.randint(2, 48)))
+    values = (
+        rng.choice(vocabulary.PEOPLE),
+        vocabulary.date(rng),
+        rng.choice(vocabulary.PLACES),
+        str(rng.randint(2, 48)),
+    )
     shown = sorted(rng.sample(range(4), rng.randint(1, 3)))
     fields = tuple(Field(_FOOTER[i], values[i]) for i in shown)
     absent = tuple(n for i, n in enumerate(_FOOTER) if i not in shown)

@@ -50,7 +50,9 @@ def column_widths(what: Content, table: Table, set_in: Style) -> list[int]:
     heads = [table.rows_are.capitalize(), *(c.name for c in table.columns)]
     cells = [[r.name for r in table.rows], *([r.cells[i] for r in table.rows] for i in range(len(table.columns)))]
     gap = round(set_in.px * 1.5)
-    widths = [gap + max(width_of(h, bold), *(width_of(c, body) for c in col)) for h, col in zip(heads, cells, strict=True)]
+    widths = [
+        gap + max(width_of(h, bold), *(width_of(c, body) for c in col)) for h, col in zip(heads, cells, strict=True)
+    ]
     short = width_of(what.title, set_in.face(1.25, bold=True)) - sum(widths)
     return [w + max(0, short) // len(widths) for w in widths]
 

@@ -18,7 +18,15 @@ PLACES = (
     "Brighton", "Lisbon", "Gdansk", "Porto", "Bergen", "Verona", "Cardiff", "Lyon", "Malmo", "Bruges", "Salzburg",
     "Oxford", "Tampere", "Seville", "Leeds", "Utrecht",
 )  # fmt: skip
-STREETS = ("Mill Lane", "Station Road", "Harbour Street", "Church Walk", "Castle Hill", "Market Square", "Bridge Street")
+STREETS = (
+    "Mill Lane",
+    "Station Road",
+    "Harbour Street",
+    "Church Walk",
+    "Castle Hill",
+    "Market Square",
+    "Bridge Street",
+)
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November")
 SHORT_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 SHOPS = (

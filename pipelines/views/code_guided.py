@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
@@ -47,7 +47,7 @@ SUM, TOTAL, DIFFERENCE, COUNT = "sum", "total", "difference", "count"
 TRANSCRIPTION, READ, LOCATE, DIALOGUE = "transcription", "read", "locate", "dialogue"
 
 WRITTEN = frozenset({FIELD, CELL, LIST, NEXT, COMPARE, LARGEST, SMALLEST, TRANSCRIPTION, READ})
-"""Tasks whose answer stands in the picture at word boundaries (`views.checks.occurs`), each part of a list by itself."""
+"""Tasks whose answer stands in the picture at word boundaries (`views.checks.occurs`), a list part by part."""
 
 _WORDED_AS = {PLOTTED: CELL}
 _IN_ORDER = ("slide", "poster")
@@ -80,6 +80,12 @@ class CompileDocument(Worded):
     method: ClassVar[str] = METHOD
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, BASE, PROVENANCE)
     looked_at: ClassVar[str] = "what the picture was drawn from"
+
+    def material(self, row: dict[str, Any], model: str = "") -> Material:
+        """As every view's, but that what it rests on is no rule's finding: its own link says `truth`."""
+        clip = super().material(row, model)
+        *before, own = clip.provenance
+        return replace(clip, provenance=(*before, replace(own, method=METHOD)))
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         clip = self.material(row)

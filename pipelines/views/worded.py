@@ -31,7 +31,6 @@ class Worded(abc.ABC):
     phrasings: str
     phrasings_hash: str = ""
     gives: ClassVar[tuple[Column, ...]] = (SAMPLES,)
-    method: ClassVar[str] = "rules"
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(rows_per_commit=256)
     looked_at: ClassVar[str]
@@ -58,7 +57,7 @@ class Worded(abc.ABC):
         """What the samples of a row share, this step being the last link of their provenance."""
         link = Provenance(
             step=step_name(self),
-            method=self.method,
+            method="rules",
             revision=self.revision,
             model=model,
             prompt_hash=self.phrasings_hash,
