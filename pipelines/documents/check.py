@@ -102,8 +102,9 @@ def _pair_faults(question: Turn, answer: Turn, record: dict[str, Any]) -> list[s
     cue = next((name for name, pattern in _CUES if re.search(pattern, asked)), "")
     if cue == "whole":
         return _whole_faults(answer, lines)
-    wanted = _answer(cue, names.found(question.text), asked, record["document"]["content"])
-    return _said_faults(wanted, answer.text, names)
+    named = names.found(question.text)
+    wanted = _answer(cue, named, asked, record["document"]["content"])
+    return _said_faults(wanted, answer.text, names, named)
 
 
 def _misplaced(turn: Turn) -> bool:
@@ -120,7 +121,8 @@ def _read_faults(box: Box, answer: str, lines: Sequence[dict[str, Any]]) -> list
     inside = [line["text"] for line in lines if _box(line).iou(box) > 0.9]
     if len(inside) != 1:
         return [f"{len(inside)} lines lie at {box}"]
-    return [] if _only(inside[0], answer) else [f"{inside[0]!r} lies there"]
+    rest = _beside(inside[0], answer)
+    return [f"{inside[0]!r} lies there"] if rest is None or re.search(r"\d", rest) else []
 
 
 def _locate_faults(question: str, boxes: Sequence[Box], lines: Sequence[dict[str, Any]]) -> list[str]:
@@ -195,26 +197,26 @@ def _written(form: str, amount: Fraction, like: str) -> str:
     return form.replace("{}", f"{float(amount):.{decimals}f}")
 
 
-def _only(text: str, answer: str) -> bool:
-    """Whether an answer has the text, letter by letter at word boundaries, and no digit beside it."""
-    match = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", answer)
-    return match is not None and not re.search(r"\d", answer[: match.start()] + answer[match.end() :])
+def _beside(text: str, answer: str) -> str | None:
+    """What an answer says beside a text that it has letter by letter at word boundaries; None where it has it not."""
+    match = re.search(rf"(?<![\w-]){re.escape(text)}(?!\w)", answer)
+    return answer[: match.start()] + answer[match.end() :] if match else None
 
 
-def _said_faults(wanted: Wanted, answer: str, names: Names) -> list[str]:
+def _said_faults(wanted: Wanted, answer: str, names: Names, named: Sequence[str]) -> list[str]:
+    """`named` is what the question names: an answer may name it again ("Tea: $2.50"), and nothing else."""
     if wanted is None:
         return ["nothing that has one answer is asked"]
     if not wanted:
         return [] if _DENIAL.search(answer) and not re.search(r"\d", answer) else ["it is not given"]
     if len(wanted) > 1:
         return [] if names.found(answer) == [f"item {w}" for w in wanted] else [f"it is {list(wanted)}"]
-    named = [n for n in names.found(answer) if n.startswith(("row ", "item ")) and n.partition(" ")[2] != wanted[0]]
-    # A lookup may say its row again ("Tea: $2.50"); an answer that is a name may name no other.
-    if named and wanted[0] in names.sorts:
+    rest = _beside(wanted[0], answer)
+    if rest is None or re.search(r"\d", names.masked(rest)):
         return [f"it is {wanted[0]!r}"]
-    label = re.match(r"[^:]+: ", answer)
-    rest = answer[label.end() :] if label and names.masked(label.group()) == "\0: " else answer
-    return [] if _only(wanted[0], rest) else [f"it is {wanted[0]!r}"]
+    again = [] if wanted[0] in names.sorts else named
+    others = [name for name in names.found(rest) if name not in again]
+    return [f"it is {wanted[0]!r}, and nothing of {others}"] if others else []
 
 
 def truth_faults(record: dict[str, Any]) -> list[str]:
