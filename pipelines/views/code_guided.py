@@ -28,7 +28,7 @@ from reelmill.pipelines.documents.content import Document, Table
 from reelmill.pipelines.documents.render import load_document
 from reelmill.pipelines.scenes.truth import METHOD
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
-from reelmill.pipelines.views.checks import occurs
+from reelmill.pipelines.views.checks import normalised
 from reelmill.pipelines.views.phrasing import Label, Material, Phrasings, defused, listed, sample, sample_key
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas.column import KEY, Column
@@ -199,7 +199,7 @@ def _said(document: Document, items: Sequence[str], at: dict[str, int]) -> tuple
 
 def _of_text(document: Document, lines: Sequence[TextLine], size_px: tuple[int, int]) -> Iterator[Asked]:
     """Transcribe, read at a box, locate. The lines of a chart have no one order, so it is not transcribed."""
-    boxes = [line.box.clipped(*size_px) for line in lines]
+    boxes, plain = [line.box.clipped(*size_px) for line in lines], [f" {normalised(line.text)} " for line in lines]
     if document.content.kind != "chart":
         every = tuple(range(len(lines)))
         yield Asked(TRANSCRIPTION, (), {}, "\n".join(line.text for line in lines), every, told=tuple(boxes))
@@ -208,7 +208,7 @@ def _of_text(document: Document, lines: Sequence[TextLine], size_px: tuple[int, 
             continue
         if all(boxes[i].iou(other) == 0.0 for j, other in enumerate(boxes) if j != i):
             yield Asked(READ, (str(i), line.text), {}, line.text, (i,), shown=(boxes[i],))
-        if sum(occurs(other.text, line.text) for other in lines) == 1:
+        if plain[i].strip() and sum(plain[i] in other for other in plain) == 1:  # at word boundaries, as `views.checks.occurs`
             yield Asked(LOCATE, (line.text,), {"text": line.text}, "", (i,), told=(boxes[i],))
 
 

@@ -21,8 +21,8 @@ from reelmill.schemas.errors import BadInput
 from reelmill.schemas.keys import canonical_json
 
 SEEDS = range(2)
-# Of what two seeds of each kind and look say and where it stands: another value means that the same seed gives another document, so that
-# RENDERER is to be raised. Places in pixels are left out: they are those of the fonts that are installed.
+# Of what two seeds of each kind and look say, and in which order: another value means that the same seed gives another
+# document, so that RENDERER is to be raised. Places in pixels are left out: they are those of the fonts that are installed.
 GOLDEN = "d94330d193d784c7"
 
 

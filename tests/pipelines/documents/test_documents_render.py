@@ -34,7 +34,12 @@ def test_kinds_take_turns_and_more_begin_with_the_same(tmp_path: Path) -> None:
 def test_named_kinds_alone_and_their_format(tmp_path: Path) -> None:
     easy = render_documents(tmp_path, 2, 3, EASY, ("form",))
     hard = render_documents(tmp_path, 2, 3, HARD, ("form", "sign"))
-    assert [p.name for p in (*easy, *hard)] == ["form_000000.png", "form_000001.png", "form_000000.jpg", "sign_000001.jpg"]
+    assert [p.name for p in (*easy, *hard)] == [
+        "form_000000.png",
+        "form_000001.png",
+        "form_000000.jpg",
+        "sign_000001.jpg",
+    ]
     assert [Image.open(p).format for p in (easy[0], hard[0])] == ["PNG", "JPEG"]
 
 
