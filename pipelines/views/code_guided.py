@@ -208,7 +208,8 @@ def _of_text(document: Document, lines: Sequence[TextLine], size_px: tuple[int, 
             continue
         if all(boxes[i].iou(other) == 0.0 for j, other in enumerate(boxes) if j != i):
             yield Asked(READ, (str(i), line.text), {}, line.text, (i,), shown=(boxes[i],))
-        if plain[i].strip() and sum(plain[i] in other for other in plain) == 1:  # at word boundaries, as `views.checks.occurs`
+        # At word boundaries, as `views.checks.occurs`; of a text that is all articles and points nothing is left.
+        if plain[i].strip() and sum(plain[i] in other for other in plain) == 1:
             yield Asked(LOCATE, (line.text,), {"text": line.text}, "", (i,), told=(boxes[i],))
 
 

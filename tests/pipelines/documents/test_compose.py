@@ -22,7 +22,7 @@ from reelmill.schemas.keys import canonical_json
 
 SEEDS = range(2)
 # Of what two seeds of each kind and look say, and in which order: another value means that the same seed gives another
-# document, so that RENDERER is to be raised. Places in pixels are left out: they are those of the fonts that are installed.
+# document, so that RENDERER is to be raised. Places in pixels are left out: they are those of the installed fonts.
 GOLDEN = "d94330d193d784c7"
 
 
@@ -117,9 +117,9 @@ def test_shares_of_a_pie_are_a_whole() -> None:
 
 
 def test_a_look_without_room_is_named() -> None:
-    huge: Look = dataclasses.replace(LOOKS["easy"], name="huge", text_px=(60, 60))
-    with pytest.raises(BadInput, match="'huge' leaves no sign whose lines keep apart"):
-        compose(0, "sign", huge)
+    huge: Look = dataclasses.replace(LOOKS["easy"], name="huge", text_px=(80, 80))
+    with pytest.raises(BadInput, match="'huge' leaves no screen whose lines keep apart"):
+        compose(0, "screen", huge)
 
 
 def test_identity_is_the_look_and_not_only_its_name() -> None:
