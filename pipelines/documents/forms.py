@@ -25,7 +25,7 @@ def content(rng: random.Random, look: Look = EASY) -> Content:
     person = rng.choice(vocabulary.PEOPLE)
     known = (
         ("Full name", person),
-        ("Birth date", vocabulary.date(rng)),
+        ("Birth date", vocabulary.date(rng, 1948, 2004)),
         ("Street", f"{rng.randint(12, 98)} {rng.choice(vocabulary.STREETS)}"),
         ("City", rng.choice(vocabulary.PLACES)),
         ("Phone", vocabulary.phone(rng)),

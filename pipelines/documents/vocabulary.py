@@ -156,8 +156,9 @@ def table(rng: random.Random, topic: Topic, rows: int, measures: int) -> Table:
     return Table(topic.rows_are, tuple(Column(m.name, m.form) for m in columns), made, tuple(names[-2:]))
 
 
-def date(rng: random.Random) -> str:
-    return f"{rng.randint(2, 28)} {rng.choice(MONTHS)} {rng.randint(2019, 2026)}"
+def date(rng: random.Random, first: int = 2019, last: int = 2026) -> str:
+    """A day of one of the years from `first` to `last`."""
+    return f"{rng.randint(2, 28)} {rng.choice(MONTHS)} {rng.randint(first, last)}"
 
 
 def clock(rng: random.Random) -> str:
