@@ -4,7 +4,7 @@ Where no values are printed, every value is a whole number of steps of the grid,
 
 >>> what = content(random.Random(1), EASY)
 >>> what.kind, what.tables[0].rows_are
-('chart', 'food')
+('chart', 'team')
 """
 
 from __future__ import annotations
