@@ -25,6 +25,7 @@ Begin with `reelmill demo`, or `reelmill list` and `reelmill run RECIPE --media 
 _BUDGET_HELP = "Share of rows that may fail by our fault; over it, once 200 are worked on, the run ends with code 3."
 _STUCK_HELP = """End a run in which nothing moves for so many seconds with code 1, and save where it stood; 0: never. A
 decode child within its own limit counts as moving."""
+_KINDS_HELP = "chart, table, receipt, form, slide, poster, sign or screen; all by turns by default. Repeatable."
 _EXIT_CODES = "Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget."
 
 app = typer.Typer(
@@ -319,6 +320,24 @@ def scenes(
     from reelmill.jobs import rendering
 
     rendering.render(folder, count, seed, preset)
+
+
+@app.command()
+def documents(
+    folder: Annotated[Path, typer.Argument(help="Where to write the pictures and their truth.")],
+    count: Annotated[int, typer.Option(min=1, help="Documents to render.")] = 8,
+    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    kind: Annotated[list[str] | None, typer.Option(metavar="KIND", help=_KINDS_HELP)] = None,
+    look: Annotated[str, typer.Option(help="How hard to read: easy (clean) or hard (small, tilted, worn).")] = "easy",
+) -> None:
+    """Render pictures of documents with exact truth: what each says, where, and in which order.
+
+    Then `reelmill run code_guided --media FOLDER` makes questions whose answers are exact, and
+    `reelmill run text --media FOLDER` with `verify text-... --truth` measures how well text is read.
+    """
+    from reelmill.jobs import rendering
+
+    rendering.render_documents(folder, count, seed, look, tuple(kind or ()))
 
 
 @app.command()

@@ -1,13 +1,17 @@
-"""`scenes`: render videos and pictures with exact truth into a folder."""
+"""`scenes` and `documents`: render videos and pictures with exact truth into a folder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
 from reelmill.schemas.errors import BadInput, NotFound
+
+_Render = Callable[[Callable[[int, int], None]], list[Path]]
 
 
 def render(folder: Path, count: int, seed: int, preset: str) -> list[Path]:
@@ -15,21 +19,40 @@ def render(folder: Path, count: int, seed: int, preset: str) -> list[Path]:
     from reelmill.pipelines.scenes.presets import PRESETS
     from reelmill.pipelines.scenes.render import render_set
 
-    if preset not in PRESETS:
-        raise NotFound(f"preset {preset!r}", seen=", ".join(PRESETS), do="choose one of these")
+    chosen = _named(PRESETS, "preset", preset)
+    return _shown(folder, lambda progress: render_set(folder, count, seed, chosen, progress=progress))
+
+
+def render_documents(folder: Path, count: int, seed: int, look: str, kinds: tuple[str, ...]) -> list[Path]:
+    """Pictures of documents, all kinds by turns or those that are named. Raises as `render` does."""
+    from reelmill.pipelines.documents import render as documents
+    from reelmill.pipelines.documents.compose import KINDS, LOOKS
+
+    chosen = _named(LOOKS, "look", look)
+    for kind in kinds:
+        _named(KINDS, "kind", kind)
+    return _shown(folder, lambda p: documents.render_documents(folder, count, seed, chosen, kinds, progress=p))
+
+
+def _named(known: Mapping[str, Any], what: str, name: str) -> Any:
+    if name not in known:
+        raise NotFound(f"{what} {name!r}", seen=", ".join(known), do="choose one of these")
+    return known[name]
+
+
+def _shown(folder: Path, work: _Render) -> list[Path]:
+    """Render with a bar of progress, and say where the files are."""
+    _folder(folder)
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("rendering", total=None)
+        paths = work(lambda done, total: progress.update(task, completed=done, total=total))
+    console.print(f"{len(paths)} files in {folder}, with their truth beside them", highlight=False, soft_wrap=True)
+    return paths
+
+
+def _folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"folder {str(folder)!r}", seen=str(error), do="name a folder that can be made") from error
-    console = Console()
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("rendering", total=None)
-        paths = render_set(
-            folder,
-            count,
-            seed,
-            PRESETS[preset],
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
-    console.print(f"{len(paths)} files in {folder}, with their truth beside them", highlight=False, soft_wrap=True)
-    return paths

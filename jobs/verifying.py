@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from reelmill.jobs.inspecting import opened
+from reelmill.pipelines.documents.check import check_document
 from reelmill.pipelines.scenes.evidence import in_clip
-from reelmill.pipelines.scenes.render import load_truth
+from reelmill.pipelines.scenes.render import load_truth, record_of
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
 from reelmill.pipelines.views.checks import check_grounding, check_transcription
@@ -40,7 +41,11 @@ _ABILITIES = {
     "text": ("words", "character", "invented"),
 }
 """Which figures a dataset of evidence answers for, by how their names begin."""
-_NOT_OF_VIEW = {"internvid_tg": ("text",), "ocr_rich": ("tubes", "events")}
+_NOT_OF_VIEW = {
+    "internvid_tg": ("text",),
+    "ocr_rich": ("tubes", "events"),
+    "code_guided": ("tubes", "events", "text"),
+}
 """Evidence that a view does not rest on, and whose figures would only be noise beside it."""
 
 
@@ -97,7 +102,10 @@ def _evidence_figures(beside: _Beside) -> list[Figure]:
 
 
 def _sentence(figures: list[Figure]) -> str:
-    wanted = ("events, precision", "events, recall", "words read", f"samples right within {SLACKS_S[1]:g} s")
+    wanted = (
+        *("events, precision", "events, recall", "words read"),
+        *(f"samples right within {SLACKS_S[1]:g} s", "answers right"),
+    )
     chosen = [f for f in figures if f.name in wanted or f.name.startswith("texts right")]
     said = [f"{f.name} {'undefined' if f.value is None else f'{f.value:.3f}'} (n={f.count})" for f in chosen]
     return "; ".join([f"rendered scenes, rules: {figures[0].count} files" if figures else "", *said]).strip("; ")
@@ -208,6 +216,10 @@ def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tupl
         shot = [s for s in exact.shots if s.start_s <= at_s < s.end_s]
         texts = [t for t in exact.texts if not shot or shot[0].start_s <= t.at_s < shot[0].end_s]
         yield f"texts right: {sample.task}", check_transcription(sample, texts)
+    elif sample.family == "code_guided":
+        faults = check_document(sample, record_of(Path(media.uri)) or {})
+        yield "answers right", faults
+        yield f"answers right: {sample.task}", faults
     elif media.span is not None:
         inside = (in_clip(e, media.span, media.duration_s) for e in exact.events)
         events = [e for e in inside if e is not None]

@@ -36,14 +36,16 @@ WITHOUT = {
     "pipelines/sources/annotated/webdataset.py:unpack": "media of shards: what is missing is unpacked by the next run",
     "pipelines/sources/annotated/webdataset.py:_write": "as above: put in place whole",
     "pipelines/scenes/render.py:render_set": "scenes are rendered, not curated: a file is there when it is whole",
-    "pipelines/scenes/render.py:_write_sidecar": "as above",
-    "pipelines/scenes/render.py:_appear": "as above",
+    "pipelines/scenes/render.py:write_sidecar": "as above",
+    "pipelines/scenes/render.py:appear": "as above",
     "pipelines/scenes/render.py:_encode": "as above",
+    "pipelines/documents/render.py:render_documents": "as above",
     "jobs/caching.py:prune": "a reply that is forgotten is asked for again",
     "jobs/demonstrating.py:_state_licence": "a sidecar beside a rendered scene",
     "jobs/examining.py:_writable": "doctor takes back the folder that it tried",
     "jobs/importing.py:_unpacked": "the folder for media of shards",
     "jobs/rendering.py:render": "the folder for rendered scenes",
+    "jobs/rendering.py:_folder": "the folder for rendered scenes and documents",
 }
 
 

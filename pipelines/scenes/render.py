@@ -46,8 +46,8 @@ def render(scene: Scene, path: Path) -> SceneTruth:
     Raises OSError where the folder cannot be written and av.FFmpegError where x264 is missing.
     """
     exact = truth(scene)
-    _appear(path, functools.partial(_encode, scene))
-    _write_sidecar(path, scene.identity, exact)
+    appear(path, functools.partial(_encode, scene))
+    write_sidecar(path, scene.identity, exact)
     return exact
 
 
@@ -55,8 +55,8 @@ def render_picture(seed: int, path: Path) -> SceneTruth:
     """Write the picture of a seed as PNG with its sidecar, and give its truth."""
     picture = compose_picture(seed)
     exact = picture_truth(picture)
-    _appear(path, functools.partial(_write_png, draw_picture(picture)))
-    _write_sidecar(path, picture.identity, exact)
+    appear(path, functools.partial(_write_png, draw_picture(picture)))
+    write_sidecar(path, picture.identity, exact)
     return exact
 
 
@@ -82,7 +82,7 @@ def render_set(
 
 def load_truth(media: Path) -> SceneTruth:
     """The truth of a rendered file. Raises BadInput where it has no sidecar and Corrupt where that cannot be read."""
-    record = _record(media)
+    record = record_of(media)
     if record is None:
         raise BadInput(f"{media.name} has no truth beside it", seen=str(sidecar(media)), do="render it again")
     exact: SceneTruth = arrow.typed(SceneTruth, record["truth"])
@@ -91,18 +91,18 @@ def load_truth(media: Path) -> SceneTruth:
 
 def _keep_or_render(path: Path, preset: Preset | None, seed: int) -> None:
     if preset is None:
-        if not _finished(path, compose_picture(seed).identity):
+        if not finished(path, compose_picture(seed).identity):
             render_picture(seed, path)
         return
     scene = compose(seed, preset)
-    if not _finished(path, scene.identity):
+    if not finished(path, scene.identity):
         render(scene, path)
 
 
-def _finished(path: Path, identity: dict[str, Any]) -> bool:
+def finished(path: Path, identity: dict[str, Any]) -> bool:
     """Is this file there, whole, and of this identity? JSON has no tuples, so identities compare as JSON."""
     try:
-        record = _record(path)
+        record = record_of(path)
     except Corrupt:
         return False
     if record is None or not path.is_file():
@@ -111,7 +111,8 @@ def _finished(path: Path, identity: dict[str, Any]) -> bool:
     return bool(same and record["bytes"] == path.stat().st_size)
 
 
-def _record(media: Path) -> dict[str, Any] | None:
+def record_of(media: Path) -> dict[str, Any] | None:
+    """What stands in the sidecar of a file; None where there is none. Raises Corrupt where it cannot be read."""
     beside = sidecar(media)
     if not beside.is_file():
         return None
@@ -124,8 +125,9 @@ def _record(media: Path) -> dict[str, Any] | None:
     return record
 
 
-def _write_sidecar(media: Path, identity: dict[str, Any], exact: SceneTruth) -> None:
-    record = {
+def write_sidecar(media: Path, identity: dict[str, Any], exact: SceneTruth, **more: Any) -> None:
+    """The sidecar of a file that is there; `more` are further parts of its record, as plain values."""
+    record = more | {
         "format": FORMAT,
         "identity": identity,
         "sha256": file_digest(media),
@@ -133,10 +135,10 @@ def _write_sidecar(media: Path, identity: dict[str, Any], exact: SceneTruth) -> 
         "truth": arrow.plain(exact),
     }
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    _appear(sidecar(media), lambda path: path.write_text(text, "utf-8"))
+    appear(sidecar(media), lambda path: path.write_text(text, "utf-8"))
 
 
-def _appear(path: Path, write: Callable[[Path], object]) -> None:
+def appear(path: Path, write: Callable[[Path], object]) -> None:
     """Write under a hidden name of this process, then rename: readers see the whole file or none."""
     hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -27,6 +27,8 @@ from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place, Recipe, in_order, step_identity
 from reelmill.pipelines._run import Local, run
 from reelmill.pipelines._table import TableRecipe
+from reelmill.pipelines.documents.looks import LOOKS
+from reelmill.pipelines.documents.render import render_documents
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
 from reelmill.schemas.keys import canonical_json
@@ -82,6 +84,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, engine: Engines) -> Place:
     folder = tmp_path_factory.mktemp("contract")
     short = dataclasses.replace(PRESETS["demo"], name="short", short_share=1.0)
     render_set(folder / "media", 2, 8, short, pictures=1)
+    render_documents(folder / "media", 1, 8, LOOKS["easy"], ("receipt",))
     sounded(folder / "media" / "heard.mp4", [Tone(0.4, 0.9), Tone(1.2, 1.9, hz=900.0)], seconds=2.0)
     (folder / "media" / "notes.txt").write_text("no medium")
     place = place_of(folder / "store", (str(folder / "media"),), "contract")
