@@ -17,7 +17,7 @@ from typing import Any
 from reelmill.schemas.errors import BadInput, Corrupt
 from reelmill.schemas.media import FrameRef
 from reelmill.schemas.points import reach
-from reelmill.schemas.sample import Role, Sample, Turn
+from reelmill.schemas.sample import Sample, Turn
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Box
 from reelmill.sinks.card import LabelErrors, label_errors
@@ -351,5 +351,4 @@ def _render(
         groups=groups,
         rejected=sum(g.count for g in groups),
         errors=errors.lines,
-        user=Role.USER,
     )
