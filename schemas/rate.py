@@ -35,11 +35,17 @@ class Rate:
         return self._wilson(1)
 
     def _wilson(self, side: int) -> float | None:
-        if not self.count:
-            return None
-        if self.hits == (0 if side < 0 else self.count):
-            return float(side > 0)  # exactly, where rounding would leave 0.9999999999999999
-        n, p = self.count, self.hits / self.count
-        middle = p + _Z**2 / (2 * n)
-        spread = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-        return (middle + side * spread) / (1 + _Z**2 / n)
+        return wilson(self.hits / self.count, self.count)[side > 0] if self.count else None
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
+    """Bounds of a share of `count` cases, which need not be whole: the effective size of a weighted sample is not.
+
+    >>> wilson(1.0, 10)[1]
+    1.0
+    """
+    middle = share + _Z**2 / (2 * count)
+    spread = _Z * math.sqrt(max(share * (1 - share), 0.0) / count + _Z**2 / (4 * count**2))
+    low, high = ((middle + side * spread) / (1 + _Z**2 / count) for side in (-1, 1))
+    # exactly, where rounding would leave 0.9999999999999999
+    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)

@@ -329,6 +329,6 @@ def _table(head: tuple[str, str], counts: Counter[str]) -> str:
 def _cell(text: str) -> str:
     """Foreign text in Markdown: one line, nothing that is markup or HTML."""
     flat = " ".join(text.split())
-    for sign in "\\`*_[]<>|#!&":
+    for sign in "\\&`*_[]<>|#!":  # `&` before those that are written with it
         flat = flat.replace(sign, f"\\{sign}" if sign not in "<>&" else {"<": "&lt;", ">": "&gt;", "&": "&amp;"}[sign])
     return flat

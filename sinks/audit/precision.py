@@ -10,12 +10,13 @@ is wrong, until the raters agree; one that nobody is sure of is counted beside. 
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from reelmill.schemas.rate import Rate
+from reelmill.schemas.rate import Rate, wilson
 from reelmill.schemas.sample import Sample
 from reelmill.sinks.audit.draw import Stratum, accepted, strata
 from reelmill.sinks.audit.marks import Judgement, Mark, kept, newest, text_sha256
@@ -34,6 +35,16 @@ class Group:
     samples: int
     rate: Rate
     unsure: int
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """Precision with each stratum at its share of the dataset, with Wilson's interval for the effective number of
+    samples, (sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965, section 11.7)."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +71,7 @@ class Audit:
     """All that the marks of a dataset say today.
 
     `changed` samples say something else than when they were marked, `gone` ones are no longer accepted; neither counts.
-    `weighted` is the precision with each stratum at its share of the dataset, None where nothing is decided.
-    `unseen` strata have no decided sample.
+    `weighted` is None where nothing is decided; `unseen` strata have no decided sample.
     """
 
     total: Rate
@@ -69,7 +79,7 @@ class Audit:
     groups: tuple[Group, ...]
     strata: int
     unseen: int
-    weighted: float | None
+    weighted: Weighted | None
     raters: tuple[str, ...]
     last: str
     changed: int
@@ -97,8 +107,9 @@ class Audit:
 
     def _doubts(self) -> list[str]:
         said = [f"{self.unsure} unsure beside"] if self.unsure else []
-        if self.weighted is not None and abs(self.weighted - (self.total.value or 0.0)) > _TELLING:
-            said.append(f"weighted by the strata's sizes {self.weighted:.2f}")
+        found = self.weighted
+        if found is not None and abs(found.value - (self.total.value or 0.0)) > _TELLING:
+            said.append(f"weighted by the strata's sizes {found.value:.2f} (95 % {found.low:.2f} to {found.high:.2f})")
         if self.total.count and self.unseen:
             said.append(f"nothing decided in {self.unseen} of {self.strata} strata")
         return said
@@ -205,10 +216,14 @@ def _groups(by_stratum: Mapping[Stratum, list[Judgement]], sizes: Mapping[Stratu
             yield Group(by, name, sum(sizes[s] for s in inside), rate(judged), unsure)
 
 
-def _weighted(rates: Mapping[Stratum, Rate], sizes: Mapping[Stratum, int]) -> float | None:
-    decided = [s for s, r in rates.items() if r.count]
-    whole = sum(sizes[s] for s in decided)
-    return sum(sizes[s] * (rates[s].value or 0.0) for s in decided) / whole if whole else None
+def _weighted(rates: Mapping[Stratum, Rate], sizes: Mapping[Stratum, int]) -> Weighted | None:
+    whole = sum(sizes[s] for s, r in rates.items() if r.count)
+    shares = {s: sizes[s] / whole for s, r in rates.items() if r.count}
+    if not shares:
+        return None
+    value = min(math.fsum(share * rates[s].hits / rates[s].count for s, share in shares.items()), 1.0)
+    effective = 1 / math.fsum(share**2 / rates[s].count for s, share in shares.items())
+    return Weighted(value, *wilson(value, effective))
 
 
 def _stratum(sample: Sample) -> Stratum:

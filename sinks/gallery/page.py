@@ -23,7 +23,7 @@ from reelmill.schemas.tube import Box
 from reelmill.sinks.card import LabelErrors, label_errors
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.gallery.evidence import Evidence, near
-from reelmill.sinks.gallery.sides import Side, sides
+from reelmill.sinks.gallery.sides import Side, sides, spoken
 from reelmill.sinks.publishing.frames import StoredFrames
 from reelmill.sinks.publishing.packed import MadeBy, made_by
 from reelmill.sinks.publishing.publish import tree_bytes
@@ -100,7 +100,8 @@ class Entry:
     num_frames: int
     tracks: tuple[Track, ...]
     ticks: tuple[float, ...]
-    sides: tuple[Side, ...] = ()
+    said: tuple[str, ...]
+    sides: tuple[Side, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +262,7 @@ def entry_of(sample: Sample, evidence: Evidence, pictures: PictureSource, most: 
         num_frames=len(sample.frames),
         tracks=_tracks(sample, events) if moving else (),
         ticks=tuple(_percent(f.at_s, sample) for f in sample.frames) if moving else (),
+        said=tuple(spoken(t) for t in sample.turns),
         sides=sides(sample) if isinstance(sample, PreferenceSample) else (),
     )
 

@@ -11,7 +11,7 @@ import difflib
 import re
 from dataclasses import dataclass
 
-from reelmill.schemas.sample import PreferenceSample, Turn
+from reelmill.schemas.sample import PreferenceSample, Role, Turn
 
 _TIME = re.compile("<time>")
 
@@ -40,8 +40,12 @@ def sides(pair: PreferenceSample) -> tuple[Side, ...]:
 
 
 def spoken(turn: Turn) -> str:
-    """The text with its times filled in: a rejected side may differ from the chosen one in nothing else."""
-    times = turn.tgt_s or turn.src_s
+    """The text with its times filled in: a rejected side may differ from the chosen one in nothing else.
+
+    >>> spoken(Turn(Role.ASSISTANT, "During <time>.", (), (1.0, 3.5), ()))
+    'During 1.00–3.50 s.'
+    """
+    times = turn.src_s if turn.role is Role.USER else turn.tgt_s
     said = iter([f"{s:.2f}–{e:.2f} s" for s, e in zip(times[::2], times[1::2], strict=False)])
     return _TIME.sub(lambda found: next(said, found[0]), turn.text)
 
