@@ -135,8 +135,9 @@ class _Door(BaseHTTPRequestHandler):
         """What is asked for below the token; None where host or token are not ours."""
         if self.headers.get("Host") not in self.server.hosts:
             return None
-        token, _, name = self.path.removeprefix("/").partition("/")
-        return name if hmac.compare_digest(token.encode(), self.server.token.encode()) else None
+        token, slash, name = self.path.removeprefix("/").partition("/")
+        ours = hmac.compare_digest(token.encode(), self.server.token.encode())
+        return name if ours and slash else None
 
     def _refused(self) -> HTTPStatus | None:
         """Why a post is not read."""

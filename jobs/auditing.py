@@ -51,10 +51,13 @@ def serve(store: Folder, label: str, asked: page.Asked, port: int) -> None:
 
 
 def write_page(store: Folder, label: str, asked: page.Asked, out: Path) -> None:
-    """Write the page as one file that needs no server. Raises StoreUnusable where it cannot be written."""
+    """Write the page as one file that needs no server. Raises BadInput where it cannot be written."""
     place = opened(store)
     html = page.page(place, place.find(label), asked, page.Embedded(StoredFrames(place)), served=False)
-    LocalObjects(out.absolute().parent).put(out.name, html.encode())
+    try:
+        LocalObjects(out.absolute().parent).put(out.name, html.encode())
+    except StoreUnusable as error:
+        raise BadInput(f"--page {out}", seen=error.seen, do="name a file that can be written") from error
     _say(wide_console(), f"{out}: {len(asked.questions)} samples; read its marks with --marks")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 from pathlib import Path
 
 import published
@@ -17,15 +18,23 @@ from reelmill.schemas.sample import Sample, Turn
 from reelmill.sinks.audit.marks import Judgement, Mark, keep
 from reelmill.sinks.audit.precision import Audit, Weighted, audit_of, interval, judgement, kappa
 from reelmill.sinks.card import LabelErrors, label_errors, note_label_errors
-from reelmill.sinks.dataset import Dataset
+from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import pack
 from reelmill.sinks.publishing.view import store_of
 from reelmill.sinks.verify import verify
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("model")
+    published.stocked(root, sources=4)
+    return root
+
+
 @pytest.fixture
-def view(tmp_path: Path) -> Dataset:
-    return published.stocked(tmp_path, sources=4)[1]
+def view(model: Path, tmp_path: Path) -> Dataset:
+    """A view of the test's own, as the model is."""
+    return Store(Path(shutil.copytree(model, tmp_path / "store"))).find("grounding-t")
 
 
 def audited(view: Dataset, marks: list[Mark]) -> Audit:
