@@ -59,7 +59,7 @@
       count();
     }
     sending = false;
-    if (unsaved.size) { byId("download").hidden = false; setTimeout(send, 2000); }
+    if (unsaved.size) { byId("download").hidden = false; setTimeout(send, 1000); }
   }
 
   async function posted(said) {

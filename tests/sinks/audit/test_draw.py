@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reelmill.schemas.column import Column
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.schemas.keys import child_key
 from reelmill.schemas.sample import ClipFacts, CuratedSample
@@ -88,7 +89,7 @@ def test_clips_without_words_have_no_labels(tmp_path: Path) -> None:
     fields = {f.name: getattr(published.sample(clip, 0), f.name) for f in dataclasses.fields(published.sample(clip, 0))}
     facts = ClipFacts(180, False, 0.1, 100.0, 90.0, 20.0, "00")
     curated = CuratedSample(**(fields | {"turns": (), "task": "clip"}), facts=facts)
-    column = published.Column.of("samples", tuple[CuratedSample, ...])
+    column = Column.of("samples", tuple[CuratedSample, ...])
     view = published.commit(Store(tmp_path), "curated-t", column, [(clip.key, [curated])])
     with pytest.raises(BadInput, match="has no labels"):
         accepted(view, [curated.key])

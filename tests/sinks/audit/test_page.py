@@ -14,6 +14,7 @@ import published
 import pytest
 from marked import accepted, mark
 
+from reelmill.schemas.column import Column
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.sample import (
     GroundedSample,
@@ -151,7 +152,7 @@ def kinds(sample: Sample, kind: type[Sample], **own: Any) -> Sample:
 def view_of(store: Store, kind: type[Sample], **own: Any) -> Dataset:
     clip = published.clip(0)
     published.commit(store, "clips-t", published.CLIPS, [(clip.parent_key, [clip])])
-    column = published.Column.of("samples", tuple[kind, ...])  # type: ignore[valid-type]
+    column = Column.of("samples", tuple[kind, ...])  # type: ignore[valid-type]
     made = kinds(published.sample(clip, 0), kind, **own)
     return published.commit(store, "kind-t", column, [(clip.key, [made])])
 
