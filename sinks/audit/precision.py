@@ -142,7 +142,7 @@ def _audit(marks: Sequence[Mark], found: Mapping[str, Sample], sizes: Mapping[St
         groups=tuple(_groups(by_stratum, sizes)),
         strata=len(sizes),
         unseen=sum(not r.count for r in rates.values()),
-        weighted=_weighted(rates, sizes),
+        weighted=weighted(rates, sizes),
         raters=tuple(sorted({m.rater for m in counting})),
         last=max((m.at.date().isoformat() for m in counting), default=""),
         changed=len(lost & found.keys()),
@@ -168,6 +168,17 @@ def rate(judged: Iterable[Judgement]) -> Rate:
     """Right ones of those decided."""
     counts = Counter(judged)
     return Rate(counts[Judgement.RIGHT], counts[Judgement.RIGHT] + counts[Judgement.WRONG])
+
+
+def weighted(rates: Mapping[Stratum, Rate], sizes: Mapping[Stratum, int]) -> Weighted | None:
+    """Each stratum's rate by its share of the samples, of those strata in which something is decided."""
+    whole = sum(sizes[s] for s, r in rates.items() if r.count)
+    shares = {s: sizes[s] / whole for s, r in rates.items() if r.count}
+    if not shares:
+        return None
+    value = min(math.fsum(share * rates[s].hits / rates[s].count for s, share in shares.items()), 1.0)
+    effective = 1 / math.fsum(share**2 / rates[s].count for s, share in shares.items())
+    return Weighted(value, *wilson(value, effective))
 
 
 def agreements(marks: Sequence[Mark]) -> list[Agreement]:
@@ -214,16 +225,6 @@ def _groups(by_stratum: Mapping[Stratum, list[Judgement]], sizes: Mapping[Stratu
             judged = [j for s in inside for j in by_stratum[s]]
             unsure = sum(j is Judgement.UNSURE for j in judged)
             yield Group(by, name, sum(sizes[s] for s in inside), rate(judged), unsure)
-
-
-def _weighted(rates: Mapping[Stratum, Rate], sizes: Mapping[Stratum, int]) -> Weighted | None:
-    whole = sum(sizes[s] for s, r in rates.items() if r.count)
-    shares = {s: sizes[s] / whole for s, r in rates.items() if r.count}
-    if not shares:
-        return None
-    value = min(math.fsum(share * rates[s].hits / rates[s].count for s, share in shares.items()), 1.0)
-    effective = 1 / math.fsum(share**2 / rates[s].count for s, share in shares.items())
-    return Weighted(value, *wilson(value, effective))
 
 
 def _stratum(sample: Sample) -> Stratum:
