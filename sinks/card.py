@@ -61,14 +61,17 @@ class LabelErrors:
 
 def label_errors(dataset: Dataset) -> LabelErrors:
     """The errors noted for a dataset, and its audit as the marks stand today; unknown where there is neither."""
+    noted, audit = noted_errors(dataset), audit_of(dataset)
+    return noted if audit is None else LabelErrors(noted.rendered_truth, audit.sentence, audit.groups)
+
+
+def noted_errors(dataset: Dataset) -> LabelErrors:
+    """The errors noted for a dataset alone; marks of persons are never noted, but counted when they are shown."""
     try:
         said = read_record(dataset.ledger.objects, dataset.label, _ERRORS, "delete it and note the errors again")
     except FileNotFoundError:
-        said = {"rendered_truth": "", "audited": ""}
-    audit = audit_of(dataset)
-    if audit is None:
-        return LabelErrors(said["rendered_truth"], said["audited"])
-    return LabelErrors(said["rendered_truth"], audit.sentence, audit.groups)
+        return LabelErrors()
+    return LabelErrors(said["rendered_truth"], said["audited"])
 
 
 def note_figures(dataset: Dataset, figures: Sequence[dict[str, Any]]) -> None:

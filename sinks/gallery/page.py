@@ -322,6 +322,7 @@ def _tracks(sample: Sample, events: Sequence[dict[str, Any]]) -> tuple[Track, ..
         times = [s for t in sample.turns for s in _spans(t.src_s if kind == "src" else t.tgt_s)]
         if times:
             found.append(Track("", name, "", tuple(_band(kind, s, sample) for s in times)))
+    found += _own_tracks(sample)
     for event in events:
         kind = "accepted" if event["verdict"]["state"] == "accepted" else "rejected"
         head = f"{event['phrase']}: {kind}" + (f", {event['verdict']['reason']}" if kind == "rejected" else "")
@@ -331,6 +332,17 @@ def _tracks(sample: Sample, events: Sequence[dict[str, Any]]) -> tuple[Track, ..
             bands = (_band(kind, span, sample),) if span else ()
             found.append(Track("" if i else head, proposal["localiser"], note, bands, evidence=True))
     return tuple(found)
+
+
+def _own_tracks(sample: Sample) -> list[Track]:
+    """What only some kinds of sample say of times: the rejected side of a pair, and tubes."""
+    named: list[tuple[str, str, list[Span]]] = []
+    if isinstance(sample, PreferenceSample):
+        named = [("rejected", "rejected", [s for t in sample.rejected for s in _spans(t.tgt_s)])]
+    if isinstance(sample, GroundedSample):
+        ends = [(min(tube.at_s, default=0.0), tube.end_s) for tube in sample.tubes]
+        named = [(f"tube {n + 1}", "tgt", _spans(times)) for n, times in enumerate(ends)]
+    return [Track("", name, "", tuple(_band(kind, s, sample) for s in spans)) for name, kind, spans in named if spans]
 
 
 def _groups(rejects: Sequence[RejectRow], rests_on: Sequence[Dataset], pictures: _Pictures) -> list[Group]:

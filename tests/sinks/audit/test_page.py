@@ -170,6 +170,8 @@ def test_a_pair_is_shown_side_by_side_with_the_difference_marked(tmp_path: Path)
         "chosen": "During <mark>1.00–3.50</mark> s.",
         "rejected": "During <mark>2.00–3.50</mark> s.",
     }
+    assert 'title="rejected">rejected</div>' in text
+    assert 'class="band rejected" style="left:33.333%;width:25.0%"' in text  # 2.0 to 3.5 of 6 s
     assert text.count('class="turn assistant"') == 0
     assert text.count('class="turn user"') == 1
 
@@ -180,6 +182,7 @@ def test_tubes_are_drawn_on_the_frames_that_they_were_seen_on(tmp_path: Path) ->
     _, text = drawn(store, view_of(store, GroundedSample, tubes=(tube,)))
 
     assert re.findall(r'<rect class="said" x="([\d.]+)"', text) == ["1.0", "3.0"]  # at 1 and 3 s; no frame shows 2.5 s
+    assert 'class="band tgt" style="left:16.667%;width:36.666%" title="1.00 to 3.20 s"' in text
 
 
 def test_turns_of_a_stream_say_when_they_are_said(tmp_path: Path) -> None:
