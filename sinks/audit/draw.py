@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.schemas.sample import CuratedSample, Sample
+from reelmill.schemas.verdict import State
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.publishing.view import accepted_parts, samples
 
@@ -76,6 +77,15 @@ def drawn(groups: Mapping[Stratum, list[str]], n: int, seed: int) -> list[str]:
     return [key for _, _, key in sorted(placed)]
 
 
+def _of_part(dataset: Dataset, name: str, wanted: pa.Array) -> Iterator[Sample]:
+    """Few keys are asked for, and parts are many: only those that hold one are decoded in full."""
+    states = dataset.part(name, "children", ["key", "verdict"])
+    accepted_ = pc.equal(pc.struct_field(states["verdict"], "state"), str(State.ACCEPTED))
+    here = pc.and_(pc.is_in(states["key"], wanted), accepted_)
+    if pc.any(here).as_py():
+        yield from samples(dataset.part(name, "children").filter(here))
+
+
 def _lot(seed: int, key: str) -> str:
     return hashlib.sha256(f"audit\n{seed}\n{key}".encode()).hexdigest()
 
@@ -83,8 +93,8 @@ def _lot(seed: int, key: str) -> str:
 def accepted(dataset: Dataset, keys: Sequence[str]) -> dict[str, Sample]:
     """The accepted samples of some keys. Raises BadInput where they have no words, and so no label."""
     wanted, found = pa.array(sorted(set(keys)), pa.string()), dict[str, Sample]()
-    for part in accepted_parts(dataset):
-        found |= {s.key: s for s in samples(part.filter(pc.is_in(part["key"], wanted)))}
+    for name in dataset.parts("children"):
+        found |= {s.key: s for s in _of_part(dataset, name, wanted)}
     if any(isinstance(s, CuratedSample) for s in found.values()):
         raise BadInput(f"dataset {dataset.label} has no labels", seen="clips without words", do="audit a view of them")
     return found

@@ -120,8 +120,8 @@ def audit_of(dataset: Dataset) -> Audit | None:
     marks = kept(dataset)
     if not marks:
         return None
-    found = accepted(dataset, [m.key for m in marks])
-    return _audit(marks, found, {s: len(keys) for s, keys in strata(dataset).items()})
+    sizes = {s: len(keys) for s, keys in strata(dataset).items()}
+    return _audit(marks, accepted(dataset, [m.key for m in marks]), sizes)
 
 
 def _audit(marks: Sequence[Mark], found: Mapping[str, Sample], sizes: Mapping[Stratum, int]) -> Audit:
