@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reelmill.schemas.rate import Rate
+from reelmill.sinks.rate import Rate
 
 __all__ = ["Rate", "Ratio", "ratio"]
 _RESAMPLES = 1000

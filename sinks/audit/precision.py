@@ -16,11 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from reelmill.schemas.rate import Rate, wilson
 from reelmill.schemas.sample import Sample
 from reelmill.sinks.audit.draw import Stratum, accepted, strata
 from reelmill.sinks.audit.marks import Judgement, Mark, kept, newest, text_sha256
 from reelmill.sinks.dataset import Dataset
+from reelmill.sinks.rate import Rate, wilson
 
 _TELLING = 0.005
 """A weighted precision is told where it differs by more than rounding to two places would show."""

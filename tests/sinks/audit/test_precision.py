@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marked import accepted, mark
 
-from reelmill.schemas.rate import Rate, wilson
 from reelmill.schemas.sample import Sample, Turn
 from reelmill.sinks.audit.draw import Stratum, drawn
 from reelmill.sinks.audit.marks import Judgement, Mark, keep
@@ -25,6 +24,7 @@ from reelmill.sinks.card import LabelErrors, label_errors, note_label_errors
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import pack
 from reelmill.sinks.publishing.view import store_of
+from reelmill.sinks.rate import Rate, wilson
 from reelmill.sinks.verify import verify
 
 WHEN, WHAT = Stratum("tg", "when", "rules"), Stratum("tg", "what", "rules")
