@@ -1,6 +1,6 @@
 """A rate with Wilson's 95 % confidence interval (1927), which stays honest at 0 and 1; undefined (None) for no cases.
 
-Here, and not in `pipelines`, because labels are scored there and audited here; it is no row, and so not in `schemas`. It
+Here, and not in `pipelines`, because labels are scored there and audited here; it is no row, so not in `schemas`. It
 takes its cases as independent, so several samples of one video make it a little too narrow.
 
 >>> Rate(9, 10).value, round(Rate(9, 10).low, 3), Rate(0, 0).value
