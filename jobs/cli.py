@@ -290,6 +290,40 @@ def verify(
 
 
 @app.command()
+def audit(
+    dataset: Dataset,
+    store: StoreAt = DEFAULT_STORE,
+    number: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples to ask about.")] = 60,
+    seed: Annotated[int, typer.Option(help="Which samples are drawn; two raters want the same.")] = 0,
+    stratum: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Ask only about this family=, task= or method=. Repeatable."),
+    ] = None,
+    rater: Annotated[str, typer.Option(help="Who marks; default: the login name.")] = "",
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page as one HTML file instead.")] = None,
+    marks: Annotated[Path | None, typer.Option(metavar="FILE", help="Read the marks that such a page gave.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Only say what the marks say.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Loopback port; 0: whichever is free.")] = 0,
+) -> None:
+    """Mark a drawn sample of labels right or wrong by keyboard; the card's UNAUDITED becomes a precision.
+
+    The page is served to this machine until Ctrl-C, and every mark is on disk before the page says so.
+    """
+    from reelmill.jobs import auditing, inspecting
+
+    if report:
+        auditing.report(inspecting.opened(store).find(dataset))
+    elif marks is not None:
+        auditing.read_marks(store, dataset, marks)
+    else:
+        asked = auditing.ask(store, dataset, rater, number, seed, stratum or ())
+        if page is not None:
+            auditing.write_page(store, dataset, asked, page)
+        else:
+            auditing.serve(store, dataset, asked, port)
+
+
+@app.command()
 def pack(
     dataset: Dataset,
     store: StoreAt = DEFAULT_STORE,

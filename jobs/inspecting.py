@@ -17,6 +17,7 @@ from rich.table import Table
 from reelmill.jobs.progress import wide_console
 from reelmill.pipelines._recipe import Place
 from reelmill.schemas.errors import BadInput, NotFound
+from reelmill.sinks.card import LabelErrors, label_errors
 from reelmill.sinks.dataset import Counts, Dataset, Store
 from reelmill.sinks.state.lease import held
 from reelmill.sinks.state.objects import store_trouble
@@ -47,7 +48,7 @@ def status(store: Folder, dataset: str) -> None:
         counts = one.counts()
         table.add_row(one.label, *_numbers(counts), "yes" if "manifest.json" in one.ledger.objects.list("") else "")
         below += [f"{one.label}: {counts.vanished} inputs that vanished are not counted"] if counts.vanished else []
-        below += [*_faults(one), *_stuck(one, counts), *_used(one, counts)]
+        below += [*_faults(one), *_stuck(one, counts), *_used(one, counts), *_known(one)]
     console.print(table)
     for line in below:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -86,6 +87,12 @@ def _used(dataset: Dataset, counts: Counts) -> list[str]:
 
 def _by_batch(used: dict[str, float]) -> str:
     return f", {used['batched']:.0f} by batch" if used.get("batched") else ""
+
+
+def _known(dataset: Dataset) -> list[str]:
+    """The errors of the labels, where anybody measured or marked any."""
+    errors = label_errors(dataset)
+    return [f"{dataset.label}: {line}" for line in errors.lines] if errors != LabelErrors() else []
 
 
 def _cost(used: dict[str, float], made: int) -> str:

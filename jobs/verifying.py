@@ -28,7 +28,7 @@ from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Tube
 from reelmill.schemas.verdict import State
-from reelmill.sinks.card import LabelErrors, label_errors, note_figures, note_label_errors
+from reelmill.sinks.card import LabelErrors, note_figures, note_label_errors, noted_errors
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import manifest, pack
 from reelmill.sinks.state.place import Folder
@@ -73,7 +73,7 @@ def truth_table(store: Folder, label: str) -> Table:
     dataset = opened(store).find(label)
     figures = measure(opened(store), dataset)
     note_figures(dataset, [dataclasses.asdict(f) for f in figures])
-    note_label_errors(dataset, LabelErrors(_sentence(figures), label_errors(dataset).audited))
+    note_label_errors(dataset, LabelErrors(_sentence(figures), noted_errors(dataset).audited))
     table = Table("measured on rendered truth", "value", "95 % interval", "count")
     for one in figures:
         low, high = one.low, one.high

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from reelmill.schemas import arrow
+from reelmill.sinks.audit.precision import Group, audit_of, interval
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.publishing.packed import MadeBy, Media, PackedCurated, PackedSample
 from reelmill.sinks.shards import Shard
@@ -41,10 +42,14 @@ _ORIGIN = {
 
 @dataclass(frozen=True, slots=True)
 class LabelErrors:
-    """What is known of the labels' errors, each one sentence with its number, engine and date; '' where unknown."""
+    """What is known of the labels' errors, each one sentence with its number, engine and date; '' where unknown.
+
+    `groups` are what `audited` says for each method, family and task, where persons marked samples.
+    """
 
     rendered_truth: str = ""
     audited: str = ""
+    groups: tuple[Group, ...] = ()
 
     @property
     def lines(self) -> tuple[str, str]:
@@ -56,7 +61,13 @@ class LabelErrors:
 
 
 def label_errors(dataset: Dataset) -> LabelErrors:
-    """The errors noted for a dataset; unknown where nobody noted any."""
+    """The errors noted for a dataset, and its audit as the marks stand today; unknown where there is neither."""
+    noted, audit = noted_errors(dataset), audit_of(dataset)
+    return noted if audit is None else LabelErrors(noted.rendered_truth, audit.sentence, audit.groups)
+
+
+def noted_errors(dataset: Dataset) -> LabelErrors:
+    """The errors noted for a dataset alone; marks of persons are never noted, but counted when they are shown."""
     try:
         said = read_record(dataset.ledger.objects, dataset.label, _ERRORS, "delete it and note the errors again")
     except FileNotFoundError:
@@ -80,7 +91,8 @@ def figures(dataset: Dataset) -> pa.Table:
 
 def note_label_errors(dataset: Dataset, errors: LabelErrors) -> None:
     """Keep the errors beside the dataset; cards and pages written from now on show them."""
-    dataset.ledger.objects.put(_ERRORS, record_bytes(arrow.plain(errors)))
+    said = {"rendered_truth": errors.rendered_truth, "audited": errors.audited}
+    dataset.ledger.objects.put(_ERRORS, record_bytes(said))
 
 
 @dataclass
@@ -247,7 +259,19 @@ def _labels(facts: Facts) -> str:
     made = [f"- {n} samples: {_ORIGIN[MadeBy(kind)]}." for kind, n in sorted(facts.tally.made_by.items())]
     errors = [f"- {_cell(line)}" for line in facts.errors.lines]
     table = _table(("method", "samples"), facts.tally.methods)
-    return "\n".join(["## How sure the labels are", "", *errors, *made]) + f"\n\n{table}"
+    return "\n".join(["## How sure the labels are", "", *errors, *made]) + f"\n\n{table}{_audited(facts.errors.groups)}"
+
+
+def _audited(groups: Sequence[Group]) -> str:
+    """What persons found, for each method, family and task; '' where nobody marked anything."""
+    if not any(g.rate.count for g in groups):
+        return ""
+    lines = ["| audited by | | samples | right | unsure | precision |", "|---|---|---:|---:|---:|---|"]
+    for g in groups:
+        found = f"{g.rate.value:.2f} ({interval(g.rate)})" if g.rate.count else "nothing decided"
+        right = f"{g.rate.hits} of {g.rate.count}"
+        lines.append(f"| {g.by} | {_cell(g.name)} | {g.samples} | {right} | {g.unsure} | {found} |")
+    return "\n\n" + "\n".join(lines)
 
 
 def _counts(facts: Facts) -> str:
@@ -309,6 +333,6 @@ def _table(head: tuple[str, str], counts: Counter[str]) -> str:
 def _cell(text: str) -> str:
     """Foreign text in Markdown: one line, nothing that is markup or HTML."""
     flat = " ".join(text.split())
-    for sign in "\\`*_[]<>|#!&":
+    for sign in "\\&`*_[]<>|#!":  # `&` before those that are written with it
         flat = flat.replace(sign, f"\\{sign}" if sign not in "<>&" else {"<": "&lt;", ">": "&gt;", "&": "&amp;"}[sign])
     return flat

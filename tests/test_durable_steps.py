@@ -44,7 +44,6 @@ WITHOUT = {
     "jobs/demonstrating.py:_state_licence": "a sidecar beside a rendered scene",
     "jobs/examining.py:_writable": "doctor takes back the folder that it tried",
     "jobs/importing.py:_unpacked": "the folder for media of shards",
-    "jobs/rendering.py:render": "the folder for rendered scenes",
     "jobs/rendering.py:_folder": "the folder for rendered scenes and documents",
 }
 

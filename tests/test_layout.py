@@ -65,7 +65,7 @@ def test_package_dir_maps_each_room_into_one_namespace(project: dict[str, Any]) 
 
 
 def test_every_folder_with_code_or_data_is_a_listed_package(project: dict[str, Any], files: list[Path]) -> None:
-    shipped = {".py", ".md", ".toml", ".jinja", ".css"}
+    shipped = {".py", ".md", ".toml", ".jinja", ".css", ".js"}
     holds = {f.parent for f in files if f.parts[0] in ROOMS and f.suffix in shipped}
     folders = {"reelmill." + ".".join(parent.parts) for parent in holds}
     assert sorted(folders) == sorted(project["tool"]["setuptools"]["packages"])

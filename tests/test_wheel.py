@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOMS = ("schemas", "annotators", "sinks", "pipelines", "training", "jobs")
-SHIPPED = {".py", ".md", ".toml", ".jinja", ".css", ".typed"}
+SHIPPED = {".py", ".md", ".toml", ".jinja", ".css", ".js", ".typed"}
 
 
 def room_files(root: Path) -> set[str]:

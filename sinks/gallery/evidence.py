@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,16 @@ from reelmill.sinks.dataset import Dataset
 
 _NEAR_S = 0.06
 """A tube's box is drawn on a frame at most this far from its own time: less than two frames at 30 per second."""
+
+
+def near(times_s: Sequence[float], at_s: float) -> list[int]:
+    """The place of the time that a frame at `at_s` shows, in a list of its own; empty where all are too far.
+
+    >>> near([0.0, 0.5, 1.0], 0.52), near([0.0, 0.5], 0.9)
+    ([1], [])
+    """
+    away_s, place = min(((abs(t - at_s), i) for i, t in enumerate(times_s)), default=(_NEAR_S + 1, -1))
+    return [place] if away_s <= _NEAR_S else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,5 @@ class Evidence:
         for tube in self.tubes.get(clip, ()):
             if subjects and tube["tube_id"] not in subjects:
                 continue
-            away_s, near = min((abs(t - at_s), i) for i, t in enumerate(tube["at_s"]))
-            if away_s <= _NEAR_S:
-                found.append((tube["phrase"], Box(**tube["boxes"][near])))
+            found += [(tube["phrase"], Box(**tube["boxes"][i])) for i in near(tube["at_s"], at_s)]
         return found

@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from reelmill.schemas.errors import BadInput, Corrupt
 from reelmill.schemas.media import FrameRef
 from reelmill.schemas.points import reach
-from reelmill.schemas.sample import Role, Sample, Turn
+from reelmill.schemas.sample import GroundedSample, PreferenceSample, Sample, Turn
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Box
 from reelmill.sinks.card import LabelErrors, label_errors
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.gallery.evidence import Evidence
+from reelmill.sinks.gallery.evidence import Evidence, near
+from reelmill.sinks.gallery.sides import Side, sides, spoken
 from reelmill.sinks.publishing.frames import StoredFrames
 from reelmill.sinks.publishing.packed import MadeBy, made_by
 from reelmill.sinks.publishing.publish import tree_bytes
@@ -77,12 +78,16 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One line of a time line; `head` opens a group (an event), `note` says what a person should know of the line."""
+    """One line of a time line; `head` opens a group (an event), `note` says what a person should know of the line.
+
+    `evidence` says that it shows what the label rests on, and not what the sample says.
+    """
 
     head: str
     name: str
     note: str
     bands: tuple[Band, ...]
+    evidence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,8 @@ class Entry:
     num_frames: int
     tracks: tuple[Track, ...]
     ticks: tuple[float, ...]
+    said: tuple[str, ...]
+    sides: tuple[Side, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,7 @@ def write_gallery(
     with store_trouble(out), _aside(out) as folder:
         pictures = _Pictures(StoredFrames(store), folder)
         shown = Evidence.of(rests_on[:-1] if evidence is None else evidence)
-        entries = [_entry(s, shown, pictures) for s in _chosen(samples(accepted), limit)]
+        entries = [entry_of(s, shown, pictures) for s in _chosen(samples(accepted), limit)]
         counts = [row for d in rests_on for row in count_rows(d.label, d.counts())]
         groups = _groups([row for d in rests_on for row in reject_rows(d)], rests_on, pictures)
         known = errors or label_errors(dataset)
@@ -206,13 +213,19 @@ def _chosen(found: Iterable[Sample], limit: int) -> list[Sample]:
     return [s for s in rounds if s is not None][:limit]
 
 
+class PictureSource(Protocol):
+    """Makes a stored frame available to a page and names it as the page's `src` does."""
+
+    def src(self, ref: FrameRef) -> str: ...
+
+
 class _Pictures:
     """Copies stored frames into the page's folder, each once; names come from content, never from the data's words."""
 
     def __init__(self, frames: StoredFrames, out: Path) -> None:
         self.frames, self.folder = frames, out / "frames"
 
-    def copy(self, ref: FrameRef) -> str:
+    def src(self, ref: FrameRef) -> str:
         name = f"{ref.sha256[:24]}.jpg"
         path = self.folder / name
         if not path.exists():
@@ -228,17 +241,18 @@ class _Pictures:
             refs = self.frames.of(label, key)
             if refs:
                 try:
-                    return self.copy(refs[len(refs) // 2])
+                    return self.src(refs[len(refs) // 2])
                 except Corrupt:
                     return ""  # the verification names it; a page shows what can be shown
         return ""
 
 
-def _entry(sample: Sample, evidence: Evidence, pictures: _Pictures) -> Entry:
+def entry_of(sample: Sample, evidence: Evidence, pictures: PictureSource, most: int = FRAMES_SHOWN) -> Entry:
+    """What an article shows of a sample, with at most so many of its frames."""
     told = [e for e in evidence.events.get(sample.parent_key, ()) if _told(e, sample)]
     events = sorted(told, key=lambda e: (str(e["verdict"]["state"]), e["span"]["start_s"], e["key"]))
     subjects = {e["subject_id"] for e in events if e["key"] in sample.evidence}
-    refs = _spread(sample.frames, FRAMES_SHOWN)
+    refs = spread(sample.frames, most)
     shots = tuple(_shot(sample, ref, evidence.boxes(sample.parent_key, ref.at_s, subjects), pictures) for ref in refs)
     moving = sample.media.duration_s > 0
     return Entry(
@@ -249,6 +263,8 @@ def _entry(sample: Sample, evidence: Evidence, pictures: _Pictures) -> Entry:
         num_frames=len(sample.frames),
         tracks=_tracks(sample, events) if moving else (),
         ticks=tuple(_percent(f.at_s, sample) for f in sample.frames) if moving else (),
+        said=tuple(spoken(t) for t in sample.turns),
+        sides=sides(sample) if isinstance(sample, PreferenceSample) else (),
     )
 
 
@@ -257,7 +273,8 @@ def _told(event: dict[str, Any], sample: Sample) -> bool:
     return event["key"] in sample.evidence or event["verdict"]["state"] == "rejected"
 
 
-def _spread(frames: Sequence[FrameRef], most: int) -> list[FrameRef]:
+def spread(frames: Sequence[FrameRef], most: int) -> list[FrameRef]:
+    """At most so many frames, first and last among them, at even distances."""
     if len(frames) <= most:
         return list(frames)
     return [frames[round(i * (len(frames) - 1) / (most - 1))] for i in range(most)]
@@ -268,15 +285,21 @@ def _spans(times: Sequence[float]) -> list[Span]:
     return [Span(s, e) for s, e in pairs if 0.0 <= s < e]
 
 
-def _shot(sample: Sample, ref: FrameRef, tubes: Sequence[tuple[str, Box]], pictures: _Pictures) -> Shot:
+def _shot(sample: Sample, ref: FrameRef, tubes: Sequence[tuple[str, Box]], pictures: PictureSource) -> Shot:
     answered = [span for turn in sample.turns for span in _spans(turn.tgt_s)]
     inside = any(s.start_s <= ref.at_s < s.end_s for s in answered)
     drawn = [Drawn(box, phrase, "tube") for phrase, box in tubes]
     drawn += [
         Drawn(b, turn.text, str(turn.role)) for turn in sample.turns if _on(turn, ref, sample) for b in turn.boxes
     ]
+    if isinstance(sample, GroundedSample):
+        drawn += [
+            Drawn(t.boxes[i], f"tube {n + 1}", "said")
+            for n, t in enumerate(sample.tubes)
+            for i in near(t.at_s, ref.at_s)
+        ]
     media = sample.media
-    return Shot(pictures.copy(ref), ref.at_s, media.width_px, media.height_px, inside, tuple(drawn))
+    return Shot(pictures.src(ref), ref.at_s, media.width_px, media.height_px, inside, tuple(drawn))
 
 
 def _on(turn: Turn, ref: FrameRef, sample: Sample) -> bool:
@@ -300,6 +323,7 @@ def _tracks(sample: Sample, events: Sequence[dict[str, Any]]) -> tuple[Track, ..
         times = [s for t in sample.turns for s in _spans(t.src_s if kind == "src" else t.tgt_s)]
         if times:
             found.append(Track("", name, "", tuple(_band(kind, s, sample) for s in times)))
+    found += _own_tracks(sample)
     for event in events:
         kind = "accepted" if event["verdict"]["state"] == "accepted" else "rejected"
         head = f"{event['phrase']}: {kind}" + (f", {event['verdict']['reason']}" if kind == "rejected" else "")
@@ -307,8 +331,19 @@ def _tracks(sample: Sample, events: Sequence[dict[str, Any]]) -> tuple[Track, ..
             span = Span(**proposal["span"]) if proposal["span"] else None
             note = f"score {proposal['score']:.2f}" if span else "found nothing"
             bands = (_band(kind, span, sample),) if span else ()
-            found.append(Track("" if i else head, proposal["localiser"], note, bands))
+            found.append(Track("" if i else head, proposal["localiser"], note, bands, evidence=True))
     return tuple(found)
+
+
+def _own_tracks(sample: Sample) -> list[Track]:
+    """What only some kinds of sample say of times: the rejected side of a pair, and tubes."""
+    named: list[tuple[str, str, list[Span]]] = []
+    if isinstance(sample, PreferenceSample):
+        named = [("rejected", "rejected", [s for t in sample.rejected for s in _spans(t.tgt_s)])]
+    if isinstance(sample, GroundedSample):
+        ends = [(min(tube.at_s, default=0.0), tube.end_s) for tube in sample.tubes]
+        named = [(f"tube {n + 1}", "tgt", _spans(times)) for n, times in enumerate(ends)]
+    return [Track("", name, "", tuple(_band(kind, s, sample) for s in spans)) for name, kind, spans in named if spans]
 
 
 def _groups(rejects: Sequence[RejectRow], rests_on: Sequence[Dataset], pictures: _Pictures) -> list[Group]:
@@ -352,5 +387,4 @@ def _render(
         groups=groups,
         rejected=sum(g.count for g in groups),
         errors=errors.lines,
-        user=Role.USER,
     )
