@@ -223,11 +223,11 @@ class Said:
     def about(self, media: MediaRef) -> list[Annotation]:
         """Annotations of a medium, each id once. Raises Unusable("ambiguous_name") where several media of the set have
         its name and none of their paths ends as its own does."""
-        stems = (DIGEST + media.digest, _stem(media.uri))
-        named = next((found for stem in stems if (found := self.places.get(stem))), [])
+        named = self.places.get(_stem(media.uri), [])
         if len({uri for uri, _, _ in named}) > 1:
             named = _by_path(media.uri, named)
-        rows = (spool.at(self.stream, offset, size) for _, offset, size in named)
+        found = (*self.places.get(DIGEST + media.digest, ()), *named)
+        rows = (spool.at(self.stream, offset, size) for _, offset, size in found)
         return [arrow.typed(Annotation, row["annotation"]) for row in rows if not row["again"]]
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reelmill.pipelines import annotations
+from reelmill.pipelines import annotations as said
 from reelmill.pipelines._recipe import Place, Recipe
 from reelmill.pipelines._run import Local, Report, run
 from reelmill.pipelines.sources.annotated import spool
@@ -41,7 +41,7 @@ def set_file(tmp_path: Path) -> Path:
 
 
 def made(path: Path, place: Place) -> tuple[Recipe, Report]:
-    recipe = annotations.recipe("activitynet_captions", str(path))
+    recipe = said.recipe("activitynet_captions", str(path))
     (report,) = run(recipe, place, Local(1))
     return recipe, report
 
@@ -71,7 +71,7 @@ def test_a_moved_file_is_the_same_dataset_and_another_file_is_another(set_file: 
     assert again.fingerprint() == recipe.fingerprint()
     assert (report.worked, report.cached) == (0, 4)
     elsewhere.write_text(json.dumps(VIDEOS | {"v_bad": {}}))
-    other = annotations.recipe("activitynet_captions", str(elsewhere))
+    other = said.recipe("activitynet_captions", str(elsewhere))
     assert other.name != recipe.name
     assert other.fingerprint() != recipe.fingerprint()
 
@@ -80,7 +80,7 @@ def test_rows_of_one_id_are_told_apart_and_only_the_first_counts(tmp_path: Path,
     line = json.dumps({"qid": 1, "query": "a dog", "duration": 9, "vid": "v", "relevant_windows": [[0, 2]]})
     file = tmp_path / "highlight_val.jsonl"
     file.write_text("\n".join([line] * 3))
-    recipe = annotations.recipe("qvhighlights", str(file))
+    recipe = said.recipe("qvhighlights", str(file))
     (report,) = run(recipe, place, Local(1))
     assert (report.counts.live, report.counts.accepted) == (3, 1)
     assert report.counts.reasons == {("row", "validate_annotation", "duplicate_id"): 2}
@@ -100,7 +100,7 @@ def test_the_set_is_read_once_and_every_group_finds_its_own_rows(
         raise AssertionError("the set was read a second time")
 
     monkeypatch.setattr(spool, "_fill", never)
-    load = source.open(place, annotations.recipe("charades_sta", str(file)))
+    load = source.open(place, said.recipe("charades_sta", str(file)))
     for group in (keys[250:][::-1], keys[:3], [keys[7]]):
         texts = [row["original"]["stated"][0]["text"] for row in load(group).to_pylist()]
         assert texts == [f"sentence number {keys.index(key)}." for key in group]
@@ -153,6 +153,6 @@ def test_the_digest_of_a_folder_is_of_names_and_bytes(tmp_path: Path) -> None:
 
 def test_a_wrong_set_or_path_is_one_clear_line(set_file: Path) -> None:
     with pytest.raises(NotFound, match="vidstgg"):
-        annotations.recipe("vidstgg", str(set_file))
+        said.recipe("vidstgg", str(set_file))
     with pytest.raises(NotFound, match="no such file or folder"):
-        annotations.recipe("vidstg", "nowhere/at-all.json")
+        said.recipe("vidstg", "nowhere/at-all.json")

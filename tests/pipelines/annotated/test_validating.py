@@ -91,7 +91,7 @@ def test_a_sound_annotation_stays_as_it_was() -> None:
     ],
 )
 def test_a_bad_part_is_left_out_with_its_reason_and_its_place(part: str, bad: Any, reason: str) -> None:
-    spoilt = replace(SOUND, **{part: (*getattr(SOUND, part), bad)})
+    spoilt: Annotation = replace(SOUND, **{part: (*getattr(SOUND, part), bad)})  # type: ignore[arg-type]
     place = len(getattr(SOUND, part))
     sound, left_out = judged(spoilt)
     assert [(out.original_id, out.part, out.number, out.reason) for out in left_out] == [("7", part, place, reason)]
