@@ -14,6 +14,7 @@ what is said in it and not what is seen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,6 +23,9 @@ from typing import Any
 
 from reelmill.schemas.annotation import Annotation
 from reelmill.schemas.errors import NotFound
+
+
+_EXPECTS = re.compile(r"^EXPECTS\b", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,12 @@ def reader(name: str) -> Read:
     return read
 
 
+def readers() -> tuple[str, ...]:
+    """Every set that can be read, by name: modules of this folder that say what they expect. Imports none of them."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple(f.stem for f in files if _EXPECTS.search(f.read_text(encoding="utf-8")))
+
+
 def revision(name: str) -> str:
     """The revision of a reader. Raises NotFound."""
     return str(getattr(_module(name), "REVISION", "1"))
@@ -58,10 +68,6 @@ def is_spoken(name: str) -> bool:
 
 
 def _module(name: str) -> Any:
-    try:
-        module = import_module(f"{__package__}.{name}")
-    except ModuleNotFoundError as error:
-        raise NotFound(f"annotated set {name!r}", seen=str(error), do="name a module of sources/annotated") from error
-    if not hasattr(module, "read"):
-        raise NotFound(f"annotated set {name!r}", seen="a module without `read`", do="name a reader")
-    return module
+    if name not in readers():
+        raise NotFound(f"annotated set {name!r}", seen=", ".join(readers()), do="name one of these readers")
+    return import_module(f"{__package__}.{name}")

@@ -84,8 +84,9 @@ def test_a_path_without_the_sets_files_is_one_clear_line(name: str, tmp_path: Pa
 def test_an_unknown_set_and_a_module_that_reads_nothing() -> None:
     with pytest.raises(NotFound, match="nobody_made_this"):
         reader("nobody_made_this")
-    with pytest.raises(NotFound, match="without `read`"):
+    with pytest.raises(NotFound, match="youtube_vos"):
         reader("measures")
+    assert set(VIDEO_SETS) <= set(reading.readers())
 
 
 @given(FINITE, FINITE)
