@@ -85,7 +85,7 @@ class _Sentences:
                 yield self.grounding(told, events, accepted)
                 yield from self.span_captions(told, accepted)
         if self.step.dense:
-            yield self.dense_caption()
+            yield from self.dense_captions()
 
     def grounding(self, told: str, events: Sequence[Event], accepted: Sequence[Event]) -> Sample:
         """When is that? All the times of a sentence; refused while one of them is not settled."""
@@ -107,16 +107,25 @@ class _Sentences:
             answer = Turn(Role.ASSISTANT, self.worded("span_caption.answer", key, words), (), (), ())
             yield self.sample(key, SPAN_CAPTION, (question, answer), named, self._alone(told, span))
 
-    def dense_caption(self) -> Sample:
-        """Everything in order; refused while anything stated is not settled."""
-        key = sample_key(self.clip.key, FAMILY, DENSE_CAPTION, "stated")
-        accepted = [e for e in self.events if e.verdict.accepted]
+    def dense_captions(self) -> Iterator[Sample]:
+        """A timeline for each account: two people's accounts of one video, told as one, would tell things twice."""
+        by_account: dict[str, list[Event]] = defaultdict(list)
+        for event in self.events:
+            by_account["+".join(p.localiser for p in event.proposals)].append(event)
+        for account, events in sorted(by_account.items()):
+            if any(e.verdict.accepted for e in events):
+                yield self.dense_caption(account, events)
+
+    def dense_caption(self, account: str, events: Sequence[Event]) -> Sample:
+        """Everything in order; refused while anything of the account is not settled."""
+        key = sample_key(self.clip.key, FAMILY, DENSE_CAPTION, "stated", account)
+        accepted = [e for e in events if e.verdict.accepted]
         lines = {(e.span, _folded(e.phrase)): e for e in reversed(accepted)}
         named = sorted(lines.values(), key=lambda e: (e.span.start_s, e.span.end_s, e.phrase))
         told = [self.worded("dense_caption.line", key, {"sentence": defused(e.phrase)}) for e in named]
         question = Turn(Role.USER, self.worded("dense_caption.question", key, {}), (), (), ())
         answer = Turn(Role.ASSISTANT, "\n".join(told), (), _flat(e.span for e in named), ())
-        return self.sample(key, DENSE_CAPTION, (question, answer), accepted, self._settled(self.events))
+        return self.sample(key, DENSE_CAPTION, (question, answer), accepted, self._settled(events))
 
     def worded(self, path: str, key: str, words: dict[str, str]) -> str:
         return self.step.wording.pick(path, seed_for(self.step.seed, key, path), **words)

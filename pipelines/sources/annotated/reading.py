@@ -24,7 +24,6 @@ from typing import Any
 from reelmill.schemas.annotation import Annotation
 from reelmill.schemas.errors import NotFound
 
-
 _EXPECTS = re.compile(r"^EXPECTS\b", re.M)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reelmill.pipelines.sources.annotated.measures import files_of
 from reelmill.pipelines.sources.annotated.reading import Refused
-from reelmill.pipelines.sources.annotated.webvtt import blocks_of, spoken
+from reelmill.pipelines.sources.annotated.webvtt import blocks_of, name_of, spoken
 from reelmill.schemas.annotation import Annotation
 
 SET = "srt"
@@ -30,6 +30,6 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
         try:
             text = file.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
-            yield Refused(file.stem, "not_utf8", str(error))
+            yield Refused(name_of(file, path), "not_utf8", str(error))
             continue
-        yield from spoken(SET, file, blocks_of(text.splitlines()))
+        yield from spoken(SET, name_of(file, path), blocks_of(text.splitlines()))

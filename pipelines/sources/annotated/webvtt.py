@@ -30,6 +30,7 @@ SPOKEN = True
 
 _TIME = re.compile(r"(?:(\d{2,}):)?([0-5]\d):([0-5]\d)[.,](\d{3})")
 _TAG = re.compile(r"<[^>]*>")
+_LANGUAGE = re.compile(r"\.[a-z]{2,3}(?:-[A-Za-z0-9]+)?$")
 _NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 
 Cue = list[str]
@@ -40,10 +41,10 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
     for file in files_of(path, "*.vtt"):
         lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         if not lines or not lines[0].startswith("WEBVTT"):
-            yield Refused(file.stem, "not_webvtt", f"the first line is {(lines or [''])[0][:60]!r}")
+            yield Refused(name_of(file, path), "not_webvtt", f"the first line is {(lines or [''])[0][:60]!r}")
         else:
             blocks = [b for b in blocks_of(lines)[1:] if not _NO_CUE.match(b[0])]
-            yield from spoken(SET, file, blocks)
+            yield from spoken(SET, name_of(file, path), blocks)
 
 
 def blocks_of(lines: list[str]) -> list[Cue]:
@@ -57,14 +58,18 @@ def blocks_of(lines: list[str]) -> list[Cue]:
     return [b for b in blocks if b]
 
 
-def spoken(source_set: str, file: Path, blocks: list[Cue]) -> Iterator[Annotation | Refused]:
+def name_of(file: Path, path: Path) -> str:
+    """A file's own path below the folder that was named, without its suffix: two folders may each have a talk.vtt."""
+    return (file.relative_to(path) if path.is_dir() else Path(file.name)).with_suffix("").as_posix()
+
+
+def spoken(source_set: str, name: str, blocks: list[Cue]) -> Iterator[Annotation | Refused]:
     """All cues of a file, as WebVTT and SubRip share them: perhaps a name, a line of times, the text."""
-    name = re.sub(r"\.[a-z]{2,3}(?:-[A-Za-z0-9]+)?$", "", file.stem)
-    good, bad = each_stated(file.stem, blocks, _cue)
+    good, bad = each_stated(name, blocks, _cue)
     if good:
-        yield annotation(source_set, file.stem, name, stated=good)
+        yield annotation(source_set, name, _LANGUAGE.sub("", name), stated=good)
     elif not bad:
-        yield Refused(file.stem, "no_cue", "the file has no cue")
+        yield Refused(name, "no_cue", "the file has no cue")
     yield from bad
 
 

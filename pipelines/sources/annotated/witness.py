@@ -127,6 +127,11 @@ class _Clip:
     media: MediaRef
     span: Span
 
+    @property
+    def length_s(self) -> float:
+        """Of a damaged file fewer frames may have come than its span promised."""
+        return min(self.media.duration_s, self.span.duration_s)
+
     def of(self, one: Annotation) -> _OfClip:
         try:
             _, left_out = judged(one)
@@ -148,17 +153,18 @@ class _Clip:
         clipped = {
             at_s - self.span.start_s: box.clipped(self.media.width_px, self.media.height_px)
             for at_s, box in zip(tube.at_s, tube.boxes, strict=True)
-            if 0.0 <= at_s - self.span.start_s < self.media.duration_s
+            if 0.0 <= at_s - self.span.start_s < self.length_s
         }
         if not clipped:
             return None
-        end_s = min(tube.end_s - self.span.start_s, self.media.duration_s)
+        end_s = min(tube.end_s - self.span.start_s, self.length_s)
         name = f"{one.original_id}/{tube.tube_id}"
         return replace(tube, tube_id=name, at_s=tuple(clipped), boxes=tuple(clipped.values()), end_s=end_s)
 
     def _events(self, one: Annotation, tubes: dict[str, Tube], bad: dict[int, LeftOut]) -> Iterator[Event]:
+        here = Span(self.span.start_s, self.span.start_s + self.length_s)
         for number, stated in enumerate(one.stated):
-            if stated.span is None or stated.span.overlap_s(self.span) <= self.step.slack_s:
+            if stated.span is None or stated.span.overlap_s(here) <= self.step.slack_s:
                 continue
             verdict = self._verdict(stated.span, bad.get(number))
             yield self._event(one, number, stated, tubes.get(stated.tube_id), verdict)
@@ -166,7 +172,7 @@ class _Clip:
     def _verdict(self, said: Span, left_out: LeftOut | None) -> Verdict:
         if left_out is not None:
             return rejected(step_name(self.step), left_out.reason, left_out.detail)
-        before_s, after_s = self.span.start_s - said.start_s, said.end_s - self.span.end_s
+        before_s, after_s = self.span.start_s - said.start_s, said.end_s - self.span.start_s - self.length_s
         if max(before_s, after_s) <= self.step.slack_s:
             return ACCEPTED
         seen = f"[{said.start_s:.3f}, {said.end_s:.3f}) in a clip of [{self.span.start_s:.3f}, {self.span.end_s:.3f})"
@@ -175,7 +181,7 @@ class _Clip:
     def _event(self, one: Annotation, number: int, stated: Stated, tube: Tube | None, verdict: Verdict) -> Event:
         assert stated.span is not None
         start_s = max(0.0, stated.span.start_s - self.span.start_s)
-        span = Span(start_s, min(stated.span.end_s - self.span.start_s, self.media.duration_s))
+        span = Span(start_s, min(stated.span.end_s - self.span.start_s, self.length_s))
         place = (one.source_set, one.original_id, number, micros(stated.span.start_s), micros(stated.span.end_s))
         return Event(
             key=child_key(self.key, "event", str(EventKind.STATED), *place),

@@ -55,11 +55,11 @@ def test_every_row_of_the_file_ends_somewhere(set_file: Path, place: Place) -> N
         ("row", "annotated", "falling_times"): 1,
     }
     rows = {r["annotation"]["original_id"]: r for r in place.dataset(recipe).rows().to_pylist() if r["annotation"]}
-    one = arrow.typed(Annotation, rows["v_one"]["annotation"])
+    one = arrow.typed(Annotation, rows["train:v_one"]["annotation"])
     assert [s.text for s in one.stated] == ["A cat sits."]
-    assert [(o["number"], o["reason"]) for o in rows["v_one"]["left_out"]] == [(1, "span_beyond_duration")]
+    assert [(o["number"], o["reason"]) for o in rows["train:v_one"]["left_out"]] == [(1, "span_beyond_duration")]
     refused = [r["verdict"]["detail"] for r in place.dataset(recipe).rows().to_pylist() if not r["annotation"]]
-    assert sorted(d.partition(":")[0] for d in refused) == ["v_bad", "v_two#0"]
+    assert sorted(d.partition(": ")[0] for d in refused) == ["train:v_bad", "train:v_two#0"]
 
 
 def test_a_moved_file_is_the_same_dataset_and_another_file_is_another(set_file: Path, place: Place) -> None:

@@ -172,7 +172,15 @@ def test_activitynet_captions(tmp_path: Path) -> None:
     )
     assert (good[0].media_uri, good[0].duration_s, good[0].split, good[0].kind) == ("v_one", 20.5, "train", "video")
     assert [s.text for s in good[1].stated] == ["A dog runs."]
-    assert [(r.original_id, r.reason) for r in bad] == [("v_two#0", "falling_times"), ("v_three", "malformed")]
+    assert [(r.original_id, r.reason) for r in bad] == [
+        ("train:v_two#0", "falling_times"),
+        ("train:v_three", "malformed"),
+    ]
+    written(tmp_path / "val_1.json", {"v_one": videos["v_one"]})
+    written(tmp_path / "val_2.json", {"v_one": videos["v_one"]})
+    written(tmp_path / "val_ids.json", ["v_one"])
+    both, _ = read("activitynet_captions", tmp_path)
+    assert [a.original_id for a in both[2:]] == ["val_1:v_one", "val_2:v_one"], "two accounts of one video"
     assert reading.is_dense("activitynet_captions")
     assert not reading.is_dense("charades_sta")
 
@@ -505,8 +513,9 @@ def test_a_file_that_is_no_webvtt_or_has_no_cue(tmp_path: Path) -> None:
     written(tmp_path / "a.vtt", "00:01.000 --> 00:02.000\nhi\n")
     written(tmp_path / "b.vtt", "WEBVTT\n\nNOTE nothing\n")
     written(tmp_path / "c.vtt", "")
+    written(tmp_path / "x" / "d.en-GB.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\nhi\n")
     good, bad = read("webvtt", tmp_path)
-    assert good == []
+    assert [(a.original_id, a.media_uri) for a in good] == [("x/d.en-GB", "x/d")]
     assert [(r.original_id, r.reason) for r in bad] == [("a", "not_webvtt"), ("b", "no_cue"), ("c", "not_webvtt")]
 
 

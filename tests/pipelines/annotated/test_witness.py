@@ -105,6 +105,14 @@ def test_cuts_neither_lose_nor_double_a_sentence(cuts: list[float], start_s: flo
         assert event.span.within(clip.duration_s)
 
 
+def test_a_clip_that_is_shorter_than_its_span_takes_what_it_really_has() -> None:
+    short = replace(media(), duration_s=4.0)
+    stated = (Stated("a dog runs", Span(12.0, 15.0), "1"), Stated("a dog sits", Span(14.5, 16.0), ""))
+    (event,), (tube,), _ = said_of(talk(*stated, tubes=(boxes(12.0, 13.9, 14.0),)), short)
+    assert (event.span, event.verdict.reason) == (Span(2.0, 4.0), "crosses_a_cut")
+    assert tube.at_s == pytest.approx((2.0, 3.9))
+
+
 def test_of_a_tube_the_boxes_inside_the_clip_are_taken() -> None:
     one = talk(Stated("a dog runs", Span(12.0, 15.5), "1"), tubes=(boxes(9.5, 10.0, 15.0, 19.9, 20.0),))
     (event,), (tube,), left_out = said_of(one)

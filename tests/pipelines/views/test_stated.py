@@ -12,8 +12,9 @@ from view_rows import LINK, compiled, event, row, shown, video
 
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines.views.stated import CompileStated
-from reelmill.schemas.event import Event
+from reelmill.schemas.event import Event, Proposal
 from reelmill.schemas.sample import Sample
+from reelmill.schemas.span import Span
 
 LEANS, RIDES = "a child leans on a bicycle.", "A child rides."
 
@@ -70,6 +71,15 @@ def test_nothing_is_denied_and_a_timeline_is_asked_only_of_complete_sets() -> No
     assert dense.turns[1].tgt_s == (0.0, 1.0, 1.0, 3.0, 4.0, 5.0)
     assert [LEANS in line for line in dense.turns[1].text.split("\n")] == [True, False, False]
     assert dense.turns[1].text.count("<time>") == 3
+
+
+def test_each_account_of_a_video_has_a_timeline_of_its_own() -> None:
+    one, two = (Proposal(f"human:demo:{n}", Span(0.0, 1.0), 0.5) for n in (1, 2))
+    told = [replace(e, proposals=(p,)) for e, p in zip(PLAIN, (one, one, two), strict=True)]
+    crossing = replace(stated("It ends.", 5.0, 6.0, accepted=False), proposals=(two,))
+    first, second = of("dense_caption", samples((*told, crossing), CompileStated(dense=True)))
+    assert (first.turns[1].tgt_s, first.verdict.accepted) == ((0.0, 1.0, 1.0, 3.0), True)
+    assert (second.turns[1].tgt_s, second.verdict.reason) == ((4.0, 5.0), "unsettled")
 
 
 def test_what_crosses_a_cut_leaves_its_sentence_and_the_timeline_unsettled() -> None:
