@@ -27,15 +27,21 @@ from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Box, Tube
 
 METHOD = "human"
+MISSHAPEN = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What code that expects one shape of row raises at another."""
 UNMEASURED = 0.5
 """The confidence of a claim whose error nobody has measured, as in `captioned`."""
 
 
 def number(value: Any, what: str) -> float:
     """A finite number. Raises Unusable("not_a_number"), also for NaN, infinities, booleans and text."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Unusable("not_a_number", f"{what} is {value!r}"[:200])
-    return float(value)
+    try:
+        found = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        found = math.inf  # JSON allows whole numbers of any length
+    if not math.isfinite(found):
+        raise Unusable("not_a_number", f"{what} is {str(value)[:60]!r}")
+    return found
 
 
 def span_of(start_s: Any, end_s: Any) -> Span:
@@ -141,7 +147,7 @@ def taken(original_id: str, make: Callable[[], Annotation]) -> Annotation | Refu
         return Refused(original_id, judgement.reason, judgement.detail)
     except UserError as trouble:
         return Refused(original_id, "unreadable", str(trouble)[:300])
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except MISSHAPEN as error:
         return Refused(original_id, "malformed", f"{type(error).__name__}: {error}"[:300])
 
 
@@ -156,7 +162,7 @@ def each_stated(
             good.append(make(row))
         except Unusable as judgement:
             bad.append(Refused(f"{original_id}#{place}", judgement.reason, judgement.detail))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except MISSHAPEN as error:
             bad.append(Refused(f"{original_id}#{place}", "malformed", f"{type(error).__name__}: {error}"[:300]))
     return tuple(good), tuple(bad)
 
@@ -167,7 +173,7 @@ def json_of(path: Path, kind: type[dict[Any, Any]] | type[list[Any]]) -> Any:
         found = json.loads(path.read_bytes())
     except OSError as error:
         raise NotFound(f"annotations {str(path)!r}", seen=str(error.strerror), do="check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"annotations {str(path)!r}", seen=f"no JSON: {error}", do="check the file") from error
     if not isinstance(found, kind):
         seen = f"{type(found).__name__} at the top, want {kind.__name__}"

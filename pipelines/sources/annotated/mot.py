@@ -21,6 +21,7 @@ from reelmill.pipelines.sources.annotated.measures import (
     corners,
     files_of,
     lines_of,
+    number,
     rate,
     taken,
     tube_of,
@@ -109,7 +110,7 @@ def _tubes(name: str, file: Path, size: tuple[int, int], fps: float, bad: list[R
 def _line(line: str, fps: float) -> tuple[tuple[str, str], float, Box | None]:
     """A thing (id and phrase), the time of its frame, and its box; None for one that is not to be considered."""
     try:
-        fields: list[Any] = [float(word) for word in line.split(",")]
+        fields: list[Any] = [number(float(word), "a field") for word in line.split(",")]
         frame, who, left, top, width, height, considered = fields[:7]
         kind = CLASSES.get(int(fields[7]), "") if len(fields) == 9 else "pedestrian"
     except ValueError as error:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reelmill.pipelines.sources.annotated.measures import (
+    MISSHAPEN,
     annotation,
     each_stated,
     files_of,
@@ -45,8 +46,8 @@ def _query(line: str, place: str, split: str) -> Iterator[Annotation | Refused]:
     try:
         row = json.loads(line)
         name = str(row["qid"])
-    except (ValueError, KeyError, TypeError) as error:
-        yield Refused("", "malformed", f"{place}: {type(error).__name__}: {error}")
+    except MISSHAPEN as error:
+        yield Refused("", "malformed", f"{place}: {type(error).__name__}: {error}"[:300])
         return
     bad: tuple[Refused, ...] = ()
 

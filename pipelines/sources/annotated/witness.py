@@ -138,15 +138,16 @@ class _Clip:
         except Unusable as judgement:
             return _OfClip((), (), (LeftOut(one.original_id, "", 0, judgement.reason, judgement.detail),))
         bad = reasons(left_out, "tubes")
-        resized = [_fitted(t, self.media) for n, t in enumerate(one.tubes) if n not in bad]
-        tubes = {t.tube_id: cut for t in resized if t is not None and (cut := self._cut(one, t)) is not None}
+        resized = {n: _fitted(t, self.media) for n, t in enumerate(one.tubes) if n not in bad}
+        cut = {n: found for n, t in resized.items() if t is not None and (found := self._cut(one, t)) is not None}
         odd = [
-            LeftOut(one.original_id, "tubes", n, "frame_size_differs", _sizes(t, self.media))
-            for n, t in enumerate(one.tubes)
-            if n not in bad and _fitted(t, self.media) is None
+            LeftOut(one.original_id, "tubes", n, "frame_size_differs", _sizes(one.tubes[n], self.media))
+            for n, t in resized.items()
+            if t is None
         ]
-        events = tuple(self._events(one, tubes, reasons(left_out, "stated")))
-        return _OfClip(events, tuple(tubes.values()), (*left_out, *odd))
+        named = {one.tubes[n].tube_id: tube for n, tube in cut.items()}
+        events = tuple(self._events(one, named, reasons(left_out, "stated")))
+        return _OfClip(events, tuple(cut.values()), (*left_out, *odd))
 
     def _cut(self, one: Annotation, tube: Tube) -> Tube | None:
         """The boxes of frames inside the clip, in its time and frame; None where there are none."""

@@ -117,7 +117,8 @@ def _mask(file: Path) -> Any:
         with Image.open(file) as picture:
             if picture.mode not in ("P", "L"):
                 raise Unusable("not_a_palette", f"{file.name} is a picture of mode {picture.mode}")
-            int(file.stem)
+            if not (file.stem.isascii() and file.stem.isdecimal()):
+                raise Unusable("malformed", f"{file.name} is not named by the number of its frame")
             return np.array(picture)
     except (OSError, ValueError, SyntaxError) as error:
         raise Unusable("malformed", f"{file.name}: {error}"[:200]) from error

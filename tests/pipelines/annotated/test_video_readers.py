@@ -113,7 +113,7 @@ def test_corners_and_sizes_are_two_forms_of_one_box(x: int, y: int, width: int, 
     assert box.area_px == width * height
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "3", None, True, [1]])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "3", None, True, [1], 10**400])
 def test_what_is_no_number_is_refused(value: Any) -> None:
     with pytest.raises(Unusable, match="not_a_number"):
         number(value, "x")
@@ -290,7 +290,7 @@ def test_vidstg_with_a_broken_file_of_boxes_refuses_the_row_and_goes_on(tmp_path
     assert vidstg.LICENCE == ""
 
 
-@pytest.mark.parametrize("text", ["{ torn", "[]", '"word"'])
+@pytest.mark.parametrize("text", ["{ torn", "[]", '"word"', "[" * 100_000])
 def test_a_file_that_is_no_set_is_the_users_error(text: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"x\.json"):
         read("hc_stvg", written(tmp_path / "x.json", text))
@@ -306,6 +306,8 @@ def test_qvhighlights(tmp_path: Path) -> None:
         json.dumps(row | {"qid": 2, "relevant_windows": [[4, 2], [6, 8]]}),
         json.dumps(row | {"qid": 3}),
         "{ torn",
+        "[" * 100_000,
+        "[3]",
         "",
     ]
     good, bad = read("qvhighlights", written(tmp_path / "highlight_val_release.jsonl", "\n".join(lines)))
@@ -313,7 +315,11 @@ def test_qvhighlights(tmp_path: Path) -> None:
         (n, "bP5_660.0_810.0", "val") for n in ("8737", "2")
     ]
     assert good[0].stated == tuple(Stated("Chef makes pizza", Span(*s), "") for s in ((0.0, 16.0), (20.0, 24.0)))
-    assert [(r.original_id, r.reason) for r in bad] == [("2#0", "falling_times"), ("3", "no_window"), ("", "malformed")]
+    assert [(r.original_id, r.reason) for r in bad] == [
+        ("2#0", "falling_times"),
+        ("3", "no_window"),
+        *[("", "malformed")] * 3,
+    ]
     assert "highlight_val_release:4" in bad[2].detail
 
 
@@ -376,6 +382,8 @@ def test_mot(tmp_path: Path) -> None:
         "0,9,1,1,5,5,1,1,1",
         "3,7,1,1,0,5,1,1,1",
         "3,7,a,b",
+        "nan,7,1,1,5,5,1,1,1",
+        "3,7,1,1,5,5,1,inf,1",
     ]
     written(tmp_path / "M-02" / "seqinfo.ini", SEQINFO)
     written(tmp_path / "M-02" / "gt" / "gt.txt", "\n".join(lines))
@@ -395,6 +403,8 @@ def test_mot(tmp_path: Path) -> None:
         ("M-02#5", "negative_time"),
         ("M-02#6", "empty_box"),
         ("M-02#7", "malformed"),
+        ("M-02#8", "not_a_number"),
+        ("M-02#9", "not_a_number"),
         ("M-02/8", "ignored_by_the_set"),
     ]
 
@@ -427,6 +437,7 @@ def test_youtube_vos(tmp_path: Path) -> None:
     mask(masks / "00005.png", (32, 16), {1: (3, 3, 11, 9), 2: (20, 0, 32, 16)})
     mask(masks / "00010.png", (30, 16), {1: (3, 3, 11, 9)})
     (masks / "00015.png").write_bytes(b"no picture")
+    mask(masks / "-5.png", (32, 16), {1: (2, 3, 10, 9)})
     things = {"1": {"category": "dog", "frames": ["00000"]}, "2": {"category": "sofa"}, "3": {"category": "ghost"}}
     spoken = {
         "0": {"exp": "a dog on  the left", "obj_id": "1"},
@@ -443,6 +454,7 @@ def test_youtube_vos(tmp_path: Path) -> None:
     assert dog.boxes == (Box(2.0, 3.0, 10.0, 9.0), Box(3.0, 3.0, 11.0, 9.0))
     assert (sofa.at_s, sofa.boxes, sofa.frame_width_px) == ((5 / 30,), (Box(20.0, 0.0, 32.0, 16.0),), 32)
     assert [(r.original_id, r.reason) for r in bad] == [
+        ("v1/-5.png", "malformed"),
         ("v1/00010.png", "size_changes"),
         ("v1/00015.png", "malformed"),
         ("v1/3", "empty_mask"),
