@@ -64,7 +64,7 @@ def _trajectories(file: Path | None) -> list[dict[str, Any]]:
 
 
 def _row(name: str, row: Any, split: str, trajectories: Any) -> Annotation:
-    video, fps = str(row["vid"]), rate(row["fps"])
+    video, fps = sentence(row["vid"]), rate(row["fps"])
     size = (int(number(row["width"], "width")), int(number(row["height"], "height")))
     span = frames_span(row["temporal_gt"]["begin_fid"], row["temporal_gt"]["end_fid"], fps)
     targets = dict.fromkeys(str(one["target_id"]) for one in (*row["captions"], *row["questions"]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -31,6 +31,7 @@ from reelmill.pipelines.sources.annotated.measures import (
 )
 from reelmill.pipelines.sources.annotated.reading import Refused, reader
 from reelmill.pipelines.sources.annotated.webvtt import seconds
+from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, Stated
 from reelmill.schemas.errors import BadInput, NotFound, Unusable
 from reelmill.schemas.sample import Role, Turn
@@ -294,6 +295,62 @@ def test_vidstg_with_a_broken_file_of_boxes_refuses_the_row_and_goes_on(tmp_path
 def test_a_file_that_is_no_set_is_the_users_error(text: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"x\.json"):
         read("hc_stvg", written(tmp_path / "x.json", text))
+
+
+EXAMPLES = 25
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def spoilt(draw: st.DrawFn, value: Any) -> Any:
+    """A JSON value with one of its parts, however deep, put to junk."""
+    inner = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    if not inner or draw(st.integers(0, 3)) == 0:
+        return draw(JUNK)
+    place = draw(st.sampled_from(inner))
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[place] = spoilt(draw, value[place])
+    return copy
+
+
+DENSE_ROW = {"duration": 2, "timestamps": [[0, 1]], "sentences": ["x"]}
+RECIPE_ROW = {"duration": 2, "annotations": [{"segment": [0, 1], "sentence": "x"}]}
+QUERY_ROW = {"qid": 1, "query": "x", "vid": "v", "duration": 2, "relevant_windows": [[0, 1]]}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "row", "whole"),
+    [
+        ("vidstg", "val_annotations.json", vidstg_row(), lambda row: [row]),
+        ("hc_stvg", "val_v2.json", HC_CLIP, lambda row: {"a.mp4": row}),
+        ("activitynet_captions", "train.json", DENSE_ROW, lambda row: {"v": row}),
+        ("youcook2", "y.json", RECIPE_ROW, lambda row: {"database": {"v": row}}),
+        ("qvhighlights", "val.jsonl", QUERY_ROW, lambda row: row),
+    ],
+)
+@settings(max_examples=EXAMPLES)
+@given(data=st.data())
+def test_a_spoilt_row_is_taken_or_refused_and_never_raises(
+    name: str,
+    file: str,
+    row: Any,
+    whole: Callable[[Any], Any],
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    bad = data.draw(st.composite(lambda draw: spoilt(draw, row))())
+    path = written(tmp_path_factory.mktemp("set") / file, json.dumps(whole(bad)))
+    found = list(reader(name)(path))
+    assert found
+    for one in found:
+        if isinstance(one, Annotation):
+            assert arrow.typed(Annotation, arrow.plain(one)) == one
+            arrow.cast_rows([arrow.plain(one)], arrow.schema_of(Annotation))
+        else:
+            assert one.reason
 
 
 # ---- sets of lines ---------------------------------------------------------------------------------------------------
