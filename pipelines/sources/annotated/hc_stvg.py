@@ -23,6 +23,7 @@ from reelmill.pipelines.sources.annotated.measures import (
     number,
     rate,
     sentence,
+    size_of,
     span_of,
     split_of,
     taken,
@@ -48,15 +49,16 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
 
 
 def _clip(name: str, row: Any, split: str) -> Annotation:
-    height, width = (int(number(n, "img_size")) for n in row["img_size"])
+    height, width = row["img_size"]
+    size = size_of(width, height)
     span = span_of(row["st_time"], row["ed_time"])
-    tube = _tube(row, (width, height))
+    tube = _tube(row, size)
     return annotation(
         SET,
         name,
         name,
         split=split,
-        size=(width, height),
+        size=size,
         duration_s=CLIP_S,
         stated=(Stated(sentence(row["English"]), span, PERSON),),
         tubes=(tube,),

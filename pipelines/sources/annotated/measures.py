@@ -54,6 +54,14 @@ def span_of(start_s: Any, end_s: Any) -> Span:
     return Span(start, end)
 
 
+def size_of(width: Any, height: Any) -> tuple[int, int]:
+    """Pixels of a frame. Raises Unusable: not_a_number, impossible_size (not above zero, or more than a store counts)."""
+    size = (int(number(width, "the width")), int(number(height, "the height")))
+    if not all(0 < side < 1 << 31 for side in size):
+        raise Unusable("impossible_size", f"{size[0]:.3g} x {size[1]:.3g} px")
+    return size
+
+
 def frames_span(begin: Any, end: Any, fps: float) -> Span:
     """Frames `[begin, end)`, counted from 0, in seconds of a medium of constant rate. Raises Unusable as `span_of`."""
     return span_of(number(begin, "the first frame") / fps, number(end, "the last frame") / fps)

@@ -23,6 +23,7 @@ from reelmill.pipelines.sources.annotated.measures import (
     lines_of,
     number,
     rate,
+    size_of,
     taken,
     tube_of,
 )
@@ -69,7 +70,7 @@ def _sequence(info: Path) -> Iterator[Annotation | Refused]:
     def made() -> Annotation:
         about = _about(info)
         name, fps = about.get("name", info.parent.name), rate(float(about["framerate"]))
-        size = (int(about["imwidth"]), int(about["imheight"]))
+        size = size_of(float(about["imwidth"]), float(about["imheight"]))
         tubes = _tubes(name, info.parent / "gt" / "gt.txt", size, fps, bad)
         length_s = int(about["seqlength"]) / fps
         return annotation(SET, name, name, licence=LICENCE, size=size, duration_s=length_s, tubes=tubes)

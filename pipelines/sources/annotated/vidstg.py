@@ -27,6 +27,7 @@ from reelmill.pipelines.sources.annotated.measures import (
     number,
     rate,
     sentence,
+    size_of,
     split_of,
     taken,
     tube_of,
@@ -65,7 +66,7 @@ def _trajectories(file: Path | None) -> list[dict[str, Any]]:
 
 def _row(name: str, row: Any, split: str, trajectories: Any) -> Annotation:
     video, fps = sentence(row["vid"]), rate(row["fps"])
-    size = (int(number(row["width"], "width")), int(number(row["height"], "height")))
+    size = size_of(row["width"], row["height"])
     span = frames_span(row["temporal_gt"]["begin_fid"], row["temporal_gt"]["end_fid"], fps)
     targets = dict.fromkeys(str(one["target_id"]) for one in (*row["captions"], *row["questions"]))
     names = {str(one["tid"]): str(one["category"]) for one in row["subject/objects"]}

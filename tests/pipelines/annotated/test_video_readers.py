@@ -25,6 +25,7 @@ from reelmill.pipelines.sources.annotated.measures import (
     frames_span,
     number,
     rate,
+    size_of,
     span_of,
     split_of,
     tube_of,
@@ -128,6 +129,8 @@ def test_what_is_no_number_is_refused(value: Any) -> None:
         (lambda: corners(1, 1, 0, 5), "empty_box"),
         (lambda: box_of(5, 0, 4, 9), "empty_box"),
         (lambda: rate(0), "no_frame_rate"),
+        (lambda: size_of(0, 5), "impossible_size"),
+        (lambda: size_of(640, 2**63), "impossible_size"),
         (lambda: tube_of("1", "dog", {}, (4, 4), 0.1), "empty_tube"),
     ],
 )
