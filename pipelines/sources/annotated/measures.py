@@ -55,7 +55,7 @@ def span_of(start_s: Any, end_s: Any) -> Span:
 
 
 def size_of(width: Any, height: Any) -> tuple[int, int]:
-    """Pixels of a frame. Raises Unusable: not_a_number, impossible_size (not above zero, or more than a store counts)."""
+    """Pixels of a frame. Raises Unusable: not_a_number, impossible_size (not above zero, or past 31 bits)."""
     size = (int(number(width, "the width")), int(number(height, "the height")))
     if not all(0 < side < 1 << 31 for side in size):
         raise Unusable("impossible_size", f"{size[0]:.3g} x {size[1]:.3g} px")
