@@ -9,8 +9,7 @@ The Python door, kept stable (everything else here may move):
     dataset.children().to_pylist()
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: its name would hide the recipe `annotations` from an import.
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from reelmill.sinks.dataset import Dataset
 
 
-def build(recipe: Recipe, media: Sequence[str], store: str | Path, *, name: str = "", workers: int = 0) -> Dataset:
+def build(recipe: "Recipe", media: Sequence[str], store: str | Path, *, name: str = "", workers: int = 0) -> "Dataset":
     """Bring a recipe's dataset and all it is fed from up to date in this process, and return it for reading.
 
     `store` is a folder or an `s3://bucket/prefix`.

@@ -15,12 +15,14 @@ from reelmill.schemas.errors import BadInput
 
 
 def recipe(evidence: str = "rules", agreement: bool = False) -> Recipe:
-    """One row per video clip, exploded into samples. `evidence` is rules, or truth for rendered scenes; `agreement` as
-    in `events`."""
+    """One row per video clip, exploded into samples. `evidence` is rules, truth for rendered scenes, or human:SET:PATH
+    for what the annotated set in PATH says; `agreement` as in `events`."""
     if evidence == "truth":
         return _from_truth()
+    if evidence.startswith("human:"):
+        return _from_people(evidence)
     if evidence != "rules":
-        raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules or truth")
+        raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules, truth or human:SET:PATH")
     source = Rows(clips.recipe(), joined=(events.recipe(agreement),), only="video")
     return Recipe(name="internvid_tg", version="1", source=source, steps=(CompileGrounding(),), explode=SAMPLES)
 
@@ -35,3 +37,21 @@ def _from_truth() -> Recipe:
     true = Recipe(name="events_truth", version="1", source=Rows(cut), steps=(TrueEvents(),), explode=EVENTS)
     source = Rows(cut, joined=(true,), only="video")
     return Recipe(name="internvid_tg_truth", version="1", source=source, steps=(CompileGrounding(),), explode=SAMPLES)
+
+
+def _from_people(evidence: str) -> Recipe:
+    from reelmill.pipelines import witnessed
+    from reelmill.pipelines.sources.annotated.reading import is_dense
+    from reelmill.pipelines.views.stated import CompileStated
+
+    _, _, where = evidence.partition(":")
+    name, mark, path = where.partition(":")
+    if not (mark and path):
+        raise BadInput(
+            f"evidence={evidence}", seen="no path", do="use human:SET:PATH, such as human:vidstg:annotations/"
+        )
+    said = witnessed.recipe(name, path)
+    source = Rows(clips.recipe(), joined=(said,), only="video")
+    step = CompileStated(dense=is_dense(name))
+    own = said.name.replace("witnessed", "internvid_tg_human", 1)
+    return Recipe(name=own, version="1", source=source, steps=(step,), explode=SAMPLES)

@@ -57,3 +57,15 @@ class Annotation:
     texts: tuple[TextLine, ...]
     turns: tuple[Turn, ...]
     rejected: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A part of an annotation that cannot be used: `part` names the field (stated, regions, tubes, texts, turns,
+    rejected) and `number` its place in it; `reason` is a short stable code, `detail` what was seen."""
+
+    original_id: str
+    part: str
+    number: int
+    reason: str
+    detail: str

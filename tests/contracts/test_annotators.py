@@ -46,10 +46,16 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
         f.__name__: f"transformers:{f(tmp_path_factory.mktemp('w'))}"
         for f in (grounding_dino, sam2_video, siglip, whisper)
     }
+    said = tmp_path_factory.mktemp("set") / "train.json"
+    heard = {"duration": 2.0, "timestamps": [[0.2, 1.0], [1.0, 3.0]], "sentences": ["It beeps.", "It beeps on."]}
+    said.write_text(json.dumps({"heard": heard, "unseen": {"duration": 1.0}}))
+    annotated = {"set": "activitynet_captions", "path": str(said)}
     detects = {"detect_engine": weights["grounding_dino"], "phrases": "a red square; dog", "least_score": 0.0}
     with serving() as teacher:
         asked = f"openai:{MODEL}@{teacher.url}"
         yield {
+            "annotations": annotated,
+            "witnessed": annotated,
             "captions": {"caption_engine": asked},
             "captioned": {"caption_engine": asked},
             "listed": {"list_engine": asked},
