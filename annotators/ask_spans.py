@@ -18,6 +18,7 @@ from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.asking import Asks, Conversation, Outcome, Question
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.list_events import LISTED, spaced
+from reelmill.annotators.localise import PHRASES
 from reelmill.annotators.prompts._load import load_prompt
 from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, ShownClip, times_of
 from reelmill.schemas.column import KEY, Column
@@ -66,6 +67,10 @@ class AskSpans(Asks):
         ended = self._asked((row["key"], self._talk(row)) for row in batch.to_pylist())
         return each_row(self, batch, lambda row: ended(row["key"]))
 
+    def _phrases(self, row: dict[str, Any]) -> tuple[str, ...]:
+        """What is asked about."""
+        return tuple(event["phrase"] for event in row["listed"])
+
     def _talk(self, row: dict[str, Any]) -> Conversation:
         clip = ShownClip.of(row)
         images = clip.images(spaced(clip.at_s, self.every_s, self.max_frames))
@@ -74,7 +79,7 @@ class AskSpans(Asks):
             Question.of(
                 Request(
                     id=f"{clip.key}/{number}",
-                    prompt=load_prompt(self.prompt).filled(event=event["phrase"], **said),
+                    prompt=load_prompt(self.prompt).filled(event=phrase, **said),
                     images=images,
                     max_tokens=self.max_tokens,
                     temperature=self.temperature,
@@ -82,10 +87,20 @@ class AskSpans(Asks):
                 ),
                 Located,
             )
-            for number, event in enumerate(row["listed"])
+            for number, phrase in enumerate(self._phrases(row))
         ]
         outcomes = (yield questions) if questions else ()
         return {"asked": tuple(proposal(outcome, clip.duration_s) for outcome in outcomes)}
+
+
+@dataclass(frozen=True)
+class AskPhrases(AskSpans):
+    """Asks in the same way about the phrases that a row brings, whoever listed them."""
+
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, JPEGS, PHRASES)
+
+    def _phrases(self, row: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(row["phrases"])
 
 
 def proposal(outcome: Outcome[Located], duration_s: float) -> Proposal:

@@ -126,7 +126,7 @@ def _caption(asked: Asked) -> dict[str, Any]:
 
 
 def _events(asked: Asked) -> dict[str, Any]:
-    made = [{"event": f"something changes on the {w}", "start_s": a, "end_s": b} for a, b, w in asked.changes]
+    made = [{"event": f"something moves on the {w}", "start_s": a, "end_s": b} for a, b, w in asked.changes]
     return {"events": made[:10]}
 
 

@@ -20,7 +20,8 @@ from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
 from reelmill.pipelines.scenes.truth import truth
 from reelmill.pipelines.views.checks import check_grounding
-from reelmill.pipelines.views.grounding import CompileGrounding, united
+from reelmill.pipelines.views.grounding import CompileGrounding
+from reelmill.pipelines.views.happenings import united
 from reelmill.schemas.errors import Drift
 from reelmill.schemas.event import RULE_KINDS, Event
 from reelmill.schemas.keys import child_key
