@@ -6,7 +6,7 @@ Kinds and their spans (half-open, clip time), the same for truth and evidence:
     leaves   from the first frame no longer wholly in view to the end of the last frame with a visible part
     moves    from the first frame with displacement to the first frame at rest again (or out of view, or the clip's end)
     stops    from the first frame at rest after a move to the next displacement (or the end of view or clip)
-    stated   a whole clause in somebody's words, a person's or a teacher's; its span is theirs, or what localisers agree on
+    stated   a clause in somebody's words, a person's or a teacher's; its span is theirs, or what localisers agree on
 """
 
 from __future__ import annotations
