@@ -343,7 +343,8 @@ class Heard:
         """What is said of a clause that the list has at `places`, in one wording or several."""
         listed = [Proposal(LIST_LOCALISER, self.listed[i].span, UNMEASURED) for i in places]
         asked = [self.asked[i] for i in places]
-        likes, likely = [], []
+        likes: list[Proposal] = []
+        likely: list[Witness] = []
         if self.similar:
             spans = joined([s for i in places for s in self.similar_spans[i]])
             likes, likely = by_similarity([self.similar[i] for i in places], spans)

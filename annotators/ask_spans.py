@@ -27,6 +27,7 @@ from reelmill.schemas.event import Proposal
 from reelmill.schemas.span import Span
 
 ASKED = Column.of("asked", tuple[Proposal, ...])
+ASKED_PHRASES = Column.of("asked_phrases", tuple[Proposal, ...])
 LOCALISER = "asking"
 UNMEASURED = 0.5
 """Score of a span that nothing but the model's word stands for."""
@@ -90,7 +91,7 @@ class AskSpans(Asks):
             for number, phrase in enumerate(self._phrases(row))
         ]
         outcomes = (yield questions) if questions else ()
-        return {"asked": tuple(proposal(outcome, clip.duration_s) for outcome in outcomes)}
+        return {self.gives[0].name: tuple(proposal(outcome, clip.duration_s) for outcome in outcomes)}
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class AskPhrases(AskSpans):
     """Asks in the same way about the phrases that a row brings, whoever listed them."""
 
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, JPEGS, PHRASES)
+    gives: ClassVar[tuple[Column, ...]] = (ASKED_PHRASES,)
 
     def _phrases(self, row: dict[str, Any]) -> tuple[str, ...]:
         return tuple(row["phrases"])

@@ -3,7 +3,7 @@
 A tube is known by colour, figure and place alone, so a clause with any other word is one that tubes cannot speak to:
 that is no opinion, and never an absence.
 
->>> alike("A red ball rolls slowly.", "the red ball rolls slowly"), alike("the cat chases a dog", "a dog chases the cat")
+>>> alike("A red ball rolls.", "the red ball rolls"), alike("the cat chases a dog", "a dog chases the cat")
 (True, False)
 >>> read("the red circle enters the frame"), read("a man enters")
 (Clause(kind=<EventKind.ENTERS: 'enters'>, words=frozenset({'circle', 'red'}), side=''), None)
@@ -78,7 +78,7 @@ def merged(phrases: Sequence[str]) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A clause in the words of tubes: the kind of event, colours and figures of its subject, and "left", "right" or ""."""
+    """A clause in the words of tubes: the kind of event, its subject's colours and figures; `side` left, right or ""."""
 
     kind: EventKind
     words: frozenset[str]

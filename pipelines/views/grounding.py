@@ -22,17 +22,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from reelmill.annotators.agree import ABSENT_PHRASES, LISTED_EVENTS
 from reelmill.annotators.annotator import step_name
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
-from reelmill.pipelines.views.happenings import FAMILY, ClipView, Happening, claims, flat, united
-from reelmill.pipelines.views.phrasing import TIME, Material, listed
+from reelmill.pipelines.views.happenings import FAMILY, ClipView, Happening, claims, clause_of, flat, united
+from reelmill.pipelines.views.phrasing import TIME, Label, Material, listed, sample
 from reelmill.pipelines.views.timeline import Timeline, TimelineRules, dialogue
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
-from reelmill.schemas.event import RULE_KINDS, Event, EventKind
+from reelmill.schemas.event import RULE_KINDS, AbsentPhrase, Event, EventKind
 from reelmill.schemas.keys import micros, seed_for
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.span import Span
@@ -64,16 +65,33 @@ class CompileGrounding(Worded):
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, STILL, EVENTS, BASE, PROVENANCE)
     looked_at: ClassVar[str] = "events of the clip"
     revision: ClassVar[str] = "2"
+    read: ClassVar[Column] = EVENTS
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         if row["still"]:
             raise Unusable("still", "nothing moves in the clip, so it has no events in time")
-        events = arrow.typed(tuple[Event, ...], row["events"])
+        events = arrow.typed(tuple[Event, ...], row[self.read.name])
         if not any(e.verdict.accepted for e in events):
             raise Unusable("no_accepted_event", _tally(events))
         view = _View(self, self.material(row), events)
-        single = [*view.samples(), *Timeline(view, self.timeline, self.dense_min_share).samples()]
+        order = Timeline(view, self.timeline, self.dense_min_share)
+        single = [*view.samples(), *order.samples(), *view.denied(self._denied(row))]
         return {"samples": tuple(sorted((*single, *dialogue(view, self.timeline, single)), key=lambda s: s.key))}
+
+    def _denied(self, row: dict[str, Any]) -> tuple[AbsentPhrase, ...]:
+        """Clauses that localisers were asked about and may be denied; none where motion alone is the evidence."""
+        denied: tuple[AbsentPhrase, ...] = arrow.typed(tuple[AbsentPhrase, ...], row.get(ABSENT_PHRASES.name) or [])
+        return denied
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileListed(CompileGrounding):
+    """The same forms from events in a model's words. What does not happen is what localisers did not find here of what
+    happens elsewhere."""
+
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, STILL, LISTED_EVENTS, ABSENT_PHRASES, BASE, PROVENANCE)
+    read: ClassVar[Column] = LISTED_EVENTS
+    revision: ClassVar[str] = "1"
 
 
 def _tally(events: Sequence[Event]) -> str:
@@ -152,6 +170,16 @@ class _View(ClipView):
             words = self.words(subject, kind)
             turns = (self.ask(GROUNDING, key, words), self.tell("absent.answer", key, words, ()))
             yield self.sample(key, ABSENT, turns, self.accepted, None)
+
+    def denied(self, phrases: Iterable[AbsentPhrase]) -> Iterator[Sample]:
+        """The same question about clauses that localisers looked for in vain, or a refusal with what they say."""
+        for phrase in phrases:
+            clause = clause_of(phrase.phrase)
+            key = self.key(ABSENT, clause, EventKind.STATED, phrase.from_key)
+            words = self.words(clause, EventKind.STATED)
+            turns = (self.ask(GROUNDING, key, words), self.tell("absent.answer", key, words, ()))
+            label = Label((phrase.key,), phrase.confidence, phrase.method, phrase.verdict)
+            yield sample(self.clip, key, FAMILY, ABSENT, self.clip.frames, turns, label)
 
     def _chance(self, subject: str, kind: EventKind) -> int:
         return seed_for(self.step.seed, self.key(ABSENT, subject, kind), "absent")
