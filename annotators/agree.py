@@ -22,7 +22,7 @@ accepted. Every event keeps all that was proposed for its clause, and a refused 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from statistics import fmean, median
 from typing import Any, ClassVar
@@ -32,11 +32,13 @@ import pyarrow as pa
 from reelmill.annotators import ask_spans, localise
 from reelmill.annotators.annotator import Resources, each_row, step_name
 from reelmill.annotators.ask_spans import ASKED, UNMEASURED
+from reelmill.annotators.boundaries import Switches, snapped
 from reelmill.annotators.clauses import alike, merged, placed
-from reelmill.annotators.events import EVENTS, TUBE_LOCALISER
+from reelmill.annotators.events import CHANGE_LOCALISER, EVENTS, TUBE_LOCALISER
 from reelmill.annotators.list_events import LISTED
 from reelmill.annotators.localise import SIMILAR, SIMILAR_FRAMES_S, SIMILAR_SPANS, SIMILARITIES
-from reelmill.annotators.tubes import TUBES
+from reelmill.annotators.motion.changes import CHANGES, Changes
+from reelmill.annotators.tubes import TUBES, TUBES_NOTE
 from reelmill.schemas import arrow
 from reelmill.schemas.answer import ListedEvent
 from reelmill.schemas.column import KEY, Column
@@ -58,7 +60,10 @@ METHOD = "model"
 
 @dataclass(frozen=True, slots=True)
 class AgreeRules:
-    """`least_tiou` 0.5: spans that share so much share most of their time, and of spans that do not overlap at most one
+    """`snap_s`: how far an end may move to where the picture begins or ceases to change: half a second is what shown
+    frames are apart by default; on rendered scenes ends come nearer on average and in the median (decision 0034).
+
+    `least_tiou` 0.5: spans that share so much share most of their time, and of spans that do not overlap at most one
     can agree so with another (over 0.5); it is the middle one of the levels that grounding is judged by (R@1 at 0.3,
     0.5, 0.7). `least_margin`: by how much similarity inside must exceed outside. 0 asks for the sign alone: what a
     margin is worth was not measured with any encoder."""
@@ -66,6 +71,7 @@ class AgreeRules:
     witnesses: int = 2
     least_tiou: float = 0.5
     least_margin: float = 0.0
+    snap_s: float = 0.5
 
 
 # ---- who says what ---------------------------------------------------------------------------------------------------
@@ -158,7 +164,7 @@ def _closest(said: Sequence[Said], least_tiou: float) -> tuple[Said, Said] | Non
 
 def agreed_span(group: Sequence[Said]) -> Span:
     """Of tubes where they are among those who agree: they saw every frame, the others a few a second. Else the medians
-    of starts and of ends, of two their means."""
+    of starts and of ends; of two, their means."""
     by_tube = [span for witness, span in group if witness.name == TUBE_LOCALISER]
     if by_tube:
         return by_tube[0]
@@ -194,7 +200,7 @@ class Agree:
 
     @property
     def needs(self) -> tuple[Column, ...]:
-        own = (KEY, LISTED, ASKED, EVENTS, TUBES, BORROWED)
+        own = (KEY, LISTED, ASKED, EVENTS, TUBES, CHANGES, TUBES_NOTE, BORROWED)
         return (*own, SIMILAR, SIMILAR_SPANS, SIMILARITIES, SIMILAR_FRAMES_S) if self.similar else own
 
     def setup(self) -> None: ...
@@ -217,16 +223,28 @@ class Agree:
 
     def _events(self, clip: Heard, places: Sequence[int]) -> Iterator[tuple[Event, Contrast | None]]:
         """One event for each occurrence of a clause; where nobody finds any, one at the listed time."""
-        said = clip.testimony(places)
-        groups = occurrences(said.witnesses, self.rules.least_tiou)
+        told = clip.testimony(places)
+        groups = occurrences(told.witnesses, self.rules.least_tiou)
         for group in groups:
-            span = agreed_span(group)
+            span, said = self._refined(clip, told, group)
             seen = clip.contrast(places[0], span, said)
             yield self._event(clip, said, span, group, self._judged(said, group, seen), seen)
         if not groups:
             span = clip.listed[places[0]].span
-            verdict = rejected(step_name(self), "not_found", f"nowhere by {_names(said.witnesses)}")
-            yield self._event(clip, said, span, (), verdict, None)
+            verdict = rejected(step_name(self), "not_found", f"nowhere by {_names(told.witnesses)}")
+            yield self._event(clip, told, span, (), verdict, None)
+
+    def _refined(self, clip: Heard, told: Testimony, group: Sequence[Said]) -> tuple[Span, Testimony]:
+        """The agreed span, its ends moved to switches of the change map where no tube has them already; what was moved
+        is a proposal more. A moved span that a witness would not agree with is not taken."""
+        span = agreed_span(group)
+        by_tube = TUBE_LOCALISER in [w.name for w, _ in group]
+        if by_tube or len(group) < self.rules.witnesses or clip.switches is None:
+            return span, told
+        moved = snapped(span, clip.switches, self.rules.snap_s)
+        if moved == span or any(moved.tiou(s) < self.rules.least_tiou for _, s in group):
+            return span, told
+        return moved, replace(told, proposals=(*told.proposals, Proposal(CHANGE_LOCALISER, moved, UNMEASURED)))
 
     def _judged(self, said: Testimony, group: Sequence[Said], seen: Contrast | None) -> Verdict:
         if len(group) < self.rules.witnesses:
@@ -320,6 +338,7 @@ class Heard:
     similar_spans: tuple[tuple[Span, ...], ...]
     similarities: tuple[tuple[float, ...], ...]
     similar_frames_s: tuple[float, ...]
+    switches: Switches | None
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Heard:
@@ -337,6 +356,7 @@ class Heard:
             similar_spans=read("similar_spans", tuple[tuple[Span, ...], ...]),
             similarities=read("similarities", tuple[tuple[float, ...], ...]),
             similar_frames_s=read("similar_frames_s", tuple[float, ...]),
+            switches=_switches(row),
         )
 
     def testimony(self, places: Sequence[int]) -> Testimony:
@@ -367,3 +387,10 @@ class Heard:
             return None
         proposed = [p.span for p in said.proposals if p.span is not None]
         return contrast(self.similarities[place], self.similar_frames_s, span, proposed)
+
+
+def _switches(row: dict[str, Any]) -> Switches | None:
+    """None where tubes gave up (a moving camera, everything restless): a change then marks no beginning."""
+    if row["changes"] is None or (row["tubes_note"] and not row["tubes"]):
+        return None
+    return Switches.of(arrow.typed(Changes, row["changes"]))

@@ -78,7 +78,7 @@ def merged(phrases: Sequence[str]) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A clause in the words of tubes: the kind of event, its subject's colours and figures; `side` left, right or ""."""
+    """A clause in the words of tubes: the kind of event, its subject's colours and figures; `side` left, right, ""."""
 
     kind: EventKind
     words: frozenset[str]

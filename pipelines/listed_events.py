@@ -16,13 +16,15 @@ def recipe(
     model_revision: str = "",
     list_revision: str = "",
     least_tiou: float = 0.5,
+    snap_s: float = 0.5,
     borrow: int = 2,
 ) -> Recipe:
     """One row per video clip, exploded into events; rejected ones are kept with every proposal.
 
     `list_engine` lists and `localise_engine` (else the same) is asked when each happens: one witness. `embed_engine`
-    (transformers:MODEL, a dual encoder, of `model_revision`) and the motion tubes are the others. `borrow` phrases of
-    other clips are looked for in each.
+    (transformers:MODEL, a dual encoder, of `model_revision`) and the motion tubes are the others. Ends
+    that no tube gives move by at most `snap_s` to a change of the picture. `borrow` phrases of other clips are looked
+    for in each.
     """
     if list_engine == "embedded":
         do = "give a chat engine, or run `events`: the embedded form reads events off motion, in words of its own"
@@ -34,6 +36,6 @@ def recipe(
     joined = [lists, tubes.recipe(), events.recipe(), lent]
     if embed_engine:
         joined.append(similar.recipe(embed_engine, (), list_engine, model_revision, list_revision, localise_engine))
-    step = Agree(similar=bool(embed_engine), rules=AgreeRules(least_tiou=least_tiou))
+    step = Agree(similar=bool(embed_engine), rules=AgreeRules(least_tiou=least_tiou, snap_s=snap_s))
     source = Rows(clips.recipe(), joined=tuple(joined), only="video")
     return Recipe(name="listed_events", version="1", source=source, steps=(step,), explode=LISTED_EVENTS)
