@@ -11,6 +11,7 @@ import pytest
 from reelmill.annotators.agree import Agree
 from reelmill.annotators.borrow import HoldBorrowed
 from reelmill.annotators.engines.stand_in.server import MODEL, serving
+from reelmill.jobs import verifying
 from reelmill.jobs.recipes import make
 from reelmill.pipelines import borrowed, internvid_tg, listed, listed_events
 from reelmill.pipelines._place import place_of
@@ -25,6 +26,7 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import AbsentPhrase, Event, EventKind
 from reelmill.schemas.sample import Sample
+from reelmill.sinks.dataset import Store
 
 SEED = 8
 ASKED = "openai:m@http://127.0.0.1:1/v1"
@@ -110,6 +112,13 @@ def test_a_row_alone_is_the_row_in_any_batch(place: Place, engine: str) -> None:
 def test_running_again_asks_and_changes_nothing(place: Place, engine: str) -> None:
     again = run(internvid_tg.recipe("listed", list_engine=engine), place, Local(1))
     assert [r.worked for r in again] == [0] * len(again)
+
+
+@pytest.mark.slow
+def test_the_truth_of_scenes_is_in_other_words_and_is_not_held_against_them(place: Place) -> None:
+    store = Store(place.store)
+    with pytest.raises(BadInput, match="clauses in a model's words"):
+        verifying.measure(store, store.find("internvid_tg_listed-t"))
 
 
 # ---- what is asked for -----------------------------------------------------------------------------------------------
