@@ -242,10 +242,16 @@ def _next_faults(said: Said, answer: Turn, events: Sequence[Event], slack_s: flo
     asked = _of(said, events)
     if len(asked) != 1 or len(told) != 1 or len(told[0][1]) != 1:
         return [f"{len(asked)} events asked about, answered {answer.text!r} {answer.tgt_s}"]
-    later = sorted((e for e in events if e.span.start_s >= asked[0].span.end_s - slack_s), key=lambda e: e.span.start_s)
     (name, (span,)) = told[0]
-    right = [e for e in later if _name(e) == name and _same(span, e.span, slack_s)]
-    if not right or right[0].span.start_s > later[0].span.start_s + slack_s:
+    after = asked[0].span
+    right = [
+        e
+        for e in events
+        if _name(e) == name and _same(span, e.span, slack_s) and _beyond(after, e.span, True, -slack_s)
+    ]
+    later = [e for e in events if _beyond(after, e.span, True, _sure_s(slack_s))]
+    sooner = [e for e in later if e.span.start_s < span.start_s - 2 * slack_s]
+    if not right or sooner:
         return [f"{name} at {span} is not what comes next after {said}"]
     return []
 
@@ -255,20 +261,33 @@ def _order_faults(said: Said, after: bool, answer: Turn, events: Sequence[Event]
     asked = _of(said, events)
     if len(asked) != 1:
         return [f"{said} happens {len(asked)} times, and what is before or after it was asked"]
-    at = asked[0].span
-    sure = [e for e in events if _beyond(at, e.span, after, slack_s - 2e-6)]  # what touches it is beyond it
-    left = sorted(
-        dict.fromkeys((e.span.start_s, _name(e), e.span) for e in events if _beyond(at, e.span, after, -slack_s))
-    )
-    latest, faults = 0.0, []
-    for name in said_of(answer.text, events):
-        match = next((one for one in left if one[1] == name), None)
-        if match is None or match[0] < latest - slack_s:
-            faults.append(f"{name} is not {'after' if after else 'before'} {said}, or not in order")
-        else:
-            latest = match[0]
-            left.remove(match)
-    return faults + [f"{name} is left out" for _, name, span in left if any(e.span == span for e in sure)]
+    at, names = asked[0].span, said_of(answer.text, events)
+    left = {name: _meant(name, names.count(name), at, after, events, slack_s) for name in names}
+    faults = [
+        f"{name} is told {names.count(name)} times" for name, starts in left.items() if len(starts) != names.count(name)
+    ]
+    sure = {_name(e) for e in events if _beyond(at, e.span, after, _sure_s(slack_s))}
+    faults += [f"{name} is left out" for name in sorted(sure - set(names))]
+    if faults:
+        return faults
+    starts = [left[name].pop(0) for name in names]
+    way = "after" if after else "before"
+    return [f"what is {way} {said} is not in order"] if any(b < a - 2 * slack_s for a, b in pairwise(starts)) else []
+
+
+def _meant(name: Said, count: int, at: Span, after: bool, events: Sequence[Event], slack_s: float) -> list[float]:
+    """Starts of the events that a thing told `count` times can mean: all that surely belong, and of those that may, the
+    likeliest; as many as were told where that is possible."""
+    own = sorted({e.span for e in _of(name, events)}, key=lambda s: (s.start_s, s.end_s))
+    sure = [s for s in own if _beyond(at, s, after, _sure_s(slack_s))]
+    perhaps = [s for s in own if s not in sure and _beyond(at, s, after, -slack_s)]
+    more = sorted(perhaps, key=lambda s: abs(s.start_s - at.end_s if after else s.end_s - at.start_s))
+    return sorted(s.start_s for s in (*sure, *more[: max(0, count - len(sure))]))
+
+
+def _sure_s(slack_s: float) -> float:
+    """How far beyond an edge is surely beyond it; what touches it is, where nothing may be off."""
+    return slack_s - 2e-6
 
 
 def _beyond(at: Span, other: Span, after: bool, by_s: float) -> bool:
