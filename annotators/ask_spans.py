@@ -17,6 +17,7 @@ from reelmill.annotators.annotator import Resources
 from reelmill.annotators.asking import Asks, Conversation, Outcome, Question
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.list_events import LISTED, spaced
+from reelmill.annotators.localise import PHRASES
 from reelmill.annotators.prompts._load import load_prompt
 from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, ShownClip, times_of
 from reelmill.schemas.column import KEY, Column
@@ -25,6 +26,7 @@ from reelmill.schemas.event import Proposal
 from reelmill.schemas.span import Span
 
 ASKED = Column.of("asked", tuple[Proposal, ...])
+ASKED_PHRASES = Column.of("asked_phrases", tuple[Proposal, ...])
 LOCALISER = "asking"
 UNMEASURED = 0.5
 """Score of a span that nothing but the model's word stands for."""
@@ -61,6 +63,10 @@ class AskSpans(Asks):
     resources: ClassVar[Resources] = Resources(cpus=0.5, rows_per_commit=32)
     observed: ClassVar[str] = "shown frames"
 
+    def _phrases(self, row: dict[str, Any]) -> tuple[str, ...]:
+        """What is asked about."""
+        return tuple(event["phrase"] for event in row["listed"])
+
     def _talk(self, row: dict[str, Any]) -> Conversation:
         clip = ShownClip.of(row)
         images = clip.images(spaced(clip.at_s, self.every_s, self.max_frames))
@@ -69,7 +75,7 @@ class AskSpans(Asks):
             Question.of(
                 Request(
                     id=f"{clip.key}/{number}",
-                    prompt=load_prompt(self.prompt).filled(event=event["phrase"], **said),
+                    prompt=load_prompt(self.prompt).filled(event=phrase, **said),
                     images=images,
                     max_tokens=self.max_tokens,
                     temperature=self.temperature,
@@ -77,10 +83,21 @@ class AskSpans(Asks):
                 ),
                 Located,
             )
-            for number, event in enumerate(row["listed"])
+            for number, phrase in enumerate(self._phrases(row))
         ]
         outcomes = (yield questions) if questions else ()
-        return {"asked": tuple(proposal(outcome, clip.duration_s) for outcome in outcomes)}
+        return {self.gives[0].name: tuple(proposal(outcome, clip.duration_s) for outcome in outcomes)}
+
+
+@dataclass(frozen=True)
+class AskPhrases(AskSpans):
+    """Asks in the same way about the phrases that a row brings, whoever listed them."""
+
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, JPEGS, PHRASES)
+    gives: ClassVar[tuple[Column, ...]] = (ASKED_PHRASES,)
+
+    def _phrases(self, row: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(row["phrases"])
 
 
 def proposal(outcome: Outcome[Located], duration_s: float) -> Proposal:

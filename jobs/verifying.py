@@ -47,6 +47,7 @@ _NOT_OF_VIEW = {
     "code_guided": ("tubes", "events", "text"),
 }
 """Evidence that a view does not rest on, and whose figures would only be noise beside it."""
+_IN_WORDS_OF_A_MODEL = ("listed_events", "internvid_tg_listed")
 
 
 def verify(store: Folder, label: str, *, truth: bool) -> int:
@@ -83,8 +84,14 @@ def truth_table(store: Folder, label: str) -> Table:
 
 
 def measure(store: Store, dataset: Dataset) -> list[Figure]:
-    """Figures of the evidence that a view rests on, and of its own samples."""
+    """Figures of the evidence that a view rests on, and of its own samples.
+
+    Raises BadInput where there is no truth, or it speaks of events in other words than a model that listed them.
+    """
     beside = _Beside(store, dataset)
+    if beside.recipe in _IN_WORDS_OF_A_MODEL:
+        do = "compare `events`, whose words are those of the scenes, or audit samples by hand"
+        raise BadInput(f"{dataset.label} has no truth", seen="clauses in a model's words", do=do)
     if not beside.truths:
         raise BadInput(f"{dataset.label} has no truth", seen="no media with a .truth.json", do="render with `scenes`")
     return [*_evidence_figures(beside), *_sample_figures(dataset, beside)]

@@ -17,10 +17,11 @@ def recipe(
     list_engine: str = "",
     model_revision: str = "",
     list_revision: str = "",
+    localise_engine: str = "",
 ) -> Recipe:
     """One row per video clip. `embed_engine` (--engine embed=...) is transformers:MODEL, a dual encoder. `phrases`
     (--set phrases="a dog jumps; a car stops", or a list) are asked of every clip; with `list_engine` (--engine
-    list=...) each clip's own listed events are."""
+    list=...) each clip's own listed events are; `localise_engine` is that of `listed`, where it has one of its own."""
     if not embed_engine:
         do = "give --engine embed=transformers:MODEL, a CLIP or SigLIP checkpoint"
         raise BadInput("phrases are compared by a model", seen="no engine", do=do)
@@ -29,7 +30,7 @@ def recipe(
         do = 'give --set phrases="a dog jumps", or --engine list=openai:MODEL@URL for what is listed of each'
         raise BadInput("similar wants phrases", seen="both ways" if asked else "none", do=do)
     vectors = embeddings.recipe(embed_engine, model_revision)
-    evidence = (listed.recipe(list_engine, model_revision=list_revision),) if list_engine else ()
+    evidence = (listed.recipe(list_engine, localise_engine, list_revision),) if list_engine else ()
     words = ListedPhrases() if list_engine else SamePhrases(asked)
     source = Rows(clips.recipe(), joined=(vectors, *evidence), only="video")
     steps = (words, Localise(embed_engine, model_revision=model_revision))

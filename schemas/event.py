@@ -59,3 +59,44 @@ class Event:
     proposals: tuple[Proposal, ...]
     method: str
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """How much more alike to its clause a stated event's frames are than those outside all that was proposed for it:
+    the difference of mean cosines, over `inside` and `outside` frames; None where one side has no frame."""
+
+    event_key: str
+    margin: float | None
+    inside: int
+    outside: int
+
+
+@dataclass(frozen=True, slots=True)
+class MergedPhrase:
+    """A clause that a teacher listed, and the earlier one that says the same and stands for both."""
+
+    phrase: str
+    into: str
+
+
+@dataclass(frozen=True, slots=True)
+class BorrowedPhrase:
+    """A clause that was listed of another clip, `from_key`, and what localisers say of it in this one."""
+
+    phrase: str
+    from_key: str
+    proposals: tuple[Proposal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentPhrase:
+    """A borrowed clause with all proposals and a verdict: accepted where nobody who could say finds it in the clip."""
+
+    key: str
+    phrase: str
+    from_key: str
+    proposals: tuple[Proposal, ...]
+    confidence: float
+    method: str
+    verdict: Verdict

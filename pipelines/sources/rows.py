@@ -69,7 +69,7 @@ class Rows:
 
     def entries(self, place: Place, progress: Callable[[int, int], None]) -> list[Entry]:
         """Accepted base rows of the wanted kind; `ready` tells which of them have their evidence already."""
-        keys, _ = _accepted_keys(place.dataset(self.base), self.only)
+        keys, _ = accepted_keys(place.dataset(self.base), self.only)
         progress(len(keys), len(keys))
         return [Entry.derived(k) for k in keyed.strings(keyed.ascending(keys))]
 
@@ -88,14 +88,14 @@ def _joined_columns(recipe: Recipe) -> tuple[Column, ...]:
     return tuple(stored(c) for c in (*recipe.keeps, *explode))
 
 
-def _suffix(dataset: Dataset) -> str:
+def suffix_of(dataset: Dataset) -> str:
     """Which of its parts a dataset is read for: children where there are any."""
     return "children" if any("children" in c.files for c in dataset.winners.commits.values()) else "rows"
 
 
-def _accepted_keys(dataset: Dataset, only: str) -> tuple[keyed.Keys, keyed.Numbers]:
+def accepted_keys(dataset: Dataset, only: str) -> tuple[keyed.Keys, keyed.Numbers]:
     """Keys of the accepted rows (or children) of the wanted kind, and for each the place of its part."""
-    suffix = _suffix(dataset)
+    suffix = suffix_of(dataset)
     names = dataset.parts(suffix)
     wanted = ["verdict", *(["media"] if only else [])]
     found = [keyed.column(_accepted(dataset.part(name, suffix, wanted), only)["key"]) for name in names]
@@ -117,11 +117,11 @@ def ready(rows: Rows, place: Place, keys: Sequence[str]) -> list[str]:
     for recipe in rows.joined:
         known = place.dataset(recipe).winners.numbered.numbers(keys)
         keys = [k for k, there in zip(keys, known.tolist(), strict=True) if there >= 0]
-    at = Numbered.of(*_accepted_keys(place.dataset(rows.base), rows.only)).numbers(keys)
+    at = Numbered.of(*accepted_keys(place.dataset(rows.base), rows.only)).numbers(keys)
     return [keys[i] for i in np.argsort(at, kind="stable").tolist()]
 
 
-class _Parts:
+class Parts:
     """Rows or children of a dataset by key, a few parts of it in memory. May be shared between threads."""
 
     def __init__(self, dataset: Dataset, suffix: str, numbered: Numbered, names: Sequence[str]) -> None:
@@ -165,10 +165,10 @@ class _Reader:
         self.base = place.dataset(source.base)
 
     @cached_property
-    def rows(self) -> _Parts:
-        suffix = _suffix(self.base)
-        numbered = Numbered.of(*_accepted_keys(self.base, self.source.only))
-        return _Parts(self.base, suffix, numbered, self.base.parts(suffix))
+    def rows(self) -> Parts:
+        suffix = suffix_of(self.base)
+        numbered = Numbered.of(*accepted_keys(self.base, self.source.only))
+        return Parts(self.base, suffix, numbered, self.base.parts(suffix))
 
     @cached_property
     def _places(self) -> tuple[Numbered, pa.ChunkedArray]:
@@ -284,7 +284,7 @@ class _Evidence:
     def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
         self.recipe = recipe
         self.rows, self.children = (
-            _Parts(dataset, suffix, dataset.winners.numbered, dataset.winners.names) for suffix in ("rows", "children")
+            Parts(dataset, suffix, dataset.winners.numbered, dataset.winners.names) for suffix in ("rows", "children")
         )
 
     def _nested(self, keys: Sequence[str]) -> list[list[dict[str, Any]]]:

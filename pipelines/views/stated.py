@@ -22,7 +22,8 @@ from typing import Any, ClassVar
 from reelmill.annotators.annotator import step_name
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
-from reelmill.pipelines.views.grounding import DENSE_CAPTION, FAMILY, GROUNDING, SPAN_CAPTION, united
+from reelmill.pipelines.views.grounding import DENSE_CAPTION, GROUNDING, SPAN_CAPTION
+from reelmill.pipelines.views.happenings import FAMILY, united
 from reelmill.pipelines.views.phrasing import (
     TIME,
     Label,

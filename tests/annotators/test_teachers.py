@@ -163,7 +163,7 @@ def test_the_caption_by_rules_says_what_happens_in_order() -> None:
 
 def test_events_are_listed_with_the_times_that_were_shown(ask: Any) -> None:
     moving, still = ask(ListEvents, MOVING, STILL)
-    assert moving["listed"] == [{"phrase": "something changes on the left", "span": {"start_s": 1.0, "end_s": 2.0}}]
+    assert moving["listed"] == [{"phrase": "something moves on the left", "span": {"start_s": 1.0, "end_s": 2.0}}]
     assert moving["listed_frames_s"] == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert still["listed"] == []
 

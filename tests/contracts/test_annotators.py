@@ -59,6 +59,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
             "captions": {"caption_engine": asked},
             "captioned": {"caption_engine": asked},
             "listed": {"list_engine": asked},
+            "borrowed": {"list_engine": asked},
+            "listed_events": {"list_engine": asked},
             "checked_captions": {"caption_engine": asked, "judge_engine": asked},
             "written": {"caption_engine": asked, "write_engine": asked},
             "speech": {"speech_engine": weights["whisper"]},

@@ -140,8 +140,14 @@ def _caption_after(asked: Asked) -> dict[str, Any]:
 
 
 def _events(asked: Asked) -> dict[str, Any]:
-    made = [{"event": f"something changes on the {w}", "start_s": a, "end_s": b} for a, b, w in asked.changes]
-    return {"events": made[:10]}
+    """One event for a stretch in which one side goes on changing."""
+    made: list[tuple[float, float, str]] = []
+    for start_s, end_s, where in asked.changes:
+        if made and made[-1][1:] == (start_s, where):
+            start_s = made.pop()[0]
+        made.append((start_s, end_s, where))
+    told = [{"event": f"something moves on the {w}", "start_s": a, "end_s": b} for a, b, w in made]
+    return {"events": told[:10]}
 
 
 def _located(asked: Asked) -> dict[str, Any]:

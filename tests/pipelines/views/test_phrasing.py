@@ -112,7 +112,10 @@ def test_wordings_keep_the_number_of_their_placeholders():
 
 def test_every_wording_asks_only_for_words_that_exist():
     known = {
-        "internvid_tg": {"subject", "clause", "Clause", "base", "third", "gerund", "times"},
+        "internvid_tg": {
+            *("subject", "clause", "Clause", "base", "third", "gerund", "times"),
+            *("clauses", "Clauses", "often", "Often", "question"),
+        },
         "ocr_rich": {"text"},
     }
     for name, words in known.items():
