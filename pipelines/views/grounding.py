@@ -228,7 +228,7 @@ class _View:
         vague = set(self.wording.options("vague.words"))
         subjects = sorted({e.subject for e in self.accepted})
         doers = {k: [h.subject for h in self.happenings if h.kind is k] for k in _DENIABLE}
-        return [(s, k) for s in subjects for k in _DENIABLE if not any(_may_be(s, d, near, vague) for d in doers[k])]
+        return [(s, k) for s in subjects for k in _DENIABLE if not any(may_be(s, d, near, vague) for d in doers[k])]
 
     def _other_colours(self) -> list[tuple[str, EventKind]]:
         near: dict[str, list[str]] = self.wording.table("near")
@@ -237,7 +237,7 @@ class _View:
         safe = [c for c in colours if c not in present and not present & set(near[c])]
         swaps = [(h.subject, h.kind) for h in self.happenings if h.accepted]
         recoloured = (
-            (s, k) for subject, k in swaps for colour in safe if (s := _recoloured(subject, near, colour)) != subject
+            (s, k) for subject, k in swaps for colour in safe if (s := recoloured(subject, near, colour)) != subject
         )
         return list(dict.fromkeys(recoloured))  # two things that differ in colour alone give the same question
 
@@ -247,7 +247,7 @@ class _View:
     def words(self, subject: str, kind: EventKind) -> dict[str, str]:
         """Everything that a wording may say about one happening."""
         verb: dict[str, str] = self.wording.table(f"kinds.{kind}")
-        who = defused(_indefinite(subject) if subject in self.shared else subject)
+        who = defused(indefinite(subject) if subject in self.shared else subject)
         clause = f"{who} {verb['third']}"
         return {"subject": who, "clause": clause, "Clause": capital(clause)} | verb
 
@@ -298,7 +298,7 @@ def _flat(spans: Iterable[Span]) -> tuple[float, ...]:
     return tuple(t for span in spans for t in (span.start_s, span.end_s))
 
 
-def _indefinite(subject: str) -> str:
+def indefinite(subject: str) -> str:
     """`the red circle` as `a red circle`; anything without a leading article stays."""
     noun = subject.removeprefix("the ")
     if noun == subject:
@@ -311,7 +311,7 @@ def _fits(subject: str, other: str) -> bool:
     return set(subject.split()) - {"the", "object", "thing"} <= set(other.split())
 
 
-def _may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -> bool:
+def may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -> bool:
     """Whether two subjects could be one thing, named less exactly or in a neighbouring colour."""
     first, second = set(one.split()) - vague, set(other.split()) - vague
     hues = [(a, b) for a in first & near.keys() for b in second & near.keys()]
@@ -319,7 +319,7 @@ def _may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -
     return alike and (first - near.keys() <= second or second - near.keys() <= first)
 
 
-def _recoloured(subject: str, colours: Iterable[str], to: str) -> str:
+def recoloured(subject: str, colours: Iterable[str], to: str) -> str:
     """The subject with its colour word exchanged; unchanged where it has none."""
     known = set(colours)
     return " ".join(to if word in known else word for word in subject.split(" "))

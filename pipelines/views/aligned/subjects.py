@@ -1,0 +1,111 @@
+"""Words that single out one thing among those in view: its phrase alone, or with the one quality that sets it apart.
+
+A phrase from pixels ("the red circle") may fit two things. Then the larger, the leftmost or the first of them is meant,
+if it clearly is that; and if no quality is clear there is no name, and the question is refused.
+
+>>> alike("the red circle", "the circle"), alike("the red circle", "the blue circle")
+(True, False)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from reelmill.pipelines.views.phrasing import defused
+from reelmill.schemas.media import MediaRef, ShownFrame
+from reelmill.schemas.span import Span
+from reelmill.schemas.tube import Box, Tube
+
+SAME_FRAME_S = 1e-4
+"""Two times of one decode this near to each other are one frame: frames lie farther apart, rounding does not."""
+
+_LEAST_RATIO = 1.5  # of areas: a fifth more in width and height, below which nobody says "larger" at a glance
+_LEAST_APART = 0.1  # of the frame: things nearer than that stand side by side
+_LEAST_WAIT_S = 0.5  # one stored frame: what appears within it appears at once to who sees the stored frames
+_SAYS_NOTHING = {"the", "object", "thing"}
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A tube as a view sees it: `boxes` by the place of the shown frame that they lie in, pixels of the medium."""
+
+    tube: Tube
+    phrase: str
+    boxes: Mapping[int, Box]
+    usual_px: float
+
+    @property
+    def id(self) -> str:
+        return self.tube.tube_id
+
+    @property
+    def span(self) -> Span:
+        return self.tube.span
+
+
+def thing(tube: Tube, frames: Sequence[ShownFrame], media: MediaRef) -> Thing:
+    """A tube with its boxes at the shown frames, found by time of presentation: no frame rate is used (D1, D4)."""
+    found = {}
+    for place, frame in enumerate(frames):
+        box = _at(tube, frame.at_s)
+        if box is not None and (scaled := _in_medium(box, tube, media)).area_px > 0:
+            found[place] = scaled
+    usual_px = median(_in_medium(box, tube, media).area_px for box in tube.boxes)
+    return Thing(tube, defused(tube.phrase), found, usual_px)
+
+
+def _at(tube: Tube, at_s: float) -> Box | None:
+    near = min(range(len(tube.at_s)), key=lambda i: abs(tube.at_s[i] - at_s))
+    return tube.boxes[near] if abs(tube.at_s[near] - at_s) < SAME_FRAME_S else None
+
+
+def _in_medium(box: Box, tube: Tube, media: MediaRef) -> Box:
+    x, y = media.width_px / tube.frame_width_px, media.height_px / tube.frame_height_px
+    scaled = Box(box.x0_px * x, box.y0_px * y, box.x1_px * x, box.y1_px * y)
+    return scaled.clipped(media.width_px, media.height_px)
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two phrases could be said of one thing: the words of one are all among those of the other."""
+    first, second = (set(phrase.split()) - _SAYS_NOTHING for phrase in (one, other))
+    return first <= second or second <= first
+
+
+def quality(subject: Thing, rivals: Sequence[Thing], places: Sequence[int], media: MediaRef) -> str | None:
+    """What sets a thing apart from its rivals in the shown frames at `places`; None where nothing clearly does.
+
+    It must be seen beside every rival: two tubes that are never seen together may be one thing whose tube broke.
+    """
+    beside = [[p for p in places if p in subject.boxes and p in rival.boxes] for rival in rivals]
+    if not all(beside):
+        return None
+    for name, holds in _qualities(subject, media, len(rivals) > 1):
+        if all(holds(rival, shared) for rival, shared in zip(rivals, beside, strict=True)):
+            return name
+    return None
+
+
+_Holds = Callable[[Thing, Sequence[int]], bool]
+
+
+def _qualities(subject: Thing, media: MediaRef, many: bool) -> Iterator[tuple[str, _Holds]]:
+    """Names of qualities, and whether the subject has each against one rival, in the order in which they are tried."""
+
+    def area(one: Thing, places: Sequence[int]) -> float:
+        return median(one.boxes[p].area_px for p in places)
+
+    def apart(axis: int, sign: int, least_px: float) -> _Holds:
+        return lambda rival, places: all(
+            sign * (subject.boxes[p].centre_px[axis] - rival.boxes[p].centre_px[axis]) >= least_px for p in places
+        )
+
+    yield "largest" if many else "larger", lambda r, ps: area(subject, ps) >= _LEAST_RATIO * area(r, ps)
+    yield "smallest" if many else "smaller", lambda r, ps: area(r, ps) >= _LEAST_RATIO * area(subject, ps)
+    yield "leftmost", apart(0, -1, _LEAST_APART * media.width_px)
+    yield "rightmost", apart(0, 1, _LEAST_APART * media.width_px)
+    yield "uppermost", apart(1, -1, _LEAST_APART * media.height_px)
+    yield "lowest", apart(1, 1, _LEAST_APART * media.height_px)
+    yield "first", lambda r, _: r.span.start_s - subject.span.start_s >= _LEAST_WAIT_S
+    yield "last", lambda r, _: subject.span.start_s - r.span.start_s >= _LEAST_WAIT_S

@@ -1,0 +1,1 @@
+"""How samples leave the house: each published layout of other projects is a module of pure conversions."""
