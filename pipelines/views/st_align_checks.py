@@ -130,7 +130,7 @@ class Reader:
         return Span(0.0, min(media.duration_s, media.span.duration_s if media.span else media.duration_s))
 
     def act(self, text: str, span: Span) -> Span | None:
-        """When that happens which a text names: one thing, one verb and, where it does so more than once, which time."""
+        """When that happens which a text names: one thing, one verb, and which time if it does so often."""
         said, verb = self.named(text), _VERB.search(text)
         if len(said) != 1 or verb is None:
             self.wrong(f"{len(said)} things and {'a' if verb else 'no'} verb in {text!r}")

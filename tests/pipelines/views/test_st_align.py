@@ -1,0 +1,437 @@
+"""The spatio-temporal view: exact truth in, exactly right dialogues out; what is open is refused with its reason."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aligned_rows import Exact, compiled, samples_of, shots, tube
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from view_rows import LINK, event, shown, video
+
+from reelmill.annotators.annotator import Annotator
+from reelmill.pipelines import st_align
+from reelmill.pipelines.scenes.presets import EASY, MEDIUM
+from reelmill.pipelines.views.aligned.story import Rules
+from reelmill.pipelines.views.aligned.subjects import alike
+from reelmill.pipelines.views.st_align import FORMS, CompileStAlign
+from reelmill.pipelines.views.st_align_checks import check_st_align
+from reelmill.schemas.errors import BadInput
+from reelmill.schemas.event import Event
+from reelmill.schemas.sample import GroundedSample, Turn
+from reelmill.schemas.tube import Box, Tube
+from reelmill.sinks.exports.st_align import STAGES
+from reelmill.sinks.verify import sample_findings
+
+ALL = CompileStAlign(per_form=99)
+FRAMES = shown(*range(0, 150, 12))  # every 0.48 s of 6 s at 25 frames a second
+RED, BLUE = "the red circle", "the blue square"
+Corners = tuple[float, float, float, float]
+
+
+def still(x: float, y: float, side: float = 40.0, count: int = 150) -> list[Corners]:
+    return [(x, y, x + side, y + side)] * count
+
+
+def made(tubes: list[Tube], events: list[Event], frames: Any = FRAMES, duration_s: float = 6.0) -> Exact:
+    return Exact("clip", video(duration_s), frames, tuple(tubes), tuple(events), ())
+
+
+def of(task: str, samples: tuple[GroundedSample, ...]) -> list[GroundedSample]:
+    return [s for s in samples if s.task == task]
+
+
+def text(sample: GroundedSample) -> str:
+    return " | ".join(t.text for t in sample.turns)
+
+
+def reasons(task: str, samples: tuple[GroundedSample, ...]) -> set[str]:
+    return {s.verdict.reason for s in of(task, samples)}
+
+
+ALONE = made([tube("t1", RED, still(20, 20))], [event(RED, "moves", 0.96, 2.4, who="t1", confidence=0.8)])
+TWINS = made(
+    [tube("t1", RED, still(20, 20)), tube("t2", RED, still(200, 20))],
+    [event(RED, "moves", 0.96, 2.4, who="t1"), event(RED, "stops", 2.4, 4.0, who="t2")],
+)
+
+
+def test_it_is_an_annotator_and_every_form_has_a_stage():
+    assert isinstance(CompileStAlign(), Annotator)
+    assert FORMS.keys() == STAGES.keys()
+    assert len(FORMS) == 15 + 1
+    assert Counter(STAGES.values()) == {1: 5, 2: 7, 3: 4}
+
+
+# ---- the law ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nameless", [False, True], ids=["as_named", "all_named_alike"])
+@pytest.mark.parametrize("preset", [EASY, MEDIUM], ids=["easy", "medium"])
+def test_from_truth_every_sample_is_exactly_right(preset, nameless):
+    counted: Counter[str] = Counter()
+    for seed in range(10):
+        for exact in shots(seed, preset):
+            if nameless:
+                alike_ = tuple(replace(t, phrase="the thing") for t in exact.tubes)
+                exact = replace(
+                    exact, tubes=alike_, events=tuple(replace(e, subject="the thing") for e in exact.events)
+                )
+            for sample in samples_of(exact):
+                if sample.verdict.accepted:
+                    assert check_st_align(sample, exact.tubes, exact.events) == [], text(sample)
+                    assert list(sample_findings(sample)) == []
+                    assert sample.method == "truth"
+                    counted[sample.task] += 1
+    assert set(counted) == set(FORMS)
+    assert min(counted.values()) >= 5
+
+
+QUALITIES = ("larger", "smaller", "leftmost", "rightmost", "uppermost", "lowest", "first", "last")
+a_side = st.sampled_from([20.0, 26.0, 40.0])
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> Exact:
+    """Up to four things that stand anywhere, many of them alike, each there for a part of the clip."""
+    tubes, events = [], []
+    for i in range(draw(st.integers(1, 4))):
+        first = draw(st.sampled_from([0, 0, 12, 40]))
+        count = draw(st.integers(20, 150 - first))
+        place = draw(st.integers(0, 270)), draw(st.integers(0, 190)), draw(a_side)
+        phrase = draw(st.sampled_from([RED, "the circle", BLUE, "the object"]))
+        tubes.append(tube(f"t{i}", phrase, still(*place, count), first))
+        edges = draw(st.lists(st.integers(first, first + count), min_size=2, max_size=4, unique=True).map(sorted))
+        kinds = st.sampled_from(["moves", "stops", "leaves"])
+        spans = list(zip(edges[0::2], edges[1::2], strict=False))
+        events += [event(phrase, draw(kinds), a / 25, b / 25, who=f"t{i}") for a, b in spans]
+    return made(tubes, events)
+
+
+@settings(max_examples=60, deadline=None)
+@given(crowds())
+def test_in_a_crowd_words_fit_exactly_one_thing_or_the_sample_is_refused(exact):
+    samples = samples_of(exact, ALL)
+    assert len({s.key for s in samples}) == len(samples)
+    for sample in samples:
+        if sample.verdict.accepted:
+            assert check_st_align(sample, exact.tubes, exact.events) == [], text(sample)
+
+
+# ---- who is meant ----------------------------------------------------------------------------------------------------
+
+
+def test_a_thing_alone_needs_no_quality():
+    (stvg,) = of("stvg", samples_of(ALONE, ALL))
+    assert "red circle" in text(stvg)
+    assert not any(f"{q} red circle" in text(stvg) for q in QUALITIES)
+    (tubelet,) = stvg.tubes
+    assert tubelet.at_s == (0.96, 1.44, 1.92)
+    assert tubelet.end_s == 2.4
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (still(20, 20, 60), still(200, 20, 30), "the larger red circle"),
+        (still(20, 20, 30), still(200, 20, 60), "the smaller red circle"),
+        (still(20, 20), still(200, 20), "the leftmost red circle"),
+        (still(200, 20), still(20, 20), "the rightmost red circle"),
+        (still(20, 20), still(20, 150), "the uppermost red circle"),
+        (still(20, 150), still(20, 20), "the lowest red circle"),
+    ],
+)
+def test_of_two_alike_the_clear_difference_names_one(first, second, words):
+    exact = made([tube("t1", RED, first), tube("t2", RED, second)], [event(RED, "moves", 0.96, 2.4, who="t1")])
+    (tvg,) = of("tvg", samples_of(exact, ALL))
+    assert words in text(tvg).lower()
+
+
+def test_of_two_at_one_place_the_first_is_named_in_time_and_none_in_a_picture():
+    exact = made(
+        [tube("t1", RED, still(20, 20)), tube("t2", RED, still(24, 20, count=100), 50)],
+        [event(RED, "moves", 0.96, 2.4, who="t1")],
+    )
+    samples = samples_of(exact, ALL)
+    assert "the red circle that appears first" in text(of("tvg", samples)[0])
+    assert "ambiguous_subject" in reasons("rec", samples)
+
+
+def test_where_nothing_sets_two_apart_the_sample_is_refused_with_its_reason():
+    exact = made(
+        [tube("t1", RED, still(20, 20)), tube("t2", RED, still(24, 20))], [event(RED, "moves", 0.96, 2.4, who="t1")]
+    )
+    samples = samples_of(exact, ALL)
+    for task in ("tvg", "stvg", "svg", "tr", "elc", "vc", "dvc", "rec", "reg", "vqa_open"):
+        assert reasons(task, samples) <= {"ambiguous_subject", "ambiguous_box"}, task
+    (tvg,) = of("tvg", samples)
+    assert "'the red circle' fits 1 other" in tvg.verdict.detail
+
+
+def test_two_tubes_that_are_never_seen_together_may_be_one_thing():
+    broken = made(
+        [tube("t1", RED, still(20, 20, count=50)), tube("t2", RED, still(200, 20, count=80), 60)],
+        [event(RED, "moves", 0.48, 1.44, who="t1"), event(RED, "moves", 2.88, 4.8, who="t2")],
+    )
+    samples = samples_of(broken, ALL)
+    assert reasons("stvg", samples) == {"ambiguous_subject"}
+    assert reasons("svg", samples) == {""}, "within its own interval each is alone"
+    counts = [s for s in of("vqa_attribute", samples) if "how many" in text(s).lower() or "number" in text(s).lower()]
+    assert {s.verdict.reason for s in of("vqa_attribute", samples)} >= {"unsettled"}
+    assert not any(s.verdict.accepted for s in counts)
+
+
+def test_a_vaguer_name_could_be_the_other_thing():
+    assert alike("the object", RED)
+    assert alike("the circle", RED)
+    assert not alike(RED, BLUE)
+
+
+def test_what_is_done_twice_is_told_by_its_time():
+    exact = made(
+        [tube("t1", RED, still(20, 20))],
+        [event(RED, "moves", 0.48, 1.44, who="t1"), event(RED, "moves", 2.88, 4.8, who="t1")],
+    )
+    times = {s.turns[1].tgt_s: text(s) for s in of("tvg", samples_of(exact, ALL))}
+    assert "for the first time" in times[0.48, 1.44]
+    assert "for the second time" in times[2.88, 4.8]
+    eleven = [event(RED, "moves", 0.4 * i + 0.1, 0.4 * i + 0.3, who="t1") for i in range(11)]
+    assert reasons("tvg", samples_of(made(list(exact.tubes), eleven), ALL)) == {"too_often"}
+
+
+# ---- what is open ----------------------------------------------------------------------------------------------------
+
+
+def test_what_was_refused_leaves_the_answer_open():
+    doubt = event(RED, "moves", 4.0, 5.0, who="t1", accepted=False)
+    samples = samples_of(replace(ALONE, events=(*ALONE.events, doubt)), ALL)
+    for task in ("tvg", "stvg", "svg", "elc", "vc", "dvc", "vqa_open"):
+        assert reasons(task, samples) == {"unsettled"}, task
+    assert of("tgc", samples) == []
+
+
+def test_an_interval_or_start_that_two_events_share_is_not_asked_about():
+    exact = replace(ALONE, events=(*ALONE.events, event(RED, "enters", 0.96, 2.3, who="t1")))
+    samples = samples_of(exact, ALL)
+    assert reasons("tr", samples) == {"ambiguous_span"}
+    assert reasons("elc", samples) == {"ambiguous_start"}
+    assert reasons("stvg", samples) == {""}
+
+
+def test_a_box_that_two_things_share_is_not_asked_about():
+    exact = made(
+        [tube("t1", RED, still(20, 20)), tube("t2", BLUE, still(30, 20))], [event(RED, "moves", 0.96, 2.4, who="t1")]
+    )
+    samples = samples_of(exact, ALL)
+    assert reasons("reg", samples) == {"ambiguous_box"}
+    assert reasons("elc", samples) == {"ambiguous_box"}
+    assert reasons("rec", samples) == {""}
+
+
+def test_a_span_without_a_shown_frame_has_no_tube():
+    samples = samples_of(replace(ALONE, events=(event(RED, "moves", 1.0, 1.4, who="t1"),)), ALL)
+    assert reasons("stvg", samples) == reasons("svg", samples) == {"no_shown_frame"}
+    assert reasons("tvg", samples) == {""}
+    assert of("elc", samples) == []
+
+
+def test_d3_an_event_beyond_the_end_is_refused_and_a_rounding_error_is_clipped():
+    beyond = samples_of(replace(ALONE, events=(event(RED, "moves", 4.0, 6.5, who="t1"),)), ALL)
+    assert reasons("tvg", beyond) == {"span_outside_clip"}
+    (tvg,) = of("tvg", samples_of(replace(ALONE, events=(event(RED, "moves", 4.0, 6.0 + 1e-9, who="t1"),)), ALL))
+    assert tvg.turns[1].tgt_s == (4.0, 6.0)
+    short = Exact("s", video(0.5), shown(0), (tube("t1", RED, still(20, 20, count=12)),), (), ())
+    (rec,) = of("rec", samples_of(short, ALL))
+    assert rec.verdict.accepted
+
+
+def test_a_thing_half_out_of_view_is_not_asked_about_as_a_picture():
+    entering = [(0.0, 20.0, 4.0, 60.0)] * 30 + still(20, 20, count=120)
+    samples = samples_of(made([tube("t1", RED, entering)], []), ALL)
+    asked = {s.frames[0].at_s for s in of("rec", samples)}
+    assert min(asked) >= 30 / 25
+    assert {s.frames[0].at_s for s in of("dgc", samples)} == asked
+
+
+def test_a_doubtful_tube_is_not_named():
+    exact = made([tube("t1", RED, still(20, 20), confidence=0.3)], list(ALONE.events))
+    assert reasons("tvg", samples_of(exact, ALL)) == {"low_confidence"}
+    assert reasons("tvg", samples_of(exact, CompileStAlign(rules=Rules(least_tube=0.2)))) == {""}
+
+
+def test_counts_are_open_where_tubes_were_dropped():
+    note = "dropped brief: 2"
+    (out,) = compiled(ALL, ALONE.row(note))
+    numbers = [s for s in of("vqa_attribute", out["samples"]) if "colour" not in text(s).lower()]
+    assert {s.verdict.reason for s in numbers} == {"unsettled"}
+    assert note in numbers[0].verdict.detail
+
+
+def test_a_clip_without_a_tube_says_why():
+    (out,) = compiled(ALL, replace(ALONE, tubes=(), events=()).row("camera_moves: 3 of 9 steps"))
+    assert (out["verdict"]["reason"], out["verdict"]["detail"]) == ("no_tube", "camera_moves: 3 of 9 steps")
+
+
+# ---- what is not so --------------------------------------------------------------------------------------------------
+
+
+def test_yes_and_no_are_balanced_and_their_questions_look_alike():
+    said: Counter[str] = Counter()
+    openings: dict[str, set[str]] = {"yes": set(), "no": set()}
+    for seed in range(40):
+        for exact in shots(seed, EASY):
+            for sample in of("vqa_yes_no", samples_of(exact)):
+                answer = sample.turns[1].text.split()[0].strip(".,").lower()
+                said[answer] += 1
+                openings[answer].add(sample.turns[0].text.split()[0])
+    assert said["yes"] == said["no"] >= 40
+    assert openings["yes"] == openings["no"]
+
+
+def test_absence_is_never_claimed_of_what_was_proposed_or_of_a_near_colour():
+    doubt = event(RED, "leaves", 5.0, 5.5, who="t1", accepted=False)
+    samples = samples_of(replace(ALONE, events=(*ALONE.events, doubt)), ALL)
+    denied = " ".join(text(s).lower() for s in of("absent", samples))
+    assert "red circle leave" not in denied
+    assert "red circle stop" in denied
+    assert not any(f"{near} circle" in denied for near in ("orange", "pink", "purple", "brown"))
+    assert "green circle" in denied
+
+
+def test_denials_stand_anywhere_in_a_conversation():
+    places: Counter[int] = Counter()
+    for seed in range(12):
+        for exact in shots(seed, EASY):
+            for sample in of("tgc", samples_of(exact)):
+                answers = sample.turns[1::2]
+                places.update(i for i, t in enumerate(answers) if not t.tgt_s and not sample.turns[2 * i].src_s)
+    assert set(places) == {0, 1, 2}
+
+
+# ---- what a sample says of itself ------------------------------------------------------------------------------------
+
+
+def test_a_sample_says_what_it_rests_on():
+    (stvg,) = of("stvg", samples_of(ALONE, ALL))
+    assert stvg.evidence == ("t1", ALONE.events[0].key)
+    assert (stvg.label_confidence, stvg.method, stvg.family, stvg.parent_key) == (0.8, "rules", "st_align", "clip")
+    assert stvg.provenance[0] == LINK
+    own = stvg.provenance[1]
+    assert (own.step, own.prompt_hash) == ("compile_st_align", CompileStAlign().phrasings_hash)
+    assert len(stvg.frames) == len(FRAMES)
+    (rec, *_) = of("rec", samples_of(ALONE, ALL))
+    assert len(rec.frames) == 1
+
+
+def test_boxes_are_in_pixels_of_the_medium_though_tubes_were_followed_in_another_size():
+    halved = replace(ALONE, media=video(size=(640, 480)))
+    (rec, *_) = of("rec", samples_of(halved, ALL))
+    assert rec.turns[1].boxes == (Box(40, 40, 120, 120),)
+
+
+def test_no_more_than_wanted_and_the_rest_is_the_same_draw():
+    (exact, *_) = shots(5, EASY)
+    few, many = samples_of(exact, CompileStAlign(per_form=1)), samples_of(exact, ALL)
+    good = Counter(s.task for s in few if s.verdict.accepted)
+    assert {t: n for t, n in good.items() if t != "vqa_yes_no"} == dict.fromkeys(set(good) - {"vqa_yes_no"}, 1)
+    assert {s.key: s for s in few}.items() <= {s.key: s for s in many}.items()
+
+
+@settings(max_examples=15, deadline=None)
+@given(crowds(), crowds(), st.randoms(use_true_random=False))
+def test_a_row_alone_is_the_row_in_any_batch_and_any_order_of_evidence(one, two, rng):
+    shuffled = replace(one, tubes=tuple(rng.sample(one.tubes, len(one.tubes))))
+    alone = compiled(CompileStAlign(), one.row())[0]
+    assert compiled(CompileStAlign(), two.row(), one.row())[1] == alone
+    assert compiled(pickle.loads(pickle.dumps(CompileStAlign())), shuffled.row())[0] == alone
+
+
+def test_an_unknown_evidence_or_number_is_refused():
+    with pytest.raises(BadInput, match="use rules or truth"):
+        st_align.recipe(evidence="guess")
+    with pytest.raises(BadInput, match="at least 1"):
+        st_align.recipe(per_form=0)
+    assert [r.name for r in st_align.recipe().source.upstreams] == ["clips", "tubes", "events"]
+
+
+# ---- the checker -----------------------------------------------------------------------------------------------------
+
+
+def lies(sample: GroundedSample) -> list[GroundedSample]:
+    """The sample with one defect each: a time, a box, a tube, a word, a turn."""
+    question, answer = sample.turns[0], sample.turns[1]
+
+    def told(turn: Turn) -> GroundedSample:
+        return replace(sample, turns=(question, turn, *sample.turns[2:]))
+
+    out = [replace(sample, turns=(answer, question, *sample.turns[2:])), told(replace(answer, text=" "))]
+    if answer.tgt_s:
+        out += [told(replace(answer, tgt_s=tuple(t / 2 + 0.01 for t in answer.tgt_s)))]
+        out += [told(replace(answer, tgt_s=(*answer.tgt_s, 1.0, 2.0)))]
+        out += [told(replace(answer, tgt_s=(*answer.tgt_s[:-1], 99.0)))]
+    for turn, other in ((question, answer), (answer, question)):
+        if turn.boxes:
+            moved = tuple(Box(b.x0_px / 2, b.y0_px / 2, b.x1_px / 2, b.y1_px / 2) for b in turn.boxes)
+            pair = (replace(turn, boxes=moved), other) if turn is question else (other, replace(turn, boxes=moved))
+            out.append(replace(sample, turns=pair))
+    for tubelet in sample.tubes:
+        out += [replace(sample, tubes=(replace(tubelet, at_s=tubelet.at_s[1:], boxes=tubelet.boxes[1:]),))]
+        out += [
+            replace(
+                sample, tubes=(replace(tubelet, boxes=tuple(replace(b, x0_px=0.0, y0_px=0.0) for b in tubelet.boxes)),)
+            )
+        ]
+        out += [
+            replace(sample, tubes=(replace(tubelet, at_s=tuple(t + 0.04 for t in tubelet.at_s), end_s=99.0),)),
+            replace(sample, tubes=()),
+        ]
+    swapped = {
+        "moves": "leaves the frame",
+        "stops and stays where it is": "moves",
+        "Yes": "No",
+        "No": "Yes",
+        "left": "right",
+    }
+    swapped |= {"One": "Two", "Two": "One", "Red": "Blue", "red": "blue", "does not": "does", "circle": "star"}
+    for word, lie in swapped.items():
+        if word in answer.text and sample.task not in ("rec", "stvg", "svg", "tvg", "absent"):
+            out.append(told(replace(answer, text=answer.text.replace(word, lie, 1))))
+    if sample.task == "absent":
+        out += [told(replace(answer, text="It does.")), told(replace(answer, text="At <time>.", tgt_s=(1.0, 2.0)))]
+    if sample.task == "dvc":
+        lines = answer.text.split("\n")
+        out += [told(replace(answer, text="\n".join(lines[1:]), tgt_s=answer.tgt_s[2:]))]
+    return out
+
+
+def test_the_check_finds_every_kind_of_lie():
+    moving = [(20.0 + min(i, 60), 20.0, 60.0 + min(i, 60), 60.0) for i in range(150)]
+    exact = made(
+        [tube("t1", RED, moving), tube("t2", BLUE, still(200, 150))],
+        [
+            event(RED, "moves", 0.04, 2.4, who="t1"),
+            event(RED, "stops", 2.4, 6.0, who="t1"),
+            event(BLUE, "leaves", 4.0, 5.0, who="t2"),
+        ],
+    )
+    seen: Counter[str] = Counter()
+    for sample in samples_of(exact, ALL):
+        if sample.verdict.accepted:
+            assert check_st_align(sample, exact.tubes, exact.events) == [], text(sample)
+            for lie in lies(sample):
+                assert check_st_align(lie, exact.tubes, exact.events), (sample.task, text(lie), lie.tubes)
+                seen[sample.task] += 1
+    assert set(seen) == set(FORMS)
+    assert min(seen.values()) >= 2
+
+
+def test_the_check_finds_a_name_that_fits_two():
+    (tvg,) = [s for s in of("tvg", samples_of(TWINS, ALL)) if s.turns[1].tgt_s == (0.96, 2.4)]
+    question = replace(tvg.turns[0], text=tvg.turns[0].text.replace("leftmost ", ""))
+    assert question != tvg.turns[0]
+    (fault, *_) = check_st_align(replace(tvg, turns=(question, tvg.turns[1])), TWINS.tubes, TWINS.events)
+    assert "fits 2 things" in fault
