@@ -117,7 +117,7 @@ def vqa_yes_no(story: Story) -> Iterator[Draft]:
         [n for n in not_happening(story) if _own(story, n)],
     )
     moved = [(s, k, things[i]) for s, k, i in done if k is EventKind.MOVES and foreign(story, things[i])]
-    recast = [(s, k, who) for _, k, who in moved for s in foreign(story, who)]
+    recast = list({s: (s, k, who) for _, k, who in moved for s in foreign(story, who)}.values())
     for pool in (by_kind, (moved, recast)):
         chosen = [sorted(side, key=lambda c: _chance(story, c)) for side in pool]
         count = min(1, *(len(side) for side in chosen))

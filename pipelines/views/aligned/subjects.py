@@ -9,6 +9,7 @@ if it clearly is that; and if no quality is clear there is no name, and the ques
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -57,8 +58,8 @@ def thing(tube: Tube, frames: Sequence[ShownFrame], media: MediaRef) -> Thing:
 
 
 def _at(tube: Tube, at_s: float) -> Box | None:
-    near = min(range(len(tube.at_s)), key=lambda i: abs(tube.at_s[i] - at_s))
-    return tube.boxes[near] if abs(tube.at_s[near] - at_s) < SAME_FRAME_S else None
+    place = bisect.bisect_left(tube.at_s, at_s - SAME_FRAME_S)
+    return tube.boxes[place] if place < len(tube.at_s) and tube.at_s[place] < at_s + SAME_FRAME_S else None
 
 
 def _in_medium(box: Box, tube: Tube, media: MediaRef) -> Box:

@@ -162,7 +162,8 @@ def not_happening(story: Story) -> list[Absent]:
                 e.kind for e in story.events if e.subject_id == who.id or may_be(e.subject, who.phrase, near, vague)
             }
             found += [(subject, kind, who) for kind in DENIABLE if kind not in done]
-    return found + [(s, act.kind, act.thing) for act in story.acts for s in foreign(story, act.thing)]
+    found += [(s, act.kind, act.thing) for act in story.acts for s in foreign(story, act.thing)]
+    return list({(subject, kind): (subject, kind, who) for subject, kind, who in found}.values())
 
 
 def foreign(story: Story, who: Thing) -> list[str]:

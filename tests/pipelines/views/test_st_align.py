@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from view_rows import LINK, event, shown, video
 
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines import st_align
-from reelmill.pipelines.scenes.presets import EASY, MEDIUM
+from reelmill.pipelines.scenes.presets import EASY, MEDIUM, Preset
 from reelmill.pipelines.views.aligned.story import Rules
 from reelmill.pipelines.views.aligned.subjects import alike
 from reelmill.pipelines.views.st_align import FORMS, CompileStAlign
@@ -39,6 +40,22 @@ def still(x: float, y: float, side: float = 40.0, count: int = 150) -> list[Corn
 
 def made(tubes: list[Tube], events: list[Event], frames: Any = FRAMES, duration_s: float = 6.0) -> Exact:
     return Exact("clip", video(duration_s), frames, tuple(tubes), tuple(events), ())
+
+
+@lru_cache
+def told(preset: Preset, seed: int, nameless: bool = False) -> list[tuple[Exact, tuple[GroundedSample, ...]]]:
+    """The shots of a scene with their samples; `nameless` calls everything in it "the thing"."""
+    found = list(shots(seed, preset))
+    if nameless:
+        found = [
+            replace(
+                exact,
+                tubes=tuple(replace(t, phrase="the thing") for t in exact.tubes),
+                events=tuple(replace(e, subject="the thing") for e in exact.events),
+            )
+            for exact in found
+        ]
+    return [(exact, samples_of(exact)) for exact in found]
 
 
 def of(task: str, samples: tuple[GroundedSample, ...]) -> list[GroundedSample]:
@@ -74,21 +91,14 @@ def test_it_is_an_annotator_and_every_form_has_a_stage():
 @pytest.mark.parametrize("preset", [EASY, MEDIUM], ids=["easy", "medium"])
 def test_from_truth_every_sample_is_exactly_right(preset, nameless):
     counted: Counter[str] = Counter()
-    for seed in range(10):
-        for exact in shots(seed, preset):
-            if nameless:
-                alike_ = tuple(replace(t, phrase="the thing") for t in exact.tubes)
-                exact = replace(
-                    exact, tubes=alike_, events=tuple(replace(e, subject="the thing") for e in exact.events)
-                )
-            for sample in samples_of(exact):
-                if sample.verdict.accepted:
-                    assert check_st_align(sample, exact.tubes, exact.events) == [], text(sample)
-                    assert list(sample_findings(sample)) == []
-                    assert sample.method == "truth"
-                    counted[sample.task] += 1
+    for exact, samples in (clip for seed in range(6) for clip in told(preset, seed, nameless)):
+        for sample in (s for s in samples if s.verdict.accepted):
+            assert check_st_align(sample, exact.tubes, exact.events) == [], text(sample)
+            assert list(sample_findings(sample)) == []
+            assert sample.method == "truth"
+            counted[sample.task] += 1
     assert set(counted) == set(FORMS)
-    assert min(counted.values()) >= 5
+    assert min(counted.values()) >= 5, counted
 
 
 QUALITIES = ("larger", "smaller", "leftmost", "rightmost", "uppermost", "lowest", "first", "last")
@@ -112,10 +122,10 @@ def crowds(draw: st.DrawFn) -> Exact:
     return made(tubes, events)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(crowds())
 def test_in_a_crowd_words_fit_exactly_one_thing_or_the_sample_is_refused(exact):
-    samples = samples_of(exact, ALL)
+    samples = samples_of(exact, CompileStAlign(per_form=6))
     assert len({s.key for s in samples}) == len(samples)
     for sample in samples:
         if sample.verdict.accepted:
@@ -282,14 +292,13 @@ def test_a_clip_without_a_tube_says_why():
 def test_yes_and_no_are_balanced_and_their_questions_look_alike():
     said: Counter[str] = Counter()
     openings: dict[str, set[str]] = {"yes": set(), "no": set()}
-    for seed in range(40):
-        for exact in shots(seed, EASY):
-            for sample in of("vqa_yes_no", samples_of(exact)):
-                answer = sample.turns[1].text.split()[0].strip(".,").lower()
-                said[answer] += 1
-                openings[answer].add(sample.turns[0].text.split()[0])
-    assert said["yes"] == said["no"] >= 40
-    assert openings["yes"] == openings["no"]
+    for _, samples in (clip for seed in range(10) for clip in told(EASY, seed)):
+        for sample in of("vqa_yes_no", samples):
+            answer = sample.turns[1].text.split()[0].strip(".,").lower()
+            said[answer] += 1
+            openings[answer].add(sample.turns[0].text.split()[0])
+    assert said["yes"] == said["no"] >= 30
+    assert openings["yes"] == openings["no"], "no opening gives the answer away"
 
 
 def test_absence_is_never_claimed_of_what_was_proposed_or_of_a_near_colour():
@@ -304,11 +313,10 @@ def test_absence_is_never_claimed_of_what_was_proposed_or_of_a_near_colour():
 
 def test_denials_stand_anywhere_in_a_conversation():
     places: Counter[int] = Counter()
-    for seed in range(12):
-        for exact in shots(seed, EASY):
-            for sample in of("tgc", samples_of(exact)):
-                answers = sample.turns[1::2]
-                places.update(i for i, t in enumerate(answers) if not t.tgt_s and not sample.turns[2 * i].src_s)
+    for _, samples in (clip for seed in range(10) for clip in told(EASY, seed)):
+        for sample in of("tgc", samples):
+            answers = sample.turns[1::2]
+            places.update(i for i, t in enumerate(answers) if not t.tgt_s and not sample.turns[2 * i].src_s)
     assert set(places) == {0, 1, 2}
 
 
@@ -341,7 +349,7 @@ def test_no_more_than_wanted_and_the_rest_is_the_same_draw():
     assert {s.key: s for s in few}.items() <= {s.key: s for s in many}.items()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(crowds(), crowds(), st.randoms(use_true_random=False))
 def test_a_row_alone_is_the_row_in_any_batch_and_any_order_of_evidence(one, two, rng):
     shuffled = replace(one, tubes=tuple(rng.sample(one.tubes, len(one.tubes))))
@@ -365,14 +373,14 @@ def lies(sample: GroundedSample) -> list[GroundedSample]:
     """The sample with one defect each: a time, a box, a tube, a word, a turn."""
     question, answer = sample.turns[0], sample.turns[1]
 
-    def told(turn: Turn) -> GroundedSample:
+    def answered(turn: Turn) -> GroundedSample:
         return replace(sample, turns=(question, turn, *sample.turns[2:]))
 
-    out = [replace(sample, turns=(answer, question, *sample.turns[2:])), told(replace(answer, text=" "))]
+    out = [replace(sample, turns=(answer, question, *sample.turns[2:])), answered(replace(answer, text=" "))]
     if answer.tgt_s:
-        out += [told(replace(answer, tgt_s=tuple(t / 2 + 0.01 for t in answer.tgt_s)))]
-        out += [told(replace(answer, tgt_s=(*answer.tgt_s, 1.0, 2.0)))]
-        out += [told(replace(answer, tgt_s=(*answer.tgt_s[:-1], 99.0)))]
+        out += [answered(replace(answer, tgt_s=tuple(t / 2 + 0.01 for t in answer.tgt_s)))]
+        out += [answered(replace(answer, tgt_s=(*answer.tgt_s, 1.0, 2.0)))]
+        out += [answered(replace(answer, tgt_s=(*answer.tgt_s[:-1], 99.0)))]
     for turn, other in ((question, answer), (answer, question)):
         if turn.boxes:
             moved = tuple(Box(b.x0_px / 2, b.y0_px / 2, b.x1_px / 2, b.y1_px / 2) for b in turn.boxes)
@@ -396,15 +404,19 @@ def lies(sample: GroundedSample) -> list[GroundedSample]:
         "No": "Yes",
         "left": "right",
     }
-    swapped |= {"One": "Two", "Two": "One", "Red": "Blue", "red": "blue", "does not": "does", "circle": "star"}
+    swapped |= {"One": "Two", "Two": "One"} if sample.task == "vqa_attribute" else {}
+    swapped |= {"Red": "Blue", "red": "blue", "does not": "does", "circle": "star"}
     for word, lie in swapped.items():
         if word in answer.text and sample.task not in ("rec", "stvg", "svg", "tvg", "absent"):
-            out.append(told(replace(answer, text=answer.text.replace(word, lie, 1))))
+            out.append(answered(replace(answer, text=answer.text.replace(word, lie, 1))))
     if sample.task == "absent":
-        out += [told(replace(answer, text="It does.")), told(replace(answer, text="At <time>.", tgt_s=(1.0, 2.0)))]
+        out += [
+            answered(replace(answer, text="It does.")),
+            answered(replace(answer, text="At <time>.", tgt_s=(1.0, 2.0))),
+        ]
     if sample.task == "dvc":
         lines = answer.text.split("\n")
-        out += [told(replace(answer, text="\n".join(lines[1:]), tgt_s=answer.tgt_s[2:]))]
+        out += [answered(replace(answer, text="\n".join(lines[1:]), tgt_s=answer.tgt_s[2:]))]
     return out
 
 
