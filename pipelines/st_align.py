@@ -5,25 +5,34 @@ After ST-Align (LLaVA-ST, Li et al. 2025). The evidence is that of `tubes` and `
 
 from __future__ import annotations
 
-from reelmill.pipelines import clips, events, media, tubes
+from typing import Any
+
+from reelmill.pipelines import clips, detections, events, media, tubes
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
-from reelmill.pipelines.views.st_align import SAMPLES, CompileStAlign
+from reelmill.pipelines.views.st_align import SAMPLES, CompileDetected, CompileStAlign
 from reelmill.schemas.errors import BadInput
 
 
-def recipe(evidence: str = "rules", agreement: bool = True, per_form: int = 2) -> Recipe:
-    """One row per video clip, exploded into samples. `evidence` is rules, or truth for rendered scenes; `agreement` as
-    in `events`; `per_form` is the most samples of one form and clip."""
+def recipe(
+    evidence: str = "rules", agreement: bool = True, per_form: int = 2, detect_engine: str = "", phrases: Any = ""
+) -> Recipe:
+    """One row per clip, exploded into samples. `evidence` is rules; truth for rendered scenes; or detections for the
+    forms about one frame, of pictures too, where `detect_engine` and `phrases` are those of `detections`. `agreement`
+    as in `events`; `per_form` is the most accepted samples of one form and clip."""
     if isinstance(per_form, bool) or not isinstance(per_form, int) or per_form < 1:
         raise BadInput(f"per_form={per_form}", seen="no such number", do="give a whole number of at least 1")
-    step = CompileStAlign(per_form=per_form)
     if evidence == "truth":
-        return _from_truth(step)
+        return _from_truth(CompileStAlign(per_form=per_form))
+    if evidence == "detections":
+        source = Rows(clips.recipe(), joined=(detections.recipe(detect_engine, phrases),))
+        step = CompileDetected(per_form=per_form)
+        return Recipe(name="st_align_detected", version="1", source=source, steps=(step,), explode=SAMPLES)
     if evidence != "rules":
-        raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules or truth")
+        raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules, truth or detections")
     source = Rows(clips.recipe(), joined=(tubes.recipe(), events.recipe(agreement)), only="video")
-    return Recipe(name="st_align", version="1", source=source, steps=(step,), explode=SAMPLES)
+    compiled = CompileStAlign(per_form=per_form)
+    return Recipe(name="st_align", version="1", source=source, steps=(compiled,), explode=SAMPLES)
 
 
 def _from_truth(step: CompileStAlign) -> Recipe:

@@ -20,22 +20,26 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
+from reelmill.annotators.detect import DETECT_MODEL, DETECTIONS
 from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.annotators.tubes import TUBES, TUBES_NOTE
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.aligned import content, still, timed
 from reelmill.pipelines.views.aligned.story import FAMILY, Draft, Rules, Story
+from reelmill.pipelines.views.aligned.subjects import Thing, detected, followed
 from reelmill.pipelines.views.phrasing import Label, Material, joined_methods, sample
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
+from reelmill.schemas.detection import Detection
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import Event
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.sample import GroundedSample, Sample
 from reelmill.schemas.tube import Tube
 from reelmill.schemas.verdict import ACCEPTED, rejected
+from reelmill.sinks.exports.st_align import OF_A_PICTURE
 
 SAMPLES = Column.of("samples", tuple[GroundedSample, ...])
 
@@ -64,27 +68,25 @@ FORMS: dict[str, Form] = {
 WHOLE_SETS = ("vqa_yes_no",)
 """Forms that choose their own samples, since these belong together."""
 
+_ABOUT_FRAMES = tuple(task for task in FORMS if task in OF_A_PICTURE)
+
 
 @dataclass(frozen=True, kw_only=True)
-class CompileStAlign(Worded):
-    """Samples of one clip, at most `per_form` accepted ones of each form. A clip without a tube is refused."""
+class Aligned(Worded):
+    """What the two steps share: of each form, at most `per_form` accepted samples of a clip or picture."""
 
     per_form: int = 2
     rules: Rules = field(default_factory=Rules)
     phrasings: str = FAMILY
-    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TUBES, TUBES_NOTE, EVENTS, BASE, PROVENANCE)
     gives: ClassVar[tuple[Column, ...]] = (SAMPLES,)
-    looked_at: ClassVar[str] = "tubes and events of the clip"
 
-    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
-        tubes = arrow.typed(tuple[Tube, ...], row["tubes"])
-        if not tubes:
-            raise Unusable("no_tube", row["tubes_note"] or "nothing was followed")
-        events = arrow.typed(tuple[Event, ...], row["events"])
-        clip = self.material(row)
-        story = Story(self.rules, self.seed, self.wording, clip, tubes, row["tubes_note"]).with_events(events)
-        drafts = [draft for task, form in FORMS.items() for draft in self._chosen(task, form(story))]
-        return {"samples": tuple(sorted((self._sample(clip, d) for d in drafts), key=lambda s: s.key))}
+    def story(self, clip: Material, things: Iterable[Thing], events: Iterable[Event] = (), note: str = "") -> Story:
+        return Story(self.rules, self.seed, self.wording, clip, things, events, note)
+
+    def samples(self, story: Story, tasks: Iterable[str]) -> tuple[GroundedSample, ...]:
+        """Samples of some forms, by key."""
+        drafts = [draft for task in tasks for draft in self._chosen(task, FORMS[task](story))]
+        return tuple(sorted((self._sample(story.clip, d) for d in drafts), key=lambda s: s.key))
 
     def _chosen(self, task: str, drafts: Iterable[Draft]) -> list[Draft]:
         """Drafts in the order of a draw by their own key, up to the last good one that is wanted; refused ones that
@@ -99,7 +101,7 @@ class CompileStAlign(Worded):
         return chosen
 
     def _sample(self, clip: Material, draft: Draft) -> GroundedSample:
-        sources: tuple[Tube | Event, ...] = (*(t.tube for t in draft.things), *draft.events)
+        sources: tuple[Thing | Event, ...] = (*draft.things, *draft.events)
         label = Label(
             evidence=(*(t.id for t in draft.things), *(e.key for e in draft.events)),
             confidence=min(source.confidence for source in sources),
@@ -109,3 +111,36 @@ class CompileStAlign(Worded):
         frames = clip.frames if draft.frame is None else (clip.frames[draft.frame],)
         made = sample(clip, draft.key, FAMILY, draft.task, frames, draft.turns, label)
         return GroundedSample(**{f.name: getattr(made, f.name) for f in fields(Sample)}, tubes=draft.tubes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileStAlign(Aligned):
+    """All forms, from the tubes and events of a clip. A clip without a tube is refused."""
+
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TUBES, TUBES_NOTE, EVENTS, BASE, PROVENANCE)
+    looked_at: ClassVar[str] = "tubes and events of the clip"
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        tubes = arrow.typed(tuple[Tube, ...], row["tubes"])
+        if not tubes:
+            raise Unusable("no_tube", row["tubes_note"] or "nothing was followed")
+        clip = self.material(row)
+        things = [followed(tube, clip.frames, clip.media) for tube in tubes]
+        events = arrow.typed(tuple[Event, ...], row["events"])
+        return {"samples": self.samples(self.story(clip, things, events, row["tubes_note"]), FORMS)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileDetected(Aligned):
+    """The forms about one frame, of pictures too, from what a detector found there."""
+
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, DETECTIONS, DETECT_MODEL, BASE, PROVENANCE)
+    looked_at: ClassVar[str] = "detections in the shown frames"
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        clip = self.material(row, row["detect_model"])
+        found = arrow.typed(tuple[Detection, ...], row["detections"])
+        things = [t for d in found if (t := detected(d, clip.frames, clip.media)) is not None]
+        if not things:
+            raise Unusable("nothing_detected", f"{len(found)} detections in {len(clip.frames)} shown frame(s)")
+        return {"samples": self.samples(self.story(clip, things), _ABOUT_FRAMES)}

@@ -56,7 +56,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def made(place: Place) -> list[GroundedSample]:
-    return list(samples(accepted_children(place.dataset(TRUTH))))
+    found = list(samples(accepted_children(place.dataset(TRUTH))))
+    grounded = [s for s in found if isinstance(s, GroundedSample)]
+    assert len(grounded) == len(found)
+    return grounded
 
 
 def clock_of(uri: str) -> FrameClock:

@@ -80,7 +80,8 @@ def _captions(story: Story, task: str, box: str) -> Iterator[Draft]:
         items = [f"{indefinite(t.phrase)}{box} {_where(story, t.boxes[place])}" for t in seen]
         boxes = tuple(t.boxes[place] for t in seen) if box else ()
         turns = (story.ask(task, key, {}), story.tell(f"{task}.answer", key, {"items": listed(items)}, boxes=boxes))
-        yield Draft(task, key, turns, tuple(seen), frame=place)
+        fault = next((doubt for t in seen if (doubt := story.doubt(t))), None)
+        yield Draft(task, key, turns, tuple(seen), frame=place, fault=fault)
 
 
 def _where(story: Story, box: Box) -> str:

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from reelmill.pipelines.views.aligned.subjects import SAME_FRAME_S, Thing, alike, quality, thing
+from reelmill.pipelines.views.aligned.subjects import SAME_FRAME_S, Thing, alike, quality
 from reelmill.pipelines.views.phrasing import Material, Phrasings, capital, sample_key
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.sample import Role, Tubelet, Turn
 from reelmill.schemas.span import Span
-from reelmill.schemas.tube import Box, Tube
+from reelmill.schemas.tube import Box
 
 FAMILY = "st_align"
 TUBE = "<tube>"
@@ -37,14 +37,14 @@ class Rules:
     this much. `ambiguous_iou`: a box is not, where another thing's overlaps it this much. `start_apart_s`: an event is
     not asked for by its start where the same thing begins another within it (half the gap of stored frames).
     `clear_share`: a frame is not asked about as a picture while a thing in it shows less than this share of its usual
-    area. `least_tube`: no tube below this confidence is named.
+    area. `least_confidence`: no tube or detection below it is named.
     """
 
     ambiguous_tiou: float = 0.5
     ambiguous_iou: float = 0.3
     start_apart_s: float = 0.25
     clear_share: float = 0.5
-    least_tube: float = 0.5
+    least_confidence: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +87,20 @@ class Story:
     """The evidence of one clip, and the words for it. Wordings are drawn per sample, so none depends on another."""
 
     def __init__(
-        self, rules: Rules, seed: int, wording: Phrasings, clip: Material, tubes: Sequence[Tube], note: str
+        self,
+        rules: Rules,
+        seed: int,
+        wording: Phrasings,
+        clip: Material,
+        things: Iterable[Thing],
+        events: Iterable[Event] = (),
+        note: str = "",
     ) -> None:
+        """`events` are all that were proposed; `note` says what became of things that are not among `things`."""
         self.rules, self.seed, self.wording, self.clip, self.note = rules, seed, wording, clip, note
-        found = (thing(t, clip.frames, clip.media) for t in tubes)
-        self.things = tuple(sorted(found, key=lambda t: (t.span.start_s, t.id)))
-        self.events: tuple[Event, ...] = ()
-
-    def with_events(self, events: Iterable[Event]) -> Story:
-        """The same story with what happens in it, in order of time."""
-        clipped = (_clipped(e, self.clip.duration_s) for e in events)
+        self.things = tuple(sorted(things, key=lambda t: (t.from_s, t.id)))
+        clipped = (_clipped(e, clip.duration_s) for e in events)
         self.events = tuple(sorted(clipped, key=lambda e: (e.span.start_s, e.span.end_s, e.subject_id, e.kind)))
-        return self
 
     @cached_property
     def acts(self) -> tuple[Act, ...]:
@@ -163,7 +165,7 @@ class Story:
 
     def subject(self, who: Thing, span: Span) -> tuple[str, Fault | None]:
         """Words that fit `who` and nothing else in view during a span; the bare phrase and why there are none."""
-        among = [t for t in self.things if t.span.overlap_s(span) > 0]
+        among = [t for t in self.things if t.within(span)]
         return self._named(who, among, self.places(span), still=False)
 
     def subject_at(self, who: Thing, place: int) -> tuple[str, Fault | None]:
@@ -173,9 +175,8 @@ class Story:
     def _named(
         self, who: Thing, among: Sequence[Thing], places: Sequence[int], *, still: bool
     ) -> tuple[str, Fault | None]:
-        least = self.rules.least_tube
-        if who.tube.confidence < least:
-            return who.phrase, ("low_confidence", f"tube {who.tube.confidence:.2f}, want {least}")
+        if doubt := self.doubt(who):
+            return who.phrase, doubt
         rivals = [t for t in among if t.id != who.id and alike(t.phrase, who.phrase)]
         if not rivals:
             return who.phrase, None
@@ -185,6 +186,10 @@ class Story:
             return who.phrase, ("ambiguous_subject", seen)
         form: str = self.wording.table(f"qualified.{found}")
         return form.format(noun=who.phrase.removeprefix("the ")), None
+
+    def doubt(self, who: Thing) -> Fault | None:
+        least = self.rules.least_confidence
+        return ("low_confidence", f"{who.confidence:.2f}, want {least}") if who.confidence < least else None
 
     # ---- words ----
 

@@ -10,11 +10,13 @@ if it clearly is that; and if no quality is clear there is no name, and the ques
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from reelmill.pipelines.views.phrasing import defused
+from reelmill.schemas.detection import Detection
 from reelmill.schemas.media import MediaRef, ShownFrame
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Box, Tube
@@ -30,31 +32,51 @@ _SAYS_NOTHING = {"the", "object", "thing"}
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A tube as a view sees it: `boxes` by the place of the shown frame that they lie in, pixels of the medium."""
+    """A tube, or what was detected in one frame, as a view sees it: `boxes` by the place of the shown frame that they
+    lie in, in pixels of the medium; seen from `from_s` until `until_s`."""
 
-    tube: Tube
+    id: str
     phrase: str
     boxes: Mapping[int, Box]
     usual_px: float
+    from_s: float
+    until_s: float
+    confidence: float
+    method: str
 
-    @property
-    def id(self) -> str:
-        return self.tube.tube_id
-
-    @property
-    def span(self) -> Span:
-        return self.tube.span
+    def within(self, span: Span) -> bool:
+        """Whether it is there at any time of a span."""
+        return self.from_s < span.end_s and span.start_s < self.until_s
 
 
-def thing(tube: Tube, frames: Sequence[ShownFrame], media: MediaRef) -> Thing:
+def followed(tube: Tube, frames: Sequence[ShownFrame], media: MediaRef) -> Thing:
     """A tube with its boxes at the shown frames, found by time of presentation: no frame rate is used (D1, D4)."""
+    size = tube.frame_width_px, tube.frame_height_px
     found = {}
     for place, frame in enumerate(frames):
         box = _at(tube, frame.at_s)
-        if box is not None and (scaled := _in_medium(box, tube, media)).area_px > 0:
+        if box is not None and (scaled := _in_medium(box, size, media)).area_px > 0:
             found[place] = scaled
-    usual_px = median(_in_medium(box, tube, media).area_px for box in tube.boxes)
-    return Thing(tube, defused(tube.phrase), found, usual_px)
+    usual_px = median(_in_medium(box, size, media).area_px for box in tube.boxes)
+    span = tube.span
+    phrase = defused(tube.phrase)
+    return Thing(tube.tube_id, phrase, found, usual_px, span.start_s, span.end_s, tube.confidence, tube.method)
+
+
+def detected(found: Detection, frames: Sequence[ShownFrame], media: MediaRef) -> Thing | None:
+    """What was detected in one shown frame; None for a frame that is not among them, or a box outside of the medium.
+
+    Two detections in two frames are two things: nobody has followed them.
+    """
+    place = next((i for i, f in enumerate(frames) if f.frame == found.frame), None)
+    box = _in_medium(found.box, (found.frame_width_px, found.frame_height_px), media)
+    if place is None or box.area_px <= 0:
+        return None
+    corners = (round(10 * c) for c in (box.x0_px, box.y0_px, box.x1_px, box.y1_px))
+    identity = f"frame{found.frame}.{'.'.join(str(c) for c in corners)}.{found.phrase}"
+    phrase = "the " + re.sub(r"^(?:the|an?) ", "", defused(found.phrase), flags=re.IGNORECASE)
+    at_s = found.at_s
+    return Thing(identity, phrase, {place: box}, box.area_px, at_s, at_s, found.score, found.method)
 
 
 def _at(tube: Tube, at_s: float) -> Box | None:
@@ -62,8 +84,8 @@ def _at(tube: Tube, at_s: float) -> Box | None:
     return tube.boxes[place] if place < len(tube.at_s) and tube.at_s[place] < at_s + SAME_FRAME_S else None
 
 
-def _in_medium(box: Box, tube: Tube, media: MediaRef) -> Box:
-    x, y = media.width_px / tube.frame_width_px, media.height_px / tube.frame_height_px
+def _in_medium(box: Box, size: tuple[int, int], media: MediaRef) -> Box:
+    x, y = media.width_px / size[0], media.height_px / size[1]
     scaled = Box(box.x0_px * x, box.y0_px * y, box.x1_px * x, box.y1_px * y)
     return scaled.clipped(media.width_px, media.height_px)
 
@@ -108,5 +130,5 @@ def _qualities(subject: Thing, media: MediaRef, many: bool) -> Iterator[tuple[st
     yield "rightmost", apart(0, 1, _LEAST_APART * media.width_px)
     yield "uppermost", apart(1, -1, _LEAST_APART * media.height_px)
     yield "lowest", apart(1, 1, _LEAST_APART * media.height_px)
-    yield "first", lambda r, _: r.span.start_s - subject.span.start_s >= _LEAST_WAIT_S
-    yield "last", lambda r, _: subject.span.start_s - r.span.start_s >= _LEAST_WAIT_S
+    yield "first", lambda r, _: r.from_s - subject.from_s >= _LEAST_WAIT_S
+    yield "last", lambda r, _: subject.from_s - r.from_s >= _LEAST_WAIT_S

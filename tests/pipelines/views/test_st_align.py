@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import pytest
-from aligned_rows import Exact, compiled, samples_of, shots, tube
+from aligned_rows import SIZE, Exact, compiled, samples_of, shots, tube
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from view_rows import LINK, event, shown, video
+from view_rows import LINK, event, picture, row, shown, video
 
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines import st_align
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM, Preset
 from reelmill.pipelines.views.aligned.story import Rules
 from reelmill.pipelines.views.aligned.subjects import alike
-from reelmill.pipelines.views.st_align import FORMS, CompileStAlign
+from reelmill.pipelines.views.st_align import FORMS, CompileDetected, CompileStAlign
 from reelmill.pipelines.views.st_align_checks import check_st_align
+from reelmill.schemas.detection import Detection
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Event
 from reelmill.schemas.sample import GroundedSample, Turn
 from reelmill.schemas.tube import Box, Tube
-from reelmill.sinks.exports.st_align import STAGES
+from reelmill.sinks.exports.st_align import OF_A_PICTURE, STAGES
 from reelmill.sinks.verify import sample_findings
 
 ALL = CompileStAlign(per_form=99)
@@ -270,7 +272,7 @@ def test_a_thing_half_out_of_view_is_not_asked_about_as_a_picture():
 def test_a_doubtful_tube_is_not_named():
     exact = made([tube("t1", RED, still(20, 20), confidence=0.3)], list(ALONE.events))
     assert reasons("tvg", samples_of(exact, ALL)) == {"low_confidence"}
-    assert reasons("tvg", samples_of(exact, CompileStAlign(rules=Rules(least_tube=0.2)))) == {""}
+    assert reasons("tvg", samples_of(exact, CompileStAlign(rules=Rules(least_confidence=0.2)))) == {""}
 
 
 def test_counts_are_open_where_tubes_were_dropped():
@@ -359,11 +361,81 @@ def test_a_row_alone_is_the_row_in_any_batch_and_any_order_of_evidence(one, two,
 
 
 def test_an_unknown_evidence_or_number_is_refused():
-    with pytest.raises(BadInput, match="use rules or truth"):
+    with pytest.raises(BadInput, match="use rules, truth or detections"):
         st_align.recipe(evidence="guess")
     with pytest.raises(BadInput, match="at least 1"):
         st_align.recipe(per_form=0)
     assert [r.name for r in st_align.recipe().source.upstreams] == ["clips", "tubes", "events"]
+
+
+# ---- pictures ----
+
+
+def detection(phrase: str, box: Corners, score: float = 0.8, frame: int = 0) -> Detection:
+    return Detection(phrase, Box(*box), score, frame, frame / 25, *SIZE, "model")
+
+
+def pictured(*found: Detection, media: Any = None, frames: Any = None) -> dict[str, Any]:
+    """Outcome of the step that has detections for its evidence."""
+    one = row(media or picture(), frames or shown(0), detections=found) | {"detect_model": "detector"}
+    (out,) = compiled(CompileDetected(per_form=9), one)
+    return out
+
+
+def truth_of(found: Sequence[Detection]) -> list[Tube]:
+    """Detections as the checker wants them: a tube of one frame each."""
+    return [
+        Tube(f"d{i}", "the " + d.phrase.removeprefix("a "), (d.at_s,), (d.box,), *SIZE, d.at_s + 0.04, d.score, "model")
+        for i, d in enumerate(found)
+    ]
+
+
+def test_a_picture_gives_the_forms_about_one_frame():
+    found = (detection("a dog", (10, 10, 60, 60)), detection("a red car", (200, 150, 300, 220)))
+    samples = pictured(*found)["samples"]
+    assert {s.task for s in samples} == set(OF_A_PICTURE)
+    for sample in samples:
+        assert sample.verdict.accepted
+        assert (sample.label_confidence, sample.method, sample.media.kind) == (0.8, "model", "image")
+        assert sample.provenance[-1].model == "detector"
+        assert check_st_align(sample, truth_of(found), ()) == [], text(sample)
+
+
+def test_of_two_dogs_the_picture_tells_which():
+    found = (detection("a dog", (10, 10, 60, 60)), detection("dog", (200, 10, 250, 60)))
+    samples = pictured(*found)["samples"]
+    assert {("leftmost" in text(s), "rightmost" in text(s)) for s in of("rec", samples)} == {
+        (True, False),
+        (False, True),
+    }
+    assert all(check_st_align(s, truth_of(found), ()) == [] for s in samples)
+    near = pictured(detection("dog", (10, 10, 60, 60)), detection("dog", (20, 20, 70, 70)))["samples"]
+    assert reasons("rec", near) == {"ambiguous_subject"}
+
+
+def test_an_unsure_detection_is_a_rival_and_never_an_answer():
+    samples = pictured(detection("dog", (10, 10, 60, 60)), detection("dog", (20, 10, 70, 60), score=0.35))["samples"]
+    assert {(s.task, s.verdict.reason) for s in samples} == {
+        ("rec", "ambiguous_subject"),
+        ("rec", "low_confidence"),
+        ("reg", "ambiguous_subject"),
+        ("reg", "low_confidence"),
+        ("ic", "low_confidence"),
+        ("dgc", "low_confidence"),
+    }
+
+
+def test_detections_of_two_frames_are_told_apart_and_scaled_to_the_medium():
+    found = (detection("dog", (10, 10, 60, 60)), detection("dog", (20, 10, 70, 60), frame=12))
+    samples = pictured(*found, media=video(size=(640, 480)), frames=shown(0, 12))["samples"]
+    recs = of("rec", samples)
+    assert {s.frames[0].at_s: s.turns[1].boxes[0] for s in recs} == {
+        0.0: Box(20, 20, 120, 120),
+        0.48: Box(40, 20, 140, 120),
+    }
+    assert all(s.verdict.accepted for s in recs)
+    assert pictured()["verdict"]["reason"] == "nothing_detected"
+    assert pictured(detection("dog", (400, 10, 450, 60)))["verdict"]["reason"] == "nothing_detected"
 
 
 # ---- the checker -----------------------------------------------------------------------------------------------------
