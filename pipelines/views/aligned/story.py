@@ -143,9 +143,13 @@ class Story:
 
     @property
     def open_thing(self) -> Fault | None:
-        """Why the things cannot be counted: some were dropped, or two that are never seen together may be one."""
+        """Why things cannot be counted: some were dropped, one does nothing that was accepted, or two that are never
+        seen together may be one."""
         if self.note:
             return "unsettled", f"tubes: {self.note}"
+        idle = [t.phrase for t in self.things if all(a.thing.id != t.id for a in self.acts)]
+        if idle:
+            return "unsettled", f"no event of {idle[0]!r} was accepted"
         for i, one in enumerate(self.things):
             for other in self.things[i + 1 :]:
                 if alike(one.phrase, other.phrase) and not one.boxes.keys() & other.boxes.keys():

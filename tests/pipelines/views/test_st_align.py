@@ -275,12 +275,14 @@ def test_a_doubtful_tube_is_not_named():
     assert reasons("tvg", samples_of(exact, CompileStAlign(rules=Rules(least_confidence=0.2)))) == {""}
 
 
-def test_counts_are_open_where_tubes_were_dropped():
+def test_counts_are_open_where_tubes_were_dropped_or_do_nothing():
     note = "dropped brief: 2"
     (out,) = compiled(ALL, ALONE.row(note))
     numbers = [s for s in of("vqa_attribute", out["samples"]) if "colour" not in text(s).lower()]
     assert {s.verdict.reason for s in numbers} == {"unsettled"}
     assert note in numbers[0].verdict.detail
+    idle = replace(ALONE, tubes=(*ALONE.tubes, tube("t2", BLUE, still(200, 150))))
+    assert "unsettled" in reasons("vqa_attribute", samples_of(idle, ALL))
 
 
 def test_a_clip_without_a_tube_says_why():
@@ -366,6 +368,20 @@ def test_an_unknown_evidence_or_number_is_refused():
     with pytest.raises(BadInput, match="at least 1"):
         st_align.recipe(per_form=0)
     assert [r.name for r in st_align.recipe().source.upstreams] == ["clips", "tubes", "events"]
+
+
+def test_the_recount_of_a_dataset_reads_tubes_too():
+    (stvg,) = of("stvg", samples_of(ALONE, ALL))
+    (tubelet,) = stvg.tubes
+    assert list(sample_findings(stvg)) == []
+    broken = {
+        "placeholders": (),
+        "tube": (replace(tubelet, boxes=tubelet.boxes[1:]),),
+        "time_range": (replace(tubelet, end_s=6.5),),
+        "box_range": (replace(tubelet, boxes=(Box(-9, 0, 40, 40), *tubelet.boxes[1:])),),
+    }
+    for kind, tubes in broken.items():
+        assert [f.kind for f in sample_findings(replace(stvg, tubes=tubes))] == [kind]
 
 
 # ---- pictures ----
