@@ -33,7 +33,10 @@ _AGAIN = re.compile(rf"for the ({'|'.join(_ORDINALS)}) time")
 _BEFORE = "larger|largest|smaller|smallest|leftmost|rightmost|uppermost|lowest"
 _COLOURS = "red|orange|yellow|green|blue|purple|pink|white|black|grey|brown"
 _DENIAL = re.compile(r"\b(?:not|never|no)\b", re.IGNORECASE)
-_EMPTY = {"the", "a", "an", "object", "thing"}
+_EMPTY = frozenset(
+    ("the", "a", "an", "object", "thing", "shape", "large", "small", "dark", "light", "at", "in", "on")
+) | {"left", "right", "top", "bottom", "middle"}
+_VAGUE = rf"(?:(?:large|small) )?(?:(?:dark|light) )?(?:(?:{_COLOURS}) )?(?:object|thing)"
 
 
 @dataclass(frozen=True)
@@ -81,26 +84,28 @@ class Reader:
     # ---- words ----
 
     def named(self, text: str) -> list[Said]:
-        """Things that a text names, in order: a noun that any true phrase has, and at most one quality."""
+        """Things that a text names, in order: a noun that any true phrase has, or less than that ("the red object"),
+        and at most one quality."""
         nouns = sorted({_noun(t.phrase) for t in self.truth.tubes}, key=lambda n: (-len(n), n))
-        if not nouns:
-            return []
-        noun = "|".join(map(re.escape, nouns))
+        noun = "|".join([*map(re.escape, nouns), _VAGUE])
         form = rf"\b(?:the|an?) (?:({_BEFORE}) )?({noun})\b(?: that appears (first|last)\b)?"
         return [
             Said(m[2].lower(), (m[1] or m[3] or "").lower(), m.start(), m.end())
             for m in re.finditer(form, text, re.IGNORECASE)
         ]
 
+    def fitting(self, said: Said, at_s: Sequence[float], among: Sequence[Tube]) -> list[Tube]:
+        """Tubes of `among` that words fit, in the shown frames at `at_s`."""
+        found = [t for t in among if _may_be(said.noun, _noun(t.phrase))]
+        return [t for t in found if self._has(said.quality, t, found, at_s)] if said.quality else found
+
     def meant(self, said: Said, at_s: Sequence[float], among: Sequence[Tube]) -> Tube | None:
-        """The one tube of `among` that words fit, in the shown frames at `at_s`."""
-        fitting = [t for t in among if _may_be(said.noun, _noun(t.phrase))]
-        if said.quality:
-            fitting = [t for t in fitting if self._has(said.quality, t, fitting, at_s)]
-        if len(fitting) != 1:
-            self.wrong(f"{said.quality} {said.noun!r} fits {len(fitting)} things")
+        """The one tube that words fit."""
+        found = self.fitting(said, at_s, among)
+        if len(found) != 1:
+            self.wrong(f"{said.quality} {said.noun!r} fits {len(found)} things")
             return None
-        return fitting[0]
+        return found[0]
 
     def _has(self, quality: str, tube: Tube, fitting: Sequence[Tube], at_s: Sequence[float]) -> bool:
         others = [t for t in fitting if t is not tube]
@@ -300,7 +305,7 @@ def _happens(reader: Reader, text: str) -> bool:
     if verb is None:
         reader.wrong(f"no verb in {text!r}")
         return False
-    if not said:
+    if not said or not reader.fitting(said[0], *reader.during(reader.whole)):
         return False
     tube = reader.meant(said[0], *reader.during(reader.whole))
     return tube is not None and bool(reader.truth.times(tube, EventKind(str(verb.lastgroup))))
@@ -405,7 +410,7 @@ def _attribute(reader: Reader, question: Turn, answer: Turn) -> None:
     if "colour" in question.text.lower():
         bare = re.search(r"\bthe ([a-z ]+?)(?: have| is)?(?: in this video)?[.?]", question.text.split("olour ")[1])
         words = set(bare[1].split()) - _EMPTY - {"of"} if bare else set()
-        fitting = [t for t in reader.truth.tubes if words <= set(t.phrase.split())]
+        fitting = [t for t in reader.truth.tubes if words - _EMPTY <= set(t.phrase.split())]
         told = re.findall(_COLOURS, answer.text.lower())
         if len(fitting) != 1 or told != [w for w in fitting[0].phrase.split() if re.fullmatch(_COLOURS, w)]:
             reader.wrong(f"{len(fitting)} things are {words}, told {told}")
@@ -452,7 +457,7 @@ def _picture(reader: Reader, question: Turn, answer: Turn) -> None:
     for i, one in enumerate(said):
         place = text[one.end : said[i + 1].begin if i + 1 < len(said) else len(text)]
         box = answer.boxes[i] if answer.boxes else None
-        fit = [t.tube_id for t in left if _noun(t.phrase) == one.noun and _fits(reader, t, at_s, place, box)]
+        fit = [t.tube_id for t in left if _may_be(one.noun, _noun(t.phrase)) and _fits(reader, t, at_s, place, box)]
         options.append(fit)
     if not _assigned(options, frozenset()):
         reader.wrong(f"{text!r} does not tell where each thing is")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reelmill.pipelines.views.aligned.story import Act, Draft, Fault, Story
-from reelmill.pipelines.views.aligned.subjects import Thing, alike
+from reelmill.pipelines.views.aligned.subjects import VAGUE, Thing
 from reelmill.pipelines.views.aligned.timed import DENIABLE, foreign, not_happening
+from reelmill.pipelines.views.grounding import may_be
 from reelmill.pipelines.views.phrasing import capital
 from reelmill.schemas.event import EventKind
 from reelmill.schemas.keys import seed_for
@@ -88,11 +89,11 @@ def _counts(story: Story) -> Iterator[Draft]:
 
 
 def _colours(story: Story) -> Iterator[Draft]:
-    near = story.wording.table("near")
+    near: dict[str, list[str]] = story.wording.table("near")
     for who in story.things:
         colours = [word for word in who.phrase.split() if word in near]
         bare = " ".join(word for word in who.phrase.split() if word not in near)
-        others = [t for t in story.things if t.id != who.id and alike(bare, t.phrase)]
+        others = [t for t in story.things if t.id != who.id and may_be(bare, t.phrase, near, set(VAGUE))]
         if len(colours) != 1 or others:
             continue
         key = story.key("vqa_attribute", "colour", who.id)

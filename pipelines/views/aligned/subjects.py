@@ -3,7 +3,7 @@
 A phrase from pixels ("the red circle") may fit two things. Then the larger, the leftmost or the first of them is meant,
 if it clearly is that; and if no quality is clear there is no name, and the question is refused.
 
->>> alike("the red circle", "the circle"), alike("the red circle", "the blue circle")
+>>> alike("the red circle", "the small red object"), alike("the red circle", "the blue circle")
 (True, False)
 """
 
@@ -27,7 +27,14 @@ SAME_FRAME_S = 1e-4
 _LEAST_RATIO = 1.5  # of areas: a fifth more in width and height, below which nobody says "larger" at a glance
 _LEAST_APART = 0.1  # of the frame: things nearer than that stand side by side
 _LEAST_WAIT_S = 0.5  # one stored frame: what appears within it appears at once to who sees the stored frames
-_SAYS_NOTHING = {"the", "object", "thing"}
+
+VAGUE = frozenset(
+    (
+        *("the", "object", "thing", "shape", "large", "small", "dark", "light"),
+        *("at", "in", "on", "left", "right", "top", "bottom", "middle", "centre"),
+    )
+)
+"""Words that do not tell one thing from another for sure: phrases that differ only in these could be of one thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +98,8 @@ def _in_medium(box: Box, size: tuple[int, int], media: MediaRef) -> Box:
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether two phrases could be said of one thing: the words of one are all among those of the other."""
-    first, second = (set(phrase.split()) - _SAYS_NOTHING for phrase in (one, other))
+    """Whether two phrases could be said of one thing: what one says for sure, the other says too."""
+    first, second = (set(phrase.split()) - VAGUE for phrase in (one, other))
     return first <= second or second <= first
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import permutations, product
 
 from reelmill.pipelines.views.aligned.story import Act, Draft, Fault, Story, flat
-from reelmill.pipelines.views.aligned.subjects import Thing, alike
+from reelmill.pipelines.views.aligned.subjects import VAGUE, Thing, alike
 from reelmill.pipelines.views.grounding import may_be, recoloured
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import micros, seed_for
@@ -153,13 +153,14 @@ def _denial(story: Story, key: str, path: str, subject: str, kind: EventKind) ->
 def not_happening(story: Story) -> list[Absent]:
     """What may be denied: another kind of a thing that is named here, or what is done here in a colour not here."""
     near: dict[str, list[str]] = story.wording.table("near")
-    vague = set(story.wording.options("vague.words"))
     found: list[Absent] = []
     for who in (t for t in story.things if any(a.thing.id == t.id for a in story.acts)):
         subject, unclear = story.subject(who, story.whole)
         if unclear is None:
             done = {
-                e.kind for e in story.events if e.subject_id == who.id or may_be(e.subject, who.phrase, near, vague)
+                e.kind
+                for e in story.events
+                if e.subject_id == who.id or may_be(e.subject, who.phrase, near, set(VAGUE))
             }
             found += [(subject, kind, who) for kind in DENIABLE if kind not in done]
     found += [(s, act.kind, act.thing) for act in story.acts for s in foreign(story, act.thing)]

@@ -199,6 +199,10 @@ def test_two_tubes_that_are_never_seen_together_may_be_one_thing():
 
 def test_a_vaguer_name_could_be_the_other_thing():
     assert alike("the object", RED)
+    assert alike("the large dark object", RED)
+    vague = made([tube("t1", RED, still(20, 20)), tube("t2", "the red object", still(200, 150))], [])
+    colours = [s for s in of("vqa_attribute", samples_of(vague, ALL)) if "colour" in text(s)]
+    assert colours == [], "the red object may be a circle too"
     assert alike("the circle", RED)
     assert not alike(RED, BLUE)
 
@@ -267,6 +271,12 @@ def test_a_thing_half_out_of_view_is_not_asked_about_as_a_picture():
     asked = {s.frames[0].at_s for s in of("rec", samples)}
     assert min(asked) >= 30 / 25
     assert {s.frames[0].at_s for s in of("dgc", samples)} == asked
+
+
+def test_a_caption_says_one_place_and_that_of_its_frame():
+    samples = samples_of(made([tube("t1", "the red circle on the left", still(20, 20))], []), ALL)
+    assert all("a red circle at the top left" in text(s) for s in of("ic", samples))
+    assert all("a red circle <box> at the top left" in text(s) for s in of("dgc", samples))
 
 
 def test_a_doubtful_tube_is_not_named():
