@@ -377,7 +377,27 @@ def test_an_unknown_evidence_or_number_is_refused():
         st_align.recipe(evidence="guess")
     with pytest.raises(BadInput, match="at least 1"):
         st_align.recipe(per_form=0)
-    assert [r.name for r in st_align.recipe().source.upstreams] == ["clips", "tubes", "events"]
+    with pytest.raises(BadInput, match="no engine"):
+        st_align.recipe(evidence="detections")
+
+
+def test_each_evidence_is_a_dataset_of_its_own():
+    made_ = {
+        "rules": st_align.recipe(),
+        "truth": st_align.recipe("truth"),
+        "detections": st_align.recipe("detections", detect_engine="transformers:folder", phrases="a dog"),
+    }
+    assert {e: r.name for e, r in made_.items()} == {
+        "rules": "st_align",
+        "truth": "st_align_truth",
+        "detections": "st_align_detected",
+    }
+    assert {e: [u.name for u in r.source.upstreams] for e, r in made_.items()} == {
+        "rules": ["clips", "tubes", "events"],
+        "truth": ["clips_truth", "tubes_truth", "events_truth"],
+        "detections": ["clips", "detections"],
+    }
+    assert len({r.fingerprint_hash() for r in (*made_.values(), st_align.recipe(per_form=3))}) == 4
 
 
 def test_the_recount_of_a_dataset_reads_tubes_too():

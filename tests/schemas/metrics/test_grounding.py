@@ -29,7 +29,7 @@ HERE, ASIDE, AWAY = Box(0, 0, 10, 10), Box(5, 0, 15, 10), Box(50, 50, 60, 60)
 
 def figures(found: Any) -> list[float]:
     """The numbers of a result in the order of its fields."""
-    values = dataclasses.astuple(found) if dataclasses.is_dataclass(found) else found
+    values = found if isinstance(found, tuple) else dataclasses.astuple(found)
     return [n for v in values for n in (figures(v) if isinstance(v, tuple) else [v])]
 
 
