@@ -9,7 +9,6 @@ hidden is not asked about, since nobody could say what it is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from reelmill.pipelines.views.aligned.story import Draft, Story
@@ -78,16 +77,11 @@ def _captions(story: Story, task: str, box: str) -> Iterator[Draft]:
     for place in clear(story):
         key = story.key(task, _frame(story, place))
         seen = inside(story, place)
-        items = [f"{indefinite(_placeless(t.phrase))}{box} {_where(story, t.boxes[place])}" for t in seen]
+        items = [f"{indefinite(t.phrase)}{box} {_where(story, t.boxes[place])}" for t in seen]
         boxes = tuple(t.boxes[place] for t in seen) if box else ()
         turns = (story.ask(task, key, {}), story.tell(f"{task}.answer", key, {"items": listed(items)}, boxes=boxes))
         fault = next((doubt for t in seen if (doubt := story.doubt(t))), None)
         yield Draft(task, key, turns, tuple(seen), frame=place, fault=fault)
-
-
-def _placeless(phrase: str) -> str:
-    """A phrase without the place that it may end with: a caption says where the thing is in this frame."""
-    return re.sub(r" (?:on|at|in) the \w+$", "", phrase)
 
 
 def _where(story: Story, box: Box) -> str:

@@ -24,6 +24,7 @@ from reelmill.schemas.tube import Box, Tube
 SAME_FRAME_S = 1e-4
 """Two times of one decode this near to each other are one frame: frames lie farther apart, rounding does not."""
 
+_SIZES = ("larger", "largest", "smaller", "smallest")
 _LEAST_RATIO = 1.5  # of areas: a fifth more in width and height, below which nobody says "larger" at a glance
 _LEAST_APART = 0.1  # of the frame: things nearer than that stand side by side
 _LEAST_WAIT_S = 0.5  # one stored frame: what appears within it appears at once to who sees the stored frames
@@ -57,7 +58,10 @@ class Thing:
 
 
 def followed(tube: Tube, frames: Sequence[ShownFrame], media: MediaRef) -> Thing:
-    """A tube with its boxes at the shown frames, found by time of presentation: no frame rate is used (D1, D4)."""
+    """A tube with its boxes at the shown frames, found by time of presentation: no frame rate is used (D1, D4).
+
+    A place that its phrase ends with ("on the left") is left out: it was true of most of the tube, not of each frame.
+    """
     size = tube.frame_width_px, tube.frame_height_px
     found = {}
     for place, frame in enumerate(frames):
@@ -66,7 +70,7 @@ def followed(tube: Tube, frames: Sequence[ShownFrame], media: MediaRef) -> Thing
             found[place] = scaled
     usual_px = median(_in_medium(box, size, media).area_px for box in tube.boxes)
     span = tube.span
-    phrase = defused(tube.phrase)
+    phrase = re.sub(r" (?:on|at|in) the \w+$", "", defused(tube.phrase))
     return Thing(tube.tube_id, phrase, found, usual_px, span.start_s, span.end_s, tube.confidence, tube.method)
 
 
@@ -111,7 +115,10 @@ def quality(subject: Thing, rivals: Sequence[Thing], places: Sequence[int], medi
     beside = [[p for p in places if p in subject.boxes and p in rival.boxes] for rival in rivals]
     if not all(beside):
         return None
+    sized = {"large", "small"} & set(subject.phrase.split())
     for name, holds in _qualities(subject, media, len(rivals) > 1):
+        if sized and name in _SIZES:
+            continue  # nobody says "the larger small thing"
         if all(holds(rival, shared) for rival, shared in zip(rivals, beside, strict=True)):
             return name
     return None

@@ -163,6 +163,16 @@ def test_of_two_alike_the_clear_difference_names_one(first, second, words):
     assert words in text(tvg).lower()
 
 
+def test_a_phrase_that_has_a_size_gets_no_other():
+    small = "the small red object"
+    exact = made(
+        [tube("t1", small, still(20, 20, 60)), tube("t2", small, still(200, 20, 30))],
+        [event(small, "moves", 0.96, 2.4, who="t1")],
+    )
+    (tvg,) = of("tvg", samples_of(exact, ALL))
+    assert "the leftmost small red object" in text(tvg)
+
+
 def test_of_two_at_one_place_the_first_is_named_in_time_and_none_in_a_picture():
     exact = made(
         [tube("t1", RED, still(20, 20)), tube("t2", RED, still(24, 20, count=100), 50)],
@@ -275,6 +285,7 @@ def test_a_thing_half_out_of_view_is_not_asked_about_as_a_picture():
 
 def test_a_caption_says_one_place_and_that_of_its_frame():
     samples = samples_of(made([tube("t1", "the red circle on the left", still(20, 20))], []), ALL)
+    assert not any("on the left" in text(s) for s in samples)
     assert all("a red circle at the top left" in text(s) for s in of("ic", samples))
     assert all("a red circle <box> at the top left" in text(s) for s in of("dgc", samples))
 
