@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from rich.table import Table
 
 from reelmill.jobs.inspecting import opened
 from reelmill.pipelines.documents.check import check_document
-from reelmill.pipelines.scenes.evidence import in_clip
+from reelmill.pipelines.scenes.evidence import in_clip, tube_in_clip
 from reelmill.pipelines.scenes.render import load_truth, record_of
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
 from reelmill.pipelines.views.checks import check_grounding, check_transcription
+from reelmill.pipelines.views.st_align_checks import check_st_align
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Event
 from reelmill.schemas.media import MediaRef
-from reelmill.schemas.sample import Sample
+from reelmill.schemas.sample import GroundedSample, Sample, kind_of
 from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Tube
@@ -43,6 +44,7 @@ _ABILITIES = {
 """Which figures a dataset of evidence answers for, by how their names begin."""
 _NOT_OF_VIEW = {
     "internvid_tg": ("text",),
+    "st_align": ("text",),
     "ocr_rich": ("tubes", "events"),
     "code_guided": ("tubes", "events", "text"),
 }
@@ -206,8 +208,9 @@ def _sample_figures(dataset: Dataset, beside: _Beside) -> list[Figure]:
         return []
     right: Counter[str] = Counter()
     total: Counter[str] = Counter()
+    kind = kind_of(children.column_names)
     for row in children.drop_columns(["part"]).to_pylist():
-        sample: Sample = arrow.typed(Sample, row)
+        sample: Sample = arrow.typed(kind, row)
         clip = beside.clips.get(sample.parent_key)
         if sample.verdict.accepted and clip is not None and clip.media.uri in beside.truths:
             for name, faults in _judged(sample, clip.media, beside.truths[clip.media.uri]):
@@ -231,6 +234,15 @@ def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tupl
         inside = (in_clip(e, media.span, media.duration_s) for e in exact.events)
         events = [e for e in inside if e is not None]
         for slack_s in SLACKS_S:
-            faults = check_grounding(sample, events, slack_s)
+            faults = _faults(sample, media, exact, events, slack_s)
             yield f"samples right within {slack_s:g} s", faults
             yield f"samples right within {slack_s:g} s: {sample.task}", faults
+
+
+def _faults(sample: Sample, media: MediaRef, exact: SceneTruth, events: Sequence[Event], slack_s: float) -> list[str]:
+    """Faults of a sample about time. Where times may be off, a box of a tracker need only be found (IoU 0.5)."""
+    if not isinstance(sample, GroundedSample) or media.span is None:
+        return check_grounding(sample, events, slack_s)
+    inside = (tube_in_clip(t, media.span, media.duration_s) for t in exact.tubes)
+    least_iou = 0.999 if slack_s == SLACKS_S[0] else 0.5
+    return check_st_align(sample, [t for t in inside if t is not None], events, slack_s, least_iou)

@@ -22,7 +22,7 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import Corrupt, ReelmillError
 from reelmill.schemas.keys import group_hash
 from reelmill.schemas.media import ShownFrame
-from reelmill.schemas.sample import WORDLESS, Role, Sample, Turn, kind_of
+from reelmill.schemas.sample import WORDLESS, GroundedSample, Role, Sample, Turn, kind_of
 from reelmill.schemas.tube import Box
 from reelmill.schemas.verdict import State, Verdict
 from reelmill.sinks.dataset import Dataset
@@ -33,7 +33,7 @@ from reelmill.sinks.publishing.frames import StoredFrames
 from reelmill.sinks.publishing.view import store_of
 from reelmill.sinks.state import snapshot as snapshots
 
-TIME_MARK = "<time>"
+TIME_MARK, TUBE_MARK = "<time>", "<tube>"
 _SLACK_S = 1e-6
 _SLACK_PX = 1e-6
 _FRAMES = arrow.type_of(tuple[ShownFrame, ...])
@@ -306,6 +306,24 @@ def sample_findings(sample: Sample) -> Iterator[Finding]:
         yield error(where, "a confidence in [0, 1]", f"{sample.label_confidence}", "confidence")
     if not sample.provenance:
         yield error(where, "provenance", "none", "provenance")
+    if isinstance(sample, GroundedSample):
+        yield from _tube_findings(where, sample)
+
+
+def _tube_findings(where: str, sample: GroundedSample) -> Iterator[Finding]:
+    marks = sum(t.text.count(TUBE_MARK) for t in sample.turns)
+    if marks != len(sample.tubes):
+        yield error(where, f"{marks} {TUBE_MARK}", f"{len(sample.tubes)} tubes", "placeholders")
+    for tube in sample.tubes:
+        edges = [*tube.at_s, tube.end_s]
+        if len(tube.at_s) != len(tube.boxes) or not tube.boxes:
+            yield error(where, "a box for each time of a tube", f"{len(tube.at_s)}, {len(tube.boxes)}", "tube")
+        if edges != sorted(set(edges)) or edges[0] < 0 or tube.end_s > sample.media.duration_s + _SLACK_S:
+            yield error(where, f"times that rise in [0, {sample.media.duration_s}]", f"{edges}", "time_range")
+        for box in (b for b in tube.boxes if not _inside(b, sample.media.width_px, sample.media.height_px)):
+            yield error(
+                where, f"boxes inside {sample.media.width_px} x {sample.media.height_px}", f"{box}", "box_range"
+            )
 
 
 def _turn_findings(where: str, turn: Turn, sample: Sample) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Truth in the place of evidence: clips cut at the true cuts, and the true events of each, for any view to compile.
+"""Truth in the place of evidence: clips cut at the true cuts, and the true tubes and events of each, for any view.
 
 What a view makes of true evidence must be right in every sample; what it makes of found evidence is measured by that.
 """
@@ -16,6 +16,7 @@ from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.cut import CutClips, Found, cut_video
 from reelmill.annotators.decode.local import local_path
 from reelmill.annotators.shown import MEDIA
+from reelmill.annotators.tubes import TUBES, TUBES_NOTE
 from reelmill.pipelines.scenes.render import load_truth
 from reelmill.pipelines.scenes.truth import METHOD, SceneTruth
 from reelmill.schemas import arrow
@@ -25,6 +26,7 @@ from reelmill.schemas.event import Event
 from reelmill.schemas.keys import child_key, micros
 from reelmill.schemas.media import MediaRef
 from reelmill.schemas.span import Span
+from reelmill.schemas.tube import Tube
 
 EVENTS = Column.of("events", tuple[Event, ...])
 _EDGE_S = 1e-3
@@ -44,6 +46,16 @@ def in_clip(event: Event, span: Span, duration_s: float) -> Event | None:
     if start_s < -_EDGE_S or end_s > duration_s + _EDGE_S:
         return None
     return dataclasses.replace(event, span=Span(max(0.0, start_s), min(end_s, duration_s)))
+
+
+def tube_in_clip(tube: Tube, span: Span, duration_s: float) -> Tube | None:
+    """The part of a true tube that lies in a clip, in the time of the clip; None where nothing does."""
+    shifted = [(t - span.start_s, box) for t, box in zip(tube.at_s, tube.boxes, strict=True)]
+    kept = [(max(0.0, t), box) for t, box in shifted if -_EDGE_S < t < duration_s - _EDGE_S]
+    if not kept:
+        return None
+    at_s, boxes = zip(*kept, strict=True)
+    return dataclasses.replace(tube, at_s=at_s, boxes=boxes, end_s=min(tube.end_s - span.start_s, duration_s))
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,29 @@ class TrueEvents:
             raise Unusable("no_time", "a picture has no events")
         inside = (in_clip(e, media.span, media.duration_s) for e in truth_of(media).events)
         return {"events": tuple(_keyed(e, row["key"]) for e in inside if e is not None)}
+
+
+@dataclass(frozen=True)
+class TrueTubes:
+    """The true tubes of each clip."""
+
+    method: ClassVar[str] = METHOD
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA)
+    gives: ClassVar[tuple[Column, ...]] = (TUBES, TUBES_NOTE)
+    revision: ClassVar[str] = "1"
+    resources: ClassVar[Resources] = Resources(rows_per_commit=64)
+
+    def setup(self) -> None: ...
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return each_row(self, batch, self._row)
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        media: MediaRef = arrow.typed(MediaRef, row["media"])
+        if media.span is None:
+            raise Unusable("no_time", "nothing is followed in a picture")
+        inside = (tube_in_clip(t, media.span, media.duration_s) for t in truth_of(media).tubes)
+        return {"tubes": tuple(t for t in inside if t is not None), "tubes_note": ""}
 
 
 def _keyed(event: Event, clip: str) -> Event:

@@ -189,7 +189,7 @@ class _View(ClipView):
         vague = set(self.wording.options("vague.words"))
         subjects = sorted({e.subject for e in self.accepted if e.kind in RULE_KINDS})
         doers = {k: [h.subject for h in self.happenings if h.kind is k] for k in _DENIABLE}
-        return [(s, k) for s in subjects for k in _DENIABLE if not any(_may_be(s, d, near, vague) for d in doers[k])]
+        return [(s, k) for s in subjects for k in _DENIABLE if not any(may_be(s, d, near, vague) for d in doers[k])]
 
     def _other_colours(self) -> list[tuple[str, EventKind]]:
         near: dict[str, list[str]] = self.wording.table("near")
@@ -197,13 +197,13 @@ class _View(ClipView):
         colours = self.wording.options("absent.colours")
         safe = [c for c in colours if c not in present and not present & set(near[c])]
         swaps = [(h.subject, h.kind) for h in self.happenings if h.accepted and h.kind in RULE_KINDS]
-        recoloured = (
-            (s, k) for subject, k in swaps for colour in safe if (s := _recoloured(subject, near, colour)) != subject
+        asked = (
+            (s, k) for subject, k in swaps for colour in safe if (s := recoloured(subject, near, colour)) != subject
         )
-        return list(dict.fromkeys(recoloured))  # two things that differ in colour alone give the same question
+        return list(dict.fromkeys(asked))  # two things that differ in colour alone give the same question
 
 
-def _may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -> bool:
+def may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -> bool:
     """Whether two subjects could be one thing, named less exactly or in a neighbouring colour."""
     first, second = set(one.split()) - vague, set(other.split()) - vague
     hues = [(a, b) for a in first & near.keys() for b in second & near.keys()]
@@ -211,7 +211,7 @@ def _may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -
     return alike and (first - near.keys() <= second or second - near.keys() <= first)
 
 
-def _recoloured(subject: str, colours: Iterable[str], to: str) -> str:
+def recoloured(subject: str, colours: Iterable[str], to: str) -> str:
     """The subject with its colour word exchanged; unchanged where it has none."""
     known = set(colours)
     return " ".join(to if word in known else word for word in subject.split(" "))

@@ -109,7 +109,7 @@ class ClipView:
         if kind is EventKind.STATED:
             return {"clause": defused(subject), "Clause": capital(defused(subject))}
         verb: dict[str, str] = self.wording.table(f"kinds.{kind}")
-        who = defused(_indefinite(subject) if subject in self.shared else subject)
+        who = defused(indefinite(subject) if subject in self.shared else subject)
         clause = f"{who} {verb['third']}"
         return {"subject": who, "clause": clause, "Clause": capital(clause)} | verb
 
@@ -177,7 +177,7 @@ def flat(spans: Iterable[Span]) -> tuple[float, ...]:
     return tuple(t for span in spans for t in (span.start_s, span.end_s))
 
 
-def _indefinite(subject: str) -> str:
+def indefinite(subject: str) -> str:
     """`the red circle` as `a red circle`; anything without a leading article stays."""
     noun = subject.removeprefix("the ")
     if noun == subject:
