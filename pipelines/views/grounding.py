@@ -106,13 +106,13 @@ class _Happening:
         return tuple(e for e in self.events if not e.verdict.accepted)
 
 
-def _order(event: Event) -> tuple[float, float, str, str, str]:
+def in_time(event: Event) -> tuple[float, float, str, str, str]:
     return event.span.start_s, event.span.end_s, event.subject, event.kind, event.subject_id
 
 
 def _happenings(events: Iterable[Event]) -> tuple[_Happening, ...]:
     groups: dict[tuple[str, EventKind], list[Event]] = defaultdict(list)
-    for event in sorted(events, key=_order):
+    for event in sorted(events, key=in_time):
         groups[event.subject, event.kind].append(event)
     return tuple(_Happening(*name, tuple(group)) for name, group in sorted(groups.items()))
 
@@ -133,7 +133,7 @@ class _View:
 
     def __init__(self, step: CompileGrounding, wording: Phrasings, clip: Material, events: Sequence[Event]) -> None:
         self.step, self.wording, self.clip = step, wording, clip
-        self.events = tuple(sorted((_clipped(e, clip.duration_s) for e in events), key=_order))
+        self.events = tuple(sorted((clipped(e, clip.duration_s) for e in events), key=in_time))
         self.accepted = tuple(e for e in self.events if e.verdict.accepted)
         self.happenings = _happenings(self.events)
         ids: dict[str, set[str]] = defaultdict(set)
@@ -169,7 +169,7 @@ class _View:
     def _named(self, happening: _Happening) -> Verdict | None:
         """`the object` fits the red circle too: where both move, it has no answer when "the object" moves."""
         rivals = [h.subject for h in self.happenings if h.kind is happening.kind and h.subject != happening.subject]
-        fitting = [rival for rival in rivals if _fits(happening.subject, rival)]
+        fitting = [rival for rival in rivals if fits(happening.subject, rival)]
         if not fitting:
             return None
         return rejected(step_name(self.step), "ambiguous_subject", f"{happening.subject!r} also fits {fitting[0]!r}")
@@ -189,7 +189,7 @@ class _View:
             if (other.subject, other.kind) == (happening.subject, happening.kind):
                 continue
             for rival in other.events:
-                tiou = max(span.tiou(s) for s in _claims(rival))
+                tiou = max(span.tiou(s) for s in claimed(rival))
                 if tiou >= self.step.ambiguous_tiou:
                     seen = f"{other.subject!r} {other.kind} overlaps it with tIoU {tiou:.2f}"
                     return rejected(step_name(self.step), "ambiguous_span", seen)
@@ -201,7 +201,7 @@ class _View:
         form = seed_for(self.step.seed, key, "dense_caption.line")
         named = list(dict.fromkeys((e.span, e.subject, e.kind) for e in self.accepted))
         lines = [self.wording.pick("dense_caption.line", form, **self.words(who, kind)) for _, who, kind in named]
-        answer = Turn(Role.ASSISTANT, "\n".join(lines), (), _flat(span for span, _, _ in named), ())
+        answer = Turn(Role.ASSISTANT, "\n".join(lines), (), flat(span for span, _, _ in named), ())
         share = len(self.accepted) / len(self.events)
         verdict = None
         if share < self.step.dense_min_share:
@@ -228,7 +228,7 @@ class _View:
         vague = set(self.wording.options("vague.words"))
         subjects = sorted({e.subject for e in self.accepted})
         doers = {k: [h.subject for h in self.happenings if h.kind is k] for k in _DENIABLE}
-        return [(s, k) for s in subjects for k in _DENIABLE if not any(_may_be(s, d, near, vague) for d in doers[k])]
+        return [(s, k) for s in subjects for k in _DENIABLE if not any(may_be(s, d, near, vague) for d in doers[k])]
 
     def _other_colours(self) -> list[tuple[str, EventKind]]:
         near: dict[str, list[str]] = self.wording.table("near")
@@ -237,7 +237,7 @@ class _View:
         safe = [c for c in colours if c not in present and not present & set(near[c])]
         swaps = [(h.subject, h.kind) for h in self.happenings if h.accepted]
         recoloured = (
-            (s, k) for subject, k in swaps for colour in safe if (s := _recoloured(subject, near, colour)) != subject
+            (s, k) for subject, k in swaps for colour in safe if (s := recoloured(subject, near, colour)) != subject
         )
         return list(dict.fromkeys(recoloured))  # two things that differ in colour alone give the same question
 
@@ -254,11 +254,11 @@ class _View:
     def ask(self, task: str, key: str, words: dict[str, str], spans: Sequence[Span] = ()) -> Turn:
         seed = seed_for(self.step.seed, key, "question")
         text = self.wording.pick(f"{task}.question", seed, **words)
-        return Turn(Role.USER, text, _flat(spans), (), ())
+        return Turn(Role.USER, text, flat(spans), (), ())
 
     def tell(self, path: str, key: str, words: dict[str, str], spans: Sequence[Span]) -> Turn:
         text = self.wording.pick(path, seed_for(self.step.seed, key, "answer"), **words)
-        return Turn(Role.ASSISTANT, text, (), _flat(spans), ())
+        return Turn(Role.ASSISTANT, text, (), flat(spans), ())
 
     def sample(
         self, key: str, task: str, turns: tuple[Turn, ...], named: Sequence[Event], verdict: Verdict | None
@@ -280,21 +280,21 @@ class _View:
         return rejected(step_name(self.step), "span_outside_clip", seen)
 
 
-def _clipped(event: Event, duration_s: float) -> Event:
+def clipped(event: Event, duration_s: float) -> Event:
     """An end beyond the clip's by a rounding error (a microsecond) is the clip's end."""
     if event.span.end_s > duration_s > event.span.start_s and event.span.within(duration_s):
         return replace(event, span=Span(event.span.start_s, duration_s))
     return event
 
 
-def _claims(event: Event) -> tuple[Span, ...]:
+def claimed(event: Event) -> tuple[Span, ...]:
     """Where an event may be: its span, and for a refused one what any localiser proposed."""
     if event.verdict.accepted:
         return (event.span,)
     return (event.span, *(p.span for p in event.proposals if p.span is not None))
 
 
-def _flat(spans: Iterable[Span]) -> tuple[float, ...]:
+def flat(spans: Iterable[Span]) -> tuple[float, ...]:
     return tuple(t for span in spans for t in (span.start_s, span.end_s))
 
 
@@ -306,12 +306,12 @@ def _indefinite(subject: str) -> str:
     return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 
-def _fits(subject: str, other: str) -> bool:
+def fits(subject: str, other: str) -> bool:
     """Whether the words for `subject` describe `other` too: it says less, or nothing but "object"."""
     return set(subject.split()) - {"the", "object", "thing"} <= set(other.split())
 
 
-def _may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -> bool:
+def may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -> bool:
     """Whether two subjects could be one thing, named less exactly or in a neighbouring colour."""
     first, second = set(one.split()) - vague, set(other.split()) - vague
     hues = [(a, b) for a in first & near.keys() for b in second & near.keys()]
@@ -319,7 +319,7 @@ def _may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -
     return alike and (first - near.keys() <= second or second - near.keys() <= first)
 
 
-def _recoloured(subject: str, colours: Iterable[str], to: str) -> str:
+def recoloured(subject: str, colours: Iterable[str], to: str) -> str:
     """The subject with its colour word exchanged; unchanged where it has none."""
     known = set(colours)
     return " ".join(to if word in known else word for word in subject.split(" "))
