@@ -22,6 +22,10 @@ from reelmill.schemas.sample import Claim
 Said = tuple[str, EventKind]
 """A subject's words and what it does."""
 
+Chain = tuple[Event, ...]
+"""Accepted events of things named like no other, each certainly beginning before the next."""
+
+EVERYTHING = "everything"
 CROSSINGS = (EventKind.ENTERS, EventKind.LEAVES)
 NOTHING_ELSE = "nothing else enters or leaves the frame"
 
@@ -87,6 +91,37 @@ class Evidence:
         """Everything that enters or leaves, in order of time."""
         return tuple((e.subject, e.kind) for e in self.accepted if e.kind in CROSSINGS)
 
+    def chains(self, most: int) -> dict[str, Chain]:
+        """What accounts can tell of: everything, what those things do that do the same, and one kind of event alone.
+
+        The last two are told evenly: with names taken away, no order of theirs is likelier than another."""
+        own = [e for e in self.accepted if e.subject in self.named and not self._implied(e)]
+        doing: dict[str, tuple[EventKind, ...]] = {s: tuple(e.kind for e in own if e.subject == s) for s in self.named}
+        usual = max(doing.values(), key=list(doing.values()).count, default=())
+        found = {EVERYTHING: own, "alike": [e for e in own if doing[e.subject] == usual]}
+        for kind in EventKind:
+            found[kind] = [e for e in self.accepted if e.kind is kind and self._once(e)]
+        return {name: self._chained(events)[:most] for name, events in found.items()}
+
+    def _implied(self, event: Event) -> bool:
+        """A move that begins as its thing enters goes without saying."""
+        return event.kind is EventKind.MOVES and any(
+            e.kind is EventKind.ENTERS
+            and e.subject_id == event.subject_id
+            and abs(e.span.start_s - event.span.start_s) < self.order_s
+            for e in self.accepted
+        )
+
+    def _once(self, event: Event) -> bool:
+        return event.subject in self.named and len(self.possible((event.subject, event.kind))) == 1
+
+    def _chained(self, events: Sequence[Event]) -> Chain:
+        kept: list[Event] = []
+        for event in events:
+            if not kept or event.span.start_s - kept[-1].span.start_s >= self.order_s:
+                kept.append(event)
+        return tuple(kept)
+
     def told(self, said: Sequence[Said], rejected: bool) -> tuple[Claim, ...]:
         """The claims of an account: each thing happens, and each before the next."""
         single = tuple(self.claim(_clause(s), self.happens(s), (s,), rejected) for s in said)
@@ -111,3 +146,13 @@ class Evidence:
 
 def _clause(said: Said) -> str:
     return f"{said[0]} {said[1]}"
+
+
+def alike(one: Sequence[Said], other: Sequence[Said]) -> bool:
+    """Whether two lists say the same of differently named things, in the same order."""
+    return _nameless(one) == _nameless(other)
+
+
+def _nameless(said: Sequence[Said]) -> list[tuple[int, EventKind]]:
+    number: dict[str, int] = {}
+    return [(number.setdefault(subject, len(number)), kind) for subject, kind in said]

@@ -8,7 +8,7 @@ so that they differ in what they claim and in nothing else. What does not pass i
     identity           the perturbation changed no order
     same_text          both sides read alike
     rejected_is_true   no claim of the rejected side is false
-    implausible_order  every order drawn for the frames makes a thing leave before it enters, or the like
+    telltale           names aside the sides say different things: one is likelier to anybody who does not look
 
     tasks         perturbations
     account       shuffle, reverse, swap, frames (order); entity (exchanged, foreign), attribute (another colour)
@@ -20,7 +20,7 @@ so that they differ in what they claim and in nothing else. What does not pass i
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from typing import Any, ClassVar
@@ -30,7 +30,7 @@ from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views import perturb
 from reelmill.pipelines.views.curated import NUM_FRAMES
-from reelmill.pipelines.views.evidenced import CROSSINGS, Evidence, Said
+from reelmill.pipelines.views.evidenced import CROSSINGS, EVERYTHING, Chain, Evidence, Said, alike
 from reelmill.pipelines.views.grounding import EVENTS, STILL, clipped, flat, recoloured, united
 from reelmill.pipelines.views.phrasing import (
     TIME,
@@ -68,10 +68,12 @@ _SHIFTS = ((1.0, 2.0), (0.4, 0.9))
 
 @dataclass(frozen=True, kw_only=True)
 class ComparePerturbed(Worded):
-    """Pairs of one clip. `order_s`: starts nearer than this have no order; `most_items`: the longest account."""
+    """Pairs of one clip. `order_s`: starts nearer than this have no order; `most_items`: the longest account. `even`
+    refuses pairs of accounts that differ in more than names (see `telltale`)."""
 
     order_s: float = 0.2
     most_items: int = 8
+    even: bool = True
     phrasings: str = FAMILY
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, NUM_FRAMES, STILL, EVENTS, BASE, PROVENANCE)
     gives: ClassVar[tuple[Column, ...]] = (PAIRS,)
@@ -121,7 +123,7 @@ class _Sides:
     rejected: Turn
     claims: tuple[Claim, ...]
     named: tuple[Event, ...]
-    note: str = ""
+    told: tuple[Sequence[Said], Sequence[Said]] = ((), ())
 
 
 class _Writer:
@@ -131,118 +133,102 @@ class _Writer:
         self, step: ComparePerturbed, wording: Phrasings, clip: Material, evidence: Evidence, frame_s: float
     ) -> None:
         self.step, self.wording, self.clip, self.evidence, self.frame_s = step, wording, clip, evidence, frame_s
-        self.chain = self._chain()
-        self.said: tuple[Said, ...] = tuple((e.subject, e.kind) for e in self.chain)
-        self.owners = [subject for subject, _ in self.said]
-
-    def _chain(self) -> tuple[Event, ...]:
-        """Accepted events that certainly begin one after another. A move with which its thing enters goes unsaid."""
-        entered = [e for e in self.evidence.accepted if e.kind is EventKind.ENTERS]
-        kept: list[Event] = []
-        for event in self.evidence.accepted:
-            implied = event.kind is EventKind.MOVES and any(
-                e.subject_id == event.subject_id and abs(e.span.start_s - event.span.start_s) < self.step.order_s
-                for e in entered
-            )
-            late = not kept or event.span.start_s - kept[-1].span.start_s >= self.step.order_s
-            if late and not implied and event.subject in self.evidence.named:
-                kept.append(event)
-        return tuple(kept[: self.step.most_items])
 
     def pairs(self) -> Iterator[PreferenceSample]:
-        if len(self.chain) > 1:
-            yield from self.orders()
-        if self.chain:
-            yield from self.things()
+        chains = self.evidence.chains(self.step.most_items)
+        for name, chain in chains.items():
+            if len({e.subject for e in chain}) > 1:  # what one thing does has one order, and everybody knows it
+                yield from self.orders(name, chain)
+        if chains[EVERYTHING]:
+            yield from self.things(chains[EVERYTHING])
         yield from self.crossings()
         yield from self.questions()
         yield from self.times()
 
     # --- accounts whose order is wrong ---
 
-    def orders(self) -> Iterator[PreferenceSample]:
-        n, owners = len(self.chain), self.owners
-        if len(set(owners)) < 2:
-            return  # what one thing does has one order, and everybody knows it
+    def orders(self, name: str, chain: Chain) -> Iterator[PreferenceSample]:
+        n, owners = len(chain), [e.subject for e in chain]
         for stage, size in enumerate(perturb.block_sizes(n)):
 
             def shuffle(rng: random.Random, size: int = size) -> perturb.Order:
                 return perturb.woven(owners, perturb.shuffled_blocks(n, size, rng))
 
-            yield self.reordered("shuffle", stage, shuffle)
+            yield self.reordered(name, chain, "shuffle", stage, shuffle)
             back = perturb.woven(owners, perturb.reversed_blocks(n, size))
-            yield self.reordered("reverse", stage, lambda _, back=back: back)
+            yield self.reordered(name, chain, "reverse", stage, lambda _, back=back: back)
         places = [i for i in range(n - 1) if owners[i] != owners[i + 1]]
-        yield self.reordered("swap", 0, lambda rng: perturb.swapped(n, rng.choice(places)))
-        yield from self.reframed()
+        yield self.reordered(name, chain, "swap", 0, lambda rng: perturb.swapped(n, rng.choice(places)))
+        yield from self.reframed(name, chain)
 
-    def reordered(self, kind: str, stage: int, draw: Callable[[random.Random], perturb.Order]) -> PreferenceSample:
-        n, key = len(self.chain), self.key(ACCOUNT, kind, stage)
+    def reordered(
+        self, name: str, chain: Chain, kind: str, stage: int, draw: Callable[[random.Random], perturb.Order]
+    ) -> PreferenceSample:
+        n, key = len(chain), self.key(ACCOUNT, kind, name, stage)
         drawn = [draw(self.rng(key, f"draw {i}")) for i in range(_TRIES)]
-        order = next((o for o in drawn if self._wrong(o)), drawn[0])
+        order = min(drawn, key=lambda o: self._faults(chain, o))
         how = self.how(kind, "captions", stage, n, order, perturb.moved_share(order, n), key)
-        return self.pair(key, ACCOUNT, how, self.accounts(key, [self.said[i] for i in order]))
+        return self.pair(key, ACCOUNT, how, self.accounts(key, chain, [_said(chain[i]) for i in order]))
 
-    def _wrong(self, order: perturb.Order) -> bool:
-        return any(not c.holds for c in self.evidence.told([self.said[i] for i in order], rejected=True))
+    def _faults(self, chain: Chain, order: perturb.Order) -> int:
+        """What speaks against an order: a thing does later what it does first, names aside it differs, it is true."""
+        told, said = [_said(chain[i]) for i in order], [_said(e) for e in chain]
+        true = all(c.holds for c in self.evidence.told(told, rejected=True))
+        return 4 * (not perturb.keeps_turns([who for who, _ in said], order)) + 2 * true + (not alike(told, said))
 
-    def reframed(self) -> Iterator[PreferenceSample]:
+    def reframed(self, name: str, chain: Chain) -> Iterator[PreferenceSample]:
         """The account that the shown frames would give in another order of theirs."""
         at_s = [f.at_s for f in self.clip.frames]
-        slots = [max((i for i, t in enumerate(at_s) if t <= e.span.start_s), default=0) for e in self.chain]
+        slots = [max((i for i, t in enumerate(at_s) if t <= e.span.start_s), default=0) for e in chain]
         for stage, size in enumerate(perturb.block_sizes(len(at_s))):
-            key = self.key(ACCOUNT, "frames", stage)
+            key = self.key(ACCOUNT, "frames", name, stage)
             rngs = (self.rng(key, f"draw {i}") for i in range(_TRIES))
             drawn = [perturb.shuffled_blocks(len(at_s), size, rng) for rng in rngs]
-            told = [perturb.framed(slots, frames) for frames in drawn]
-            likely = [i for i, o in enumerate(told) if perturb.keeps_turns(self.owners, o)]
-            best = next((i for i in likely if self._wrong(told[i])), likely[0] if likely else 0)
-            share = perturb.moved_share(drawn[best], len(at_s))
-            how = self.how("frames", "frames", stage, len(at_s), drawn[best], share, key)
-            sides = self.accounts(key, [self.said[i] for i in told[best]])
-            note = "" if likely else "implausible_order"
-            yield self.pair(key, ACCOUNT, how, replace(sides, note=note))
+            frames = min(drawn, key=lambda f: self._faults(chain, perturb.framed(slots, f)))
+            order = perturb.framed(slots, frames)
+            how = self.how("frames", "frames", stage, len(at_s), frames, perturb.moved_share(frames, len(at_s)), key)
+            yield self.pair(key, ACCOUNT, how, self.accounts(key, chain, [_said(chain[i]) for i in order]))
 
     # --- accounts of the wrong thing ---
 
-    def things(self) -> Iterator[PreferenceSample]:
+    def things(self, chain: Chain) -> Iterator[PreferenceSample]:
         """Two things exchanged; a thing of another sort; a thing of another colour. One of each, drawn by the key."""
-        both = list(combinations(dict.fromkeys(self.owners), 2))
-        names = list(dict.fromkeys(self.owners))
-        near, kin = self.wording.table("near"), self.wording.table("kin")
-        if both:
+        names = list(dict.fromkeys(e.subject for e in chain))
+        if len(names) > 1:
             key = self.key(ACCOUNT, "entity", "exchanged")
-            one, other = self.rng(key, "draw").choice(both)
-            yield self.renamed(key, "entity", 1, {one: other, other: one})
-        for kind, table in (("entity", kin), ("attribute", near)):
+            one, other = self.rng(key, "draw").sample(names, 2)
+            yield self.renamed(key, chain, "entity", 1, {one: other, other: one})
+        for kind, table in (("entity", "kin"), ("attribute", "near")):
             key = self.key(ACCOUNT, kind, "foreign")
             rng = self.rng(key, "draw")
             subject = rng.choice(names)
-            if false := self.others(subject, table):
-                yield self.renamed(key, kind, 0, {subject: rng.choice(false)})
+            if false := self.others(subject, self.wording.table(table)):
+                yield self.renamed(key, chain, kind, 0, {subject: rng.choice(false)})
 
     def others(self, subject: str, near: dict[str, list[str]]) -> list[str]:
-        """The subject with one word exchanged for another of its table that is near to none in the clip.
+        """The subject with one word exchanged for another of its table, so that the new words fit nothing in the clip.
 
-        Of colours only such as things really have stand in the list, else the new one would give the answer away."""
+        Neither the old word nor the new one is near to that of another thing. Both ways round the rule is the same:
+        else a text with two reds in it would be known for a true one."""
         own = {word for word in subject.split() if word in near}
-        present = {word for s in self.evidence.subjects for word in s.split() if word in near}
-        safe = [w for w in self.wording.options("exchanged.words") if w in near and not present & {w, *near[w]}]
-        renamed = [recoloured(subject, own, word) for word in safe] if len(own) == 1 else []
+        present = {w for s in self.evidence.subjects if s != subject for w in s.split() if w in near}
+        if len(own) != 1 or _near(own, present, near):
+            return []
+        words = [w for w in self.wording.options("exchanged.words") if w in near and not _near({w}, own | present, near)]
+        renamed = [recoloured(subject, own, word) for word in words]
         return [s for s in renamed if not any(self.evidence.could_be(s, o) for o in self.evidence.subjects)]
 
-    def renamed(self, key: str, kind: str, stage: int, names: dict[str, str]) -> PreferenceSample:
-        told = [(names.get(subject, subject), what) for subject, what in self.said]
-        touched = sum(a != b for a, b in zip(told, self.said, strict=True)) / len(told)
-        return self.pair(
-            key, ACCOUNT, self.how(kind, "captions", stage, len(told), (), touched, key), self.accounts(key, told)
-        )
+    def renamed(self, key: str, chain: Chain, kind: str, stage: int, names: dict[str, str]) -> PreferenceSample:
+        told = [(names.get(e.subject, e.subject), e.kind) for e in chain]
+        touched = sum(e.subject in names for e in chain) / len(told)
+        how = self.how(kind, "captions", stage, len(told), (), touched, key)
+        return self.pair(key, ACCOUNT, how, self.accounts(key, chain, told))
 
-    def accounts(self, key: str, told: Sequence[Said]) -> _Sides:
+    def accounts(self, key: str, chain: Chain, told: Sequence[Said]) -> _Sides:
         """The true account and the perturbed one, by the same writer."""
-        claims = (*self.evidence.told(self.said, rejected=False), *self.evidence.told(told, rejected=True))
-        chosen, wrong = self.account(key, self.said), self.account(key, told)
-        return _Sides(self.ask(ACCOUNT, key), chosen, wrong, claims, self.chain)
+        said = [_said(e) for e in chain]
+        claims = (*self.evidence.told(said, rejected=False), *self.evidence.told(told, rejected=True))
+        return _Sides(self.ask(ACCOUNT, key), self.account(key, said), self.account(key, told), claims, chain, (said, told))
 
     def account(self, key: str, said: Sequence[Said]) -> Turn:
         forms: list[dict[str, str]] = self.wording.table("account.forms")
@@ -259,13 +245,24 @@ class _Writer:
         true = self.evidence.crossings()
         absent = [(s, k) for s in self.evidence.named for k in CROSSINGS if self.evidence.happens((s, k)) is False]
         for stage, count in enumerate(perturb.drop_counts(len(true))):
+            if len(absent) < count:
+                continue  # a drop without its inverse would make the shorter side the wrong one
             key = self.key(CROSSED, "drop", stage)
             stay = perturb.dropped(len(true), count, self.rng(key, "draw"))
             yield self.counted(key, "drop", stage, true, [true[i] for i in stay], stay)
             key = self.key(CROSSED, "insert", stage)
-            if len(absent) >= count:
-                rng = self.rng(key, "draw")
-                yield self.counted(key, "insert", stage, true, _inserted(true, rng.sample(absent, count), rng), ())
+            rng = self.rng(key, "draw")
+            yield self.counted(key, "insert", stage, true, _inserted(true, rng.sample(absent, count), rng), ())
+        yield from self.replaced(true, absent)
+
+    def replaced(self, true: Sequence[Said], absent: Sequence[Said]) -> Iterator[PreferenceSample]:
+        """One entrance or exit given to another thing in view that has none: as many on either side."""
+        pairs = [(i, (who, k)) for i, (_, kind) in enumerate(true) for who, k in absent if k is kind]
+        if pairs:
+            key = self.key(CROSSED, "replace")
+            place, other = self.rng(key, "draw").choice(pairs)
+            told = [*true[:place], other, *true[place + 1 :]]
+            yield self.counted(key, "replace", 0, true, told, ())
 
     def counted(
         self, key: str, kind: str, stage: int, true: Sequence[Said], told: Sequence[Said], order: perturb.Order
@@ -274,7 +271,7 @@ class _Writer:
         sides = _Sides(
             self.ask(CROSSED, key), self.roll(key, true), self.roll(key, told), claims, self.evidence.accepted
         )
-        share = min(1.0, abs(len(told) - len(true)) / len(true))
+        share = len(set(told) ^ set(true)) / len({*told, *true})
         return self.pair(key, CROSSED, self.how(kind, "captions", stage, len(true), order, share, key), sides)
 
     def roll(self, key: str, said: Sequence[Said]) -> Turn:
@@ -425,19 +422,24 @@ class _Writer:
         doubtful = [c.text for c in sides.claims if not c.rejected and not c.holds]
         if doubtful:
             return rejected(step, "unsettled", f"the evidence leaves open: {doubtful[0]}")
-        if sides.note:
-            return rejected(step, sides.note, f"none of {_TRIES} orders of {how.items} frames keeps every thing's own")
         if how.order and perturb.is_identity(how.order, how.items):
             return rejected(step, "identity", f"{how.kind} of {how.items} {how.of} leaves all in place")
         if sides.chosen == sides.rejected:
             return rejected(step, "same_text", f"{how.kind} of {how.items} {how.of} reads the same")
         if all(c.holds for c in sides.claims if c.rejected):
             return rejected(step, "rejected_is_true", f"{how.kind}: the evidence contradicts none of its claims")
+        if self.step.even and not alike(*sides.told):
+            return rejected(step, "telltale", f"{how.kind}: names aside, the sides say different things")
         return ACCEPTED
 
 
 def _said(event: Event) -> Said:
     return event.subject, event.kind
+
+
+def _near(words: Collection[str], others: Collection[str], near: Mapping[str, Sequence[str]]) -> bool:
+    """Whether some word is one of the others or near to it, by either one's list."""
+    return any(w == o or w in near[o] or o in near[w] for w in words for o in others)
 
 
 def _wrong_span(span: Span, true: Sequence[Span]) -> bool:
