@@ -42,6 +42,8 @@ class Evidence:
         self.vague, self.order_s = set(vague), order_s
         self.subjects = tuple(sorted({e.subject for e in self.events}))
         self.named = self._named()
+        self._possible: dict[Said, list[Event]] = {}
+        self._before: dict[tuple[Said, Said], bool | None] = {}
 
     def _named(self) -> tuple[str, ...]:
         """Subjects whose words mean one thing of the clip and no other."""
@@ -60,9 +62,13 @@ class Evidence:
 
     def possible(self, said: Said) -> list[Event]:
         """Events, refused ones too, that the words could mean. A name that is its own thing's means no other thing."""
-        subject, kind = said
-        alike = [s for s in self.subjects if s == subject or (self.could_be(subject, s) and not self._apart(subject, s))]
-        return [e for e in self.events if e.kind is kind and e.subject in alike]
+        if said not in self._possible:
+            subject, kind = said
+            meant = {
+                s for s in self.subjects if s == subject or (self.could_be(subject, s) and not self._apart(subject, s))
+            }
+            self._possible[said] = [e for e in self.events if e.kind is kind and e.subject in meant]
+        return self._possible[said]
 
     def _apart(self, one: str, other: str) -> bool:
         return one in self.named and other in self.named
@@ -74,6 +80,11 @@ class Evidence:
 
     def before(self, first: Said, second: Said) -> bool | None:
         """Does some `first` start before some `second`? None where starts are too near each other to say."""
+        if (first, second) not in self._before:
+            self._before[first, second] = self._starts_before(first, second)
+        return self._before[first, second]
+
+    def _starts_before(self, first: Said, second: Said) -> bool | None:
         gaps_s = [b.span.start_s - a.span.start_s for a in self._borne_out(first) for b in self._borne_out(second)]
         if any(gap_s >= self.order_s for gap_s in gaps_s):
             return True

@@ -22,7 +22,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import combinations
+from functools import partial
+from itertools import combinations, pairwise
 from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
@@ -49,7 +50,7 @@ from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
-from reelmill.schemas.event import Event, EventKind
+from reelmill.schemas.event import Event
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Sample, Turn
 from reelmill.schemas.span import Span
@@ -156,7 +157,7 @@ class _Writer:
 
             yield self.reordered(name, chain, "shuffle", stage, shuffle)
             back = perturb.woven(owners, perturb.reversed_blocks(n, size))
-            yield self.reordered(name, chain, "reverse", stage, lambda _, back=back: back)
+            yield self.reordered(name, chain, "reverse", stage, partial(_always, back))
         places = [i for i in range(n - 1) if owners[i] != owners[i + 1]]
         yield self.reordered(name, chain, "swap", 0, lambda rng: perturb.swapped(n, rng.choice(places)))
         yield from self.reframed(name, chain)
@@ -173,7 +174,7 @@ class _Writer:
     def _faults(self, chain: Chain, order: perturb.Order) -> int:
         """What speaks against an order: a thing does later what it does first, names aside it differs, it is true."""
         told, said = [_said(chain[i]) for i in order], [_said(e) for e in chain]
-        true = all(c.holds for c in self.evidence.told(told, rejected=True))
+        true = not any(self.evidence.before(a, b) is False for a, b in pairwise(told))
         return 4 * (not perturb.keeps_turns([who for who, _ in said], order)) + 2 * true + (not alike(told, said))
 
     def reframed(self, name: str, chain: Chain) -> Iterator[PreferenceSample]:
@@ -212,9 +213,10 @@ class _Writer:
         else a text with two reds in it would be known for a true one."""
         own = {word for word in subject.split() if word in near}
         present = {w for s in self.evidence.subjects if s != subject for w in s.split() if w in near}
-        if len(own) != 1 or _near(own, present, near):
+        known = [w for w in self.wording.options("exchanged.words") if w in near]
+        if len(own) != 1 or not own <= set(known) or _near(own, present, near):
             return []
-        words = [w for w in self.wording.options("exchanged.words") if w in near and not _near({w}, own | present, near)]
+        words = [w for w in known if not _near({w}, own | present, near)]
         renamed = [recoloured(subject, own, word) for word in words]
         return [s for s in renamed if not any(self.evidence.could_be(s, o) for o in self.evidence.subjects)]
 
@@ -228,7 +230,9 @@ class _Writer:
         """The true account and the perturbed one, by the same writer."""
         said = [_said(e) for e in chain]
         claims = (*self.evidence.told(said, rejected=False), *self.evidence.told(told, rejected=True))
-        return _Sides(self.ask(ACCOUNT, key), self.account(key, said), self.account(key, told), claims, chain, (said, told))
+        return _Sides(
+            self.ask(ACCOUNT, key), self.account(key, said), self.account(key, told), claims, chain, (said, told)
+        )
 
     def account(self, key: str, said: Sequence[Said]) -> Turn:
         forms: list[dict[str, str]] = self.wording.table("account.forms")
@@ -252,7 +256,7 @@ class _Writer:
             yield self.counted(key, "drop", stage, true, [true[i] for i in stay], stay)
             key = self.key(CROSSED, "insert", stage)
             rng = self.rng(key, "draw")
-            yield self.counted(key, "insert", stage, true, _inserted(true, rng.sample(absent, count), rng), ())
+            yield self.counted(key, "insert", stage, true, [*true, *rng.sample(absent, count)], ())
         yield from self.replaced(true, absent)
 
     def replaced(self, true: Sequence[Said], absent: Sequence[Said]) -> Iterator[PreferenceSample]:
@@ -275,7 +279,9 @@ class _Writer:
         return self.pair(key, CROSSED, self.how(kind, "captions", stage, len(true), order, share, key), sides)
 
     def roll(self, key: str, said: Sequence[Said]) -> Turn:
+        """The list, in an order that says nothing: one of time would betray what was put in or left out."""
         seed = seed_for(self.step.seed, key, "form")
+        said = sorted(said, key=lambda s: seed_for(self.step.seed, key, f"{s[0]} {s[1]}"))
         lines = [self.wording.pick("crossings.line", seed, **self.words(s)) for s in said]
         text = " ".join([*lines, self.wording.pick("crossings.end", seed)])
         return Turn(Role.ASSISTANT, text, (), (), ())
@@ -292,7 +298,10 @@ class _Writer:
                 yield self.compared("last", other, one)
                 third = [e for e in once if e.subject not in (one.subject, other.subject)]
                 for pivot in third:
-                    between = self.evidence.before(_said(one), _said(pivot)), self.evidence.before(_said(pivot), _said(other))
+                    between = (
+                        self.evidence.before(_said(one), _said(pivot)),
+                        self.evidence.before(_said(pivot), _said(other)),
+                    )
                     if all(between):
                         yield self.compared("after", other, one, pivot)
                         yield self.compared("before", one, other, pivot)
@@ -364,7 +373,9 @@ class _Writer:
             replace(self.tell("grounding.answer", key, words), tgt_s=flat(spans)) for spans in (true, told)
         )
         claims = tuple(
-            self.evidence.claim(f"{said[0]} {said[1]} at [{s.start_s:.3f}, {s.end_s:.3f})", _held(s, true), (said,), side)
+            self.evidence.claim(
+                f"{said[0]} {said[1]} at [{s.start_s:.3f}, {s.end_s:.3f})", _held(s, true), (said,), side
+            )
             for side, spans in ((False, true), (True, told))
             for s in spans
         )
@@ -433,6 +444,12 @@ class _Writer:
         return ACCEPTED
 
 
+def _always(order: perturb.Order, rng: random.Random) -> perturb.Order:
+    """A perturbation that leaves nothing to chance."""
+    del rng
+    return order
+
+
 def _said(event: Event) -> Said:
     return event.subject, event.kind
 
@@ -448,13 +465,3 @@ def _wrong_span(span: Span, true: Sequence[Span]) -> bool:
 
 def _held(span: Span, true: Sequence[Span]) -> bool:
     return not _wrong_span(span, true)
-
-
-def _inserted(true: Sequence[Said], foreign: Sequence[Said], rng: random.Random) -> list[Said]:
-    """The list with things added where they may stand: an entrance before the same thing's exit."""
-    told = list(true)
-    for subject, kind in foreign:
-        own = [i for i, (s, _) in enumerate(told) if s == subject]
-        low, high = (own[-1] + 1, len(told)) if own and kind is EventKind.LEAVES else (0, own[0] if own else len(told))
-        told.insert(rng.randint(low, high), (subject, kind))
-    return told

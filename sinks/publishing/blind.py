@@ -194,7 +194,9 @@ def _folds(pairs: Sequence[Pair], folds: int, seed: int) -> list[tuple[np.ndarra
 
 def _linear(pairs: Sequence[Pair], look: Callable[[Side], Features], folds: int, seed: int) -> np.ndarray:
     """Scores [pairs] of the chosen side above the rejected one, each from folds that hold no pair of its source."""
-    chosen, wrong = ([look(side) for side in sides] for sides in zip(*((p.chosen, p.rejected) for p in pairs), strict=True))
+    chosen, wrong = (
+        [look(side) for side in sides] for sides in zip(*((p.chosen, p.rejected) for p in pairs), strict=True)
+    )
     scores = np.zeros(len(pairs))
     for train, test in _folds(pairs, folds, seed):
         weigh = _weights_of(look, [f for i in train for f in (chosen[i], wrong[i])])
@@ -247,7 +249,11 @@ def _gru_scores(train: Sequence[Pair], test: Sequence[Pair], seed: int) -> np.nd
     torch.manual_seed(seed)
     known = sorted({s for p in train for side in (p.chosen, p.rejected) for s in _nameless(side.steps)})
     token = {name: i + 2 for i, name in enumerate(known)}  # 0 fills up, 1 is a happening that was never seen
-    embed, gru, head = torch.nn.Embedding(len(token) + 2, 16), torch.nn.GRU(16, 32, batch_first=True), torch.nn.Linear(32, 1)
+    embed, gru, head = (
+        torch.nn.Embedding(len(token) + 2, 16),
+        torch.nn.GRU(16, 32, batch_first=True),
+        torch.nn.Linear(32, 1),
+    )
     parts = torch.nn.ModuleList([embed, gru, head])
 
     def score(sides: Sequence[Side]) -> Any:
@@ -272,7 +278,7 @@ def _gru_scores(train: Sequence[Pair], test: Sequence[Pair], seed: int) -> np.nd
 
 
 def form_of(first: Side, second: Side) -> Hashable:
-    """Two sides in an order, names aside: what happens in each, whose names only one of them has, and times in fifths."""
+    """Two sides in an order, names aside: what happens in each, words that only one has, times in fifths."""
     letters: dict[str, str] = {}
     steps = tuple(tuple(_nameless(side.steps, letters)) for side in (first, second))
     if _nameless(first.steps) == _nameless(second.steps):
