@@ -111,7 +111,7 @@ def _once_each(pairs: Iterator[PreferenceSample]) -> list[PreferenceSample]:
     """Of pairs whose sides make the same claims the first: small lists have one permutation under several names."""
     kept: dict[tuple[Any, ...], PreferenceSample] = {}
     for pair in pairs:
-        kept.setdefault((pair.task, *((c.text, c.rejected) for c in pair.claims)), pair)
+        kept.setdefault((pair.task, *((c.text, c.rejected, c.evidence) for c in pair.claims)), pair)
     return list(kept.values())
 
 
@@ -247,6 +247,9 @@ class _Writer:
 
     def crossings(self) -> Iterator[PreferenceSample]:
         true = self.evidence.crossings()
+        if true and not self.evidence.settled(CROSSINGS):
+            yield self.counted(self.key(CROSSED, "drop", 0), "drop", 0, true, true[1:], tuple(range(1, len(true))))
+            return  # refused as unsettled: nobody knows whether that is all
         absent = [(s, k) for s in self.evidence.named for k in CROSSINGS if self.evidence.happens((s, k)) is False]
         for stage, count in enumerate(perturb.drop_counts(len(true))):
             if len(absent) < count:

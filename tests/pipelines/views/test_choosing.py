@@ -87,7 +87,7 @@ def test_the_sharpest_frame_near_a_third_is_the_key_frame():
     far[44] = 5.0  # near the window's end the weight is next to nothing
     assert key_frames(at_s, far, Span(0.0, 9.0)) == (30, 60)
     assert key_frames([0.1], [1.0], Span(0.0, 9.0)) == ()
-    assert key_frames([4.0, 4.4], [1.0, 9.0], Span(0.0, 9.0)) == (0,)
+    assert key_frames([4.0, 4.4], [1.0, 2.0], Span(0.0, 9.0)) == (0,), "one window has no frame"
 
 
 def test_a_blurred_picture_is_less_sharp():
