@@ -236,10 +236,10 @@ class _View:
         colours = self.wording.options("absent.colours")
         safe = [c for c in colours if c not in present and not present & set(near[c])]
         swaps = [(h.subject, h.kind) for h in self.happenings if h.accepted]
-        recoloured = (
+        swapped = (
             (s, k) for subject, k in swaps for colour in safe if (s := recoloured(subject, near, colour)) != subject
         )
-        return list(dict.fromkeys(recoloured))  # two things that differ in colour alone give the same question
+        return list(dict.fromkeys(swapped))  # two things that differ in colour alone give the same question
 
     def key(self, task: str, *identity: str | int) -> str:
         return sample_key(self.clip.key, FAMILY, task, *identity)

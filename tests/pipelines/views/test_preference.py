@@ -77,7 +77,7 @@ def test_from_true_events_every_pair_is_exactly_right(preset, even):
 
 def test_an_account_is_told_in_order_and_out_of_order():
     (back,) = [
-        s for s in of("reverse", accepted(PLAIN, OPEN)) if s.perturbation.items == 7 and not s.perturbation.stage
+        s for s in of("shuffle", accepted(PLAIN, OPEN)) if s.perturbation.items == 7 and not s.perturbation.stage
     ]
     told = spoken_of(back.turns[1].text)
     assert told[0] == ("red circle", EventKind.ENTERS)
@@ -167,8 +167,7 @@ def test_a_colour_that_could_be_taken_for_anothers_is_not_exchanged():
 
 def test_two_things_of_one_name_and_vague_names_are_not_told_of():
     both = (event(RED, "enters", 0.4, 0.9, who="t1"), event(RED, "leaves", 3.0, 3.4, who="t2"))
-    (out,) = outcomes(ComparePerturbed(), row_of(both))
-    assert out["verdict"]["reason"] == "too_few_events"
+    assert {s.verdict.reason for s in pairs_of(both)} == {"unsettled"}
     vague = (event("the object", "enters", 0.4, 0.9), event(RED, "enters", 2.0, 2.4), event(BLUE, "stops", 3.0, 4.0))
     told = " ".join(s.turns[1].text for s in accepted(vague) if s.task == "account")
     assert "object" not in told.lower()
