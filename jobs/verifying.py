@@ -18,11 +18,12 @@ from reelmill.pipelines.scenes.render import load_truth
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
 from reelmill.pipelines.views.checks import check_grounding, check_transcription
+from reelmill.pipelines.views.preference_checks import check_preference
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Event
 from reelmill.schemas.media import MediaRef
-from reelmill.schemas.sample import Sample
+from reelmill.schemas.sample import PreferenceSample, Sample, kind_of
 from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Tube
@@ -40,7 +41,7 @@ _ABILITIES = {
     "text": ("words", "character", "invented"),
 }
 """Which figures a dataset of evidence answers for, by how their names begin."""
-_NOT_OF_VIEW = {"internvid_tg": ("text",), "ocr_rich": ("tubes", "events")}
+_NOT_OF_VIEW = {"internvid_tg": ("text",), "dpo_perturb": ("text",), "ocr_rich": ("tubes", "events")}
 """Evidence that a view does not rest on, and whose figures would only be noise beside it."""
 
 
@@ -192,7 +193,7 @@ def _sample_figures(dataset: Dataset, beside: _Beside) -> list[Figure]:
     right: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for row in children.drop_columns(["part"]).to_pylist():
-        sample: Sample = arrow.typed(Sample, row)
+        sample: Sample = arrow.typed(kind_of(children.column_names), row)
         clip = beside.clips.get(sample.parent_key)
         if sample.verdict.accepted and clip is not None and clip.media.uri in beside.truths:
             for name, faults in _judged(sample, clip.media, beside.truths[clip.media.uri]):
@@ -212,6 +213,9 @@ def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tupl
         inside = (in_clip(e, media.span, media.duration_s) for e in exact.events)
         events = [e for e in inside if e is not None]
         for slack_s in SLACKS_S:
-            faults = check_grounding(sample, events, slack_s)
+            if isinstance(sample, PreferenceSample):
+                faults = check_preference(sample, events, slack_s=slack_s)
+            else:
+                faults = check_grounding(sample, events, slack_s)
             yield f"samples right within {slack_s:g} s", faults
             yield f"samples right within {slack_s:g} s: {sample.task}", faults

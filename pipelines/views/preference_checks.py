@@ -39,16 +39,22 @@ def spoken_of(text: str) -> list[Said]:
     return [(m[1].strip().lower(), _KIND[m[2].lower()]) for m in _SPOKEN.finditer(text)]
 
 
-def check_preference(sample: PreferenceSample, events: Sequence[Event], order_s: float = ORDER_S) -> list[str]:
-    """What is wrong with a pair, given every true event of its clip; empty where chosen is right and rejected wrong."""
+def check_preference(
+    sample: PreferenceSample, events: Sequence[Event], order_s: float = ORDER_S, slack_s: float = 1e-6
+) -> list[str]:
+    """What is wrong with a pair, given every true event of its clip; empty where chosen is right and rejected wrong.
+
+    `slack_s` is how far an edge of a chosen interval may be off, for labels that a localiser made.
+    """
     faults = [*_form_faults(sample), *_perturbation_faults(sample.perturbation), *_claim_faults(sample, events)]
     if faults:
         return faults
     question, chosen, wrong = sample.turns[0].text, sample.turns[-1], sample.rejected[-1]
     right_if = {"account": _account, "crossings": _crossings, "order": _order, "grounding": _grounding}[sample.task]
-    if right_if(question, chosen, events, order_s) is not True:
+    limit_s = slack_s if sample.task == "grounding" else order_s
+    if right_if(question, chosen, events, limit_s) is not True:
         faults.append(f"chosen is not right: {chosen.text!r} {chosen.tgt_s}")
-    if right_if(question, wrong, events, order_s) is not False:
+    if right_if(question, wrong, events, limit_s) is not False:
         faults.append(f"rejected is not wrong: {wrong.text!r} {wrong.tgt_s}")
     return faults
 
@@ -169,17 +175,20 @@ def _order(question: str, answer: Turn, events: Sequence[Event], order_s: float)
     return (ahead_s > 0) == (_EARLY.search(question) is not None)
 
 
-def _grounding(question: str, answer: Turn, events: Sequence[Event], order_s: float) -> bool | None:
+def _grounding(question: str, answer: Turn, events: Sequence[Event], slack_s: float) -> bool | None:
     """Right where every interval is a time of the event and all are given; wrong where one is near to none."""
-    del order_s
     asked = spoken_of(question)
     true = _covered([e.span for e in _of(asked[0], events)]) if len(asked) == 1 else []
     told = [Span(s, e) for s, e in zip(answer.tgt_s[0::2], answer.tgt_s[1::2], strict=True)]
     if not true or not told:
         return None
-    if len(told) == len(true) and all(t.tiou(s) > 1 - 1e-6 for t, s in zip(told, true, strict=True)):
+    if len(told) == len(true) and all(_near(t, s, slack_s) for t, s in zip(told, true, strict=True)):
         return True
     return False if any(all(t.tiou(s) < _WRONG_TIOU for s in true) for t in told) else None
+
+
+def _near(one: Span, other: Span, slack_s: float) -> bool:
+    return max(abs(one.start_s - other.start_s), abs(one.end_s - other.end_s)) <= slack_s
 
 
 def _covered(spans: Iterable[Span]) -> list[Span]:
