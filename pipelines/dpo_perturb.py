@@ -14,7 +14,7 @@ from reelmill.pipelines.views.preference import PAIRS, ComparePerturbed
 from reelmill.schemas.errors import BadInput
 
 
-def recipe(evidence: str = "rules", agreement: bool = True, seed: int = 0, captions: str = "events") -> Recipe:
+def recipe(evidence: str = "rules", agreement: bool = False, seed: int = 0, captions: str = "events") -> Recipe:
     """One row per video clip, exploded into pairs. `evidence` and `agreement` as in `internvid_tg`; `seed` draws other
     perturbations and wordings; `captions` is what the lists are made of, so far events alone."""
     if captions != "events":

@@ -9,8 +9,9 @@ from reelmill.pipelines.sources.rows import Rows
 
 
 def recipe(agreement: bool = False) -> Recipe:
-    """One row per video clip, exploded into events; rejected ones are kept with every proposal. with `agreement`
+    """One row per video clip, exploded into events; rejected ones are kept with every proposal. With `agreement`
     the second localiser must place it too: on scenes that costs more right events than it stops wrong ones (0022)."""
     step = ReadEvents(rules=EventRules(agreement=agreement))
     source = Rows(clips.recipe(), joined=(tubes.recipe(),), only="video")
-    return Recipe(name="events", version="1", source=source, steps=(step,), explode=EVENTS)
+    name = "events_agreed" if agreement else "events"  # views with and without may stand in one store
+    return Recipe(name=name, version="1", source=source, steps=(step,), explode=EVENTS)

@@ -15,7 +15,7 @@ from reelmill.schemas.errors import BadInput
 
 
 def recipe(
-    evidence: str = "rules", agreement: bool = True, per_form: int = 2, detect_engine: str = "", phrases: Any = ""
+    evidence: str = "rules", agreement: bool = False, per_form: int = 2, detect_engine: str = "", phrases: Any = ""
 ) -> Recipe:
     """One row per clip, exploded into samples. `evidence` is rules; truth for rendered scenes; or detections for the
     forms about one frame, of pictures too, where `detect_engine` and `phrases` are those of `detections`. `agreement`
