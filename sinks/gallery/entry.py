@@ -24,8 +24,9 @@ from reelmill.sinks.publishing.view import split_of
 FRAMES_SHOWN = 8
 _TAGS = 40
 """So many boxes of a frame carry their mark; more would hide the frame."""
-_MARGIN = 0.06
-"""A mark stands beside its box where the box leaves this share of the frame free for it, else over its corner."""
+_MARGIN, _MARGIN_ALONE = 0.15, 0.07
+"""A mark stands beside its box where the box leaves this share of the frame free for it, else over its corner: frames
+of a film are some 150 pixels wide, a picture alone 340 on a phone, and a mark 20."""
 _CLOSE_UPS = 4
 _SMALL = 0.15
 """A box of at most this share of its picture is shown enlarged as well."""
@@ -91,7 +92,8 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class CloseUp:
-    """A part of a picture, to be shown enlarged: its size in pixels, and the whole picture's place in percent of it."""
+    """A part of a picture, to be shown enlarged: its size in pixels, the whole picture's width in percent of its own,
+    and its corner in percent of the whole picture."""
 
     mark: str
     src: str
@@ -122,7 +124,7 @@ class Entry:
     @property
     def reads(self) -> bool:
         """One picture alone, which is shown at a size at which its words can be read."""
-        return len(self.shots) == 1 and self.sample.media.duration_s <= 0
+        return len(self.shots) == 1
 
     @property
     def heads(self) -> int:
@@ -146,7 +148,7 @@ def entry_of(sample: Sample, evidence: Evidence, pictures: PictureSource, most: 
         shots=shots,
         num_frames=len(sample.frames),
         kinds=tuple((kind, name) for kind, name in _NAMED.items() if kind in drawn),
-        close_ups=tuple(_close_ups(shots[0])) if len(shots) == 1 and not moving else (),
+        close_ups=tuple(_close_ups(shots[0])) if len(shots) == 1 else (),
         tracks=tracks(sample, events) if moving else (),
         ticks=tuple(percent(f.at_s, sample) for f in sample.frames) if moving else (),
         turns=said(sample, sample.turns[: len(sample.turns) - len(pair.rejected)] if pair else sample.turns),
@@ -199,7 +201,8 @@ def _telling(sample: Sample) -> Iterator[float]:
 def _shot(sample: Sample, ref: FrameRef, evidence: Evidence, subjects: set[str], pictures: PictureSource) -> Shot:
     media = sample.media
     size_px = (media.width_px, media.height_px)
-    boxes = [_marked(d, size_px) for d in _own_boxes(sample, ref)]
+    margin = _MARGIN_ALONE if len(sample.frames) == 1 else _MARGIN
+    boxes = [_marked(d, size_px, margin) for d in _own_boxes(sample, ref)]
     drawn = _proven(sample, ref, evidence, subjects, pictures) + boxes[:_TAGS]
     drawn += [Drawn(d.box, d.name, d.kind) for d in boxes[_TAGS:]]
     inside, asked = (_within(sample, ref.at_s, side) for side in ("tgt_s", "src_s"))
@@ -249,10 +252,10 @@ def _on(turn: Turn, ref: FrameRef, sample: Sample) -> bool:
     return not named or len(sample.frames) == 1 or any(s.start_s <= ref.at_s < s.end_s for s in named)
 
 
-def _marked(drawn: Drawn, size_px: tuple[int, int]) -> Drawn:
+def _marked(drawn: Drawn, size_px: tuple[int, int], margin: float) -> Drawn:
     """With the place of its mark: left of the box, above it, or in its corner, where there is room."""
     box, (width_px, height_px) = drawn.box, size_px
-    place = "beside" if box.x0_px >= _MARGIN * width_px else "above" if box.y0_px >= _MARGIN * height_px else "within"
+    place = "beside" if box.x0_px >= margin * width_px else "above" if box.y0_px >= margin * height_px else "within"
     left, top = box.x0_px / width_px * 100, box.y0_px / height_px * 100
     return Drawn(box, drawn.name, drawn.kind, drawn.mark, place, round(left, 3), round(top, 3))
 
@@ -272,6 +275,6 @@ def _close_ups(shot: Shot) -> Iterator[CloseUp]:
             width_px=width,
             height_px=height,
             scale_pc=round(shot.width_px / width * 100, 3),
-            left_pc=round(-part.x0_px / width * 100, 3),
-            top_pc=round(-part.y0_px / height * 100, 3),
+            left_pc=round(part.x0_px / shot.width_px * 100, 3),
+            top_pc=round(part.y0_px / shot.height_px * 100, 3),
         )

@@ -18,6 +18,19 @@ from reelmill.sinks.gallery.words import spoken
 _MANY = 24
 """Orders longer than this are not written out: nobody compares them by eye."""
 
+_DONE = {
+    "drop": "leaving things out",
+    "insert": "adding what does not happen",
+    "shuffle": "telling in another order",
+    "reverse": "telling backwards",
+    "swap": "exchanging two in order",
+    "frames": "the order that frames in another order give",
+    "shift": "moving a time",
+    "borrowed": "giving another thing's time",
+    "entity": "naming another thing",
+    "attribute": "naming another property",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -59,13 +72,15 @@ def differing(one: str, other: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...
 
 
 def perturbed(how: Perturbation) -> str:
-    """A perturbation in words: kind, strength, stage, and the order of the rejected side counted from 1.
+    """A perturbation in words: what was done, kind, strength, stage, and the rejected side's order counted from 1.
 
     >>> perturbed(Perturbation("drop", "captions", 0.25, 0, 4, (0, 1, 3), 0))
-    'drop, of captions: strength 0.25 of 4, stage 0 (the easiest); order 1 2 4, without 3'
+    'leaving things out (drop, of captions): strength 0.25, 1 of 4; stage 0, the easiest; order 1 2 4, without 3'
     """
-    easiest = " (the easiest)" if how.stage == 0 else ""
-    said = f"{how.kind}, of {how.of}: strength {how.strength:.2f} of {how.items}, stage {how.stage}{easiest}"
+    named = f"{_DONE[how.kind]} ({how.kind}, of {how.of})" if how.kind in _DONE else f"{how.kind}, of {how.of}"
+    easiest = ", the easiest" if how.stage == 0 else ""
+    touched = f"{round(how.strength * how.items)} of {how.items}"
+    said = f"{named}: strength {how.strength:.2f}, {touched}; stage {how.stage}{easiest}"
     if not how.order:
         return said
     if how.items > _MANY:

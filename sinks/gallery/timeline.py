@@ -25,7 +25,8 @@ _TOLD = 2
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """One bar of a time-line, in seconds and percent. `kind` is src, tgt, tube, turn, silence, accepted or rejected."""
+    """One bar of a time-line, in seconds and percent. `kind` is src, tgt, tube, spoke, silence,
+    accepted or rejected; `mark` its number or tube."""
 
     kind: str
     start_s: float
@@ -55,8 +56,8 @@ class Track:
     @property
     def times(self) -> str:
         """Its bands in words, for whoever does not see them."""
-        if self.bands and self.bands[0].kind == "turn":
-            return ", ".join(f"{b.mark} at {b.start_s:.2f} s" for b in self.bands)
+        if self.bands and self.bands[0].kind == "spoke":
+            return ", ".join(f"at {b.start_s:.2f} s" for b in self.bands)
         return ", ".join(seconds(b.start_s, b.end_s) for b in self.bands) or self.note
 
 
@@ -124,9 +125,11 @@ def _own(sample: Sample) -> Iterator[Track]:
 
 
 def _streamed(sample: StreamSample) -> Iterator[Track]:
-    turns = zip(sample.turns, sample.turns_at_s, strict=True)
-    bands = [_band("turn", s, s, sample, "Q" if t.role is Role.USER else "A") for t, s in turns]
-    yield Track("", "said", f"{len(bands)} turns", tuple(bands))
+    for role, name in ((Role.USER, "user speaks"), (Role.ASSISTANT, "assistant speaks")):
+        said_s = [s for t, s in zip(sample.turns, sample.turns_at_s, strict=True) if t.role is role]
+        bands = tuple(_band("spoke", s, s, sample, str(n)) for n, s in enumerate(said_s, 1))
+        note = ", ".join(f"{s:.2f} s" for s in said_s) if len(said_s) <= _TOLD else f"{len(said_s)} times"
+        yield Track("", name, note, bands)
     silent = silences(sample)
     note = f"{sum(s.duration_s for s in silent):.2f} s to be silent"
     yield Track("", "silence", note, tuple(_band("silence", s.start_s, s.end_s, sample) for s in silent))
