@@ -27,6 +27,7 @@ _TAGS = 40
 _MARGIN, _MARGIN_ALONE = 0.15, 0.07
 """A mark stands beside its box where the box leaves this share of the frame free for it, else over its corner: frames
 of a film are some 150 pixels wide, a picture alone 340 on a phone, and a mark 20."""
+_NAME_SIGNS = 80
 _CLOSE_UPS = 4
 _SMALL = 0.15
 """A box of at most this share of its picture is shown enlarged as well."""
@@ -234,16 +235,21 @@ def _own_boxes(sample: Sample, ref: FrameRef) -> Iterator[Drawn]:
     for turn in sample.turns:
         marked = box_marks(turn, marks)
         if _on(turn, ref, sample):
-            yield from (Drawn(b, turn.text, str(turn.role), mark) for mark, b in marked)
+            yield from (Drawn(b, _short(turn.text), str(turn.role), mark) for mark, b in marked)
     if isinstance(sample, PreferenceSample):
         marks = Marks(rejected=True)
         for turn in sample.rejected:
             marked = box_marks(turn, marks)
             if _on(turn, ref, sample):
-                yield from (Drawn(b, turn.text, "rejected", mark) for mark, b in marked)
+                yield from (Drawn(b, _short(turn.text), "rejected", mark) for mark, b in marked)
     if isinstance(sample, GroundedSample):
         for n, tube in enumerate(sample.tubes, 1):
             yield from (Drawn(tube.boxes[i], f"tube {n}", "said", f"T{n}") for i in near(tube.at_s, ref.at_s))
+
+
+def _short(text: str) -> str:
+    """A page of a hundred lines would else carry its whole text a hundred times."""
+    return text if len(text) <= _NAME_SIGNS else text[: _NAME_SIGNS - 1] + "…"
 
 
 def _on(turn: Turn, ref: FrameRef, sample: Sample) -> bool:
