@@ -108,7 +108,9 @@ def _own(sample: Sample) -> Text:
 
 
 def _streamed(sample: StreamSample) -> str:
-    """Who speaks when: Q and A on a line on which silence is dotted."""
+    """Who speaks when: Q and A on a line on which silence is dotted; '' of a medium without duration."""
+    if sample.media.duration_s <= 0:
+        return ""
     silent_s = sum(s.duration_s for s in silences(sample))
     cells, duration_s = [" "] * WIDTH, sample.media.duration_s
     for span in silences(sample):
