@@ -23,8 +23,8 @@ from reelmill.sinks.audit.draw import accepted, drawn, only, strata
 from reelmill.sinks.audit.marks import NOTE_SIGNS, Mark, kept, text_sha256
 from reelmill.sinks.audit.precision import counted
 from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.gallery.entry import Entry, PictureSource, chosen_frames, entry_of
 from reelmill.sinks.gallery.evidence import Evidence
-from reelmill.sinks.gallery.page import Entry, PictureSource, entry_of, spread
 from reelmill.sinks.publishing.frames import StoredFrames
 from reelmill.sinks.publishing.view import lineage
 
@@ -94,7 +94,7 @@ def ask(dataset: Dataset, rater: str, *, n: int, seed: int, wanted: Sequence[str
 
 
 def _question(sample: Sample, mark: Mark | None) -> Question:
-    frames = tuple(ref.sha256 for ref in spread(sample.frames, FRAMES_SHOWN))
+    frames = tuple(ref.sha256 for ref in chosen_frames(sample, FRAMES_SHOWN))
     return Question(sample, text_sha256(sample), frames, mark)
 
 
@@ -106,8 +106,10 @@ def page(store: Store, dataset: Dataset, asked: Asked, pictures: PictureSource, 
 
 
 def _events(store: Store, dataset: Dataset, shown: Sequence[Sample]) -> Evidence:
-    """What was proposed of the clips. Tubes are left out: a box that the label does not name would sway its judge."""
-    return Evidence(Evidence.of(lineage(store, dataset, arrow.to_table(type(shown[0]), shown))).events)
+    """What was proposed of the clips. Tubes and lines are left out: a box that the label does not name would sway its
+    judge."""
+    rests_on = lineage(store, dataset, arrow.to_table(type(shown[0]), shown))
+    return Evidence(Evidence.of(rests_on, (s.parent_key for s in shown)).events)
 
 
 def policy(script: bytes, *, served: bool) -> str:

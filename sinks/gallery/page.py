@@ -1,4 +1,4 @@
-"""Writing the page: samples chosen over all tasks, their frames with boxes, a time line each, and rejects by reason."""
+"""Writing the page: samples of every task in sections of their own, an index of these, and rejects by reason."""
 
 from __future__ import annotations
 
@@ -10,99 +10,40 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+
+import pyarrow as pa
 
 from reelmill.schemas.errors import BadInput, Corrupt
 from reelmill.schemas.media import FrameRef
 from reelmill.schemas.points import reach
-from reelmill.schemas.sample import GroundedSample, PreferenceSample, Sample, Turn
-from reelmill.schemas.span import Span
-from reelmill.schemas.tube import Box
+from reelmill.schemas.sample import Sample
 from reelmill.sinks.card import LabelErrors, label_errors
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.gallery.evidence import Evidence, near
-from reelmill.sinks.gallery.sides import Side, sides, spoken
+from reelmill.sinks.gallery.entry import Entry, entry_of
+from reelmill.sinks.gallery.evidence import Evidence
 from reelmill.sinks.publishing.frames import StoredFrames
-from reelmill.sinks.publishing.packed import MadeBy, made_by
 from reelmill.sinks.publishing.publish import tree_bytes
-from reelmill.sinks.publishing.view import accepted_children, lineage, samples, split_of
+from reelmill.sinks.publishing.view import accepted_children, lineage, samples
 from reelmill.sinks.state.objects import store_trouble
 from reelmill.sinks.state.processes import lives_by_mark, mark
 from reelmill.sinks.tables import CountRow, RejectRow, count_rows, reject_rows
 
-FRAMES_SHOWN = 8
 _EXAMPLES = 3
 _OLD = "-old"
 _MARK = '<meta name="generator" content="reelmill gallery">'
-_BADGE = {
-    MadeBy.RULES: "rule-made label",
-    MadeBy.MODEL: "model-made label",
-    MadeBy.TRUTH: "exact truth",
-    MadeBy.HUMAN: "label by a person",
-    MadeBy.IMPORTED: "label of an existing set",
-}
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """A box on a frame, in shown pixels, with what it is."""
+class Section:
+    """The samples of one task that are shown, of `total` accepted ones. `anchor` is a name of the page's own."""
 
-    box: Box
-    name: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """A frame as it is shown: `inside` says that its time lies in an answered span."""
-
-    src: str
-    at_s: float
-    width_px: int
-    height_px: int
-    inside: bool
-    boxes: tuple[Drawn, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """One bar of a time line, in seconds and percent. `kind` is src, tgt, accepted or rejected."""
-
-    kind: str
-    span: Span
-    left_pc: float
-    width_pc: float
-
-
-@dataclass(frozen=True, slots=True)
-class Track:
-    """One line of a time line; `head` opens a group (an event), `note` says what a person should know of the line.
-
-    `evidence` says that it shows what the label rests on, and not what the sample says.
-    """
-
-    head: str
-    name: str
-    note: str
-    bands: tuple[Band, ...]
-    evidence: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A sample with all that its article shows."""
-
-    sample: Sample
-    split: str
-    badge: str
-    shots: tuple[Shot, ...]
-    num_frames: int
-    tracks: tuple[Track, ...]
-    ticks: tuple[float, ...]
-    said: tuple[str, ...]
-    sides: tuple[Side, ...]
+    family: str
+    task: str
+    anchor: str
+    total: int
+    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +76,13 @@ def write_gallery(
     rests_on = [*lineage(store, dataset, accepted), dataset]
     with store_trouble(out), _aside(out) as folder:
         pictures = _Pictures(StoredFrames(store), folder)
-        shown = Evidence.of(rests_on[:-1] if evidence is None else evidence)
-        entries = [entry_of(s, shown, pictures) for s in _chosen(samples(accepted), limit)]
+        chosen = _chosen(samples(accepted), limit)
+        shown = Evidence.of(rests_on[:-1] if evidence is None else evidence, (s.parent_key for s in chosen))
+        sections = _sections(accepted, [entry_of(s, shown, pictures) for s in chosen])
         counts = [row for d in rests_on for row in count_rows(d.label, d.counts())]
         groups = _groups([row for d in rests_on for row in reject_rows(d)], rests_on, pictures)
         known = errors or label_errors(dataset)
-        page = _render(dataset, entries, accepted.num_rows, counts, groups, known)
+        page = _render(dataset, sections, accepted.num_rows, counts, groups, known)
         (folder / "index.html").write_text(page, encoding="utf-8")
         reach("gallery.written")
     return out / "index.html"
@@ -204,19 +146,33 @@ def _require_ours(out: Path) -> None:
 
 
 def _chosen(found: Iterable[Sample], limit: int) -> list[Sample]:
-    """Samples in turn from every task, each in key order: keys are hashes, so the first ones are as good as drawn."""
-    by_task: dict[str, list[Sample]] = defaultdict(list)
+    """Samples in turn from every task, and of a task in turn from every source, each in key order: keys are hashes, so
+    the first ones are as good as drawn."""
+    by_task: dict[tuple[str, str], dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     for sample in found:
-        if len(by_task[sample.task]) < limit:
-            by_task[sample.task].append(sample)
-    rounds = chain.from_iterable(zip_longest(*(by_task[t] for t in sorted(by_task))))
-    return [s for s in rounds if s is not None][:limit]
+        sources, source = by_task[sample.family, sample.task], sample.media.digest
+        # with as many sources as can be shown, each gives its first sample and no other is needed
+        if len(sources) < limit or (source in sources and not sources[source]):
+            sources[source].append(sample)
+    rounds = _by_turns([list(_by_turns(list(by_task[t].values()))) for t in sorted(by_task)])
+    return list(islice(rounds, limit))
 
 
-class PictureSource(Protocol):
-    """Makes a stored frame available to a page and names it as the page's `src` does."""
+def _by_turns(queues: Sequence[Sequence[Sample]]) -> Iterator[Sample]:
+    """The first of each queue, then the second of each that has one, and so on."""
+    return (s for s in chain.from_iterable(zip_longest(*queues)) if s is not None)
 
-    def src(self, ref: FrameRef) -> str: ...
+
+def _sections(accepted: pa.Table, entries: Sequence[Entry]) -> list[Section]:
+    """Entries by task, with how many samples each task has in all."""
+    shown: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        shown[entry.sample.family, entry.sample.task].append(entry)
+    counted = accepted.group_by(["family", "task"]).aggregate([([], "count_all")]).to_pylist()
+    totals = {(c["family"], c["task"]): c["count_all"] for c in counted}
+    return [
+        Section(*named, f"task-{i}", totals[named], tuple(shown[named])) for i, named in enumerate(sorted(shown), 1)
+    ]
 
 
 class _Pictures:
@@ -247,105 +203,6 @@ class _Pictures:
         return ""
 
 
-def entry_of(sample: Sample, evidence: Evidence, pictures: PictureSource, most: int = FRAMES_SHOWN) -> Entry:
-    """What an article shows of a sample, with at most so many of its frames."""
-    told = [e for e in evidence.events.get(sample.parent_key, ()) if _told(e, sample)]
-    events = sorted(told, key=lambda e: (str(e["verdict"]["state"]), e["span"]["start_s"], e["key"]))
-    subjects = {e["subject_id"] for e in events if e["key"] in sample.evidence}
-    refs = spread(sample.frames, most)
-    shots = tuple(_shot(sample, ref, evidence.boxes(sample.parent_key, ref.at_s, subjects), pictures) for ref in refs)
-    moving = sample.media.duration_s > 0
-    return Entry(
-        sample=sample,
-        split=split_of(sample.media.digest),
-        badge=_BADGE[made_by(sample.method, (p.method for p in sample.provenance))],
-        shots=shots,
-        num_frames=len(sample.frames),
-        tracks=_tracks(sample, events) if moving else (),
-        ticks=tuple(_percent(f.at_s, sample) for f in sample.frames) if moving else (),
-        said=tuple(spoken(t) for t in sample.turns),
-        sides=sides(sample) if isinstance(sample, PreferenceSample) else (),
-    )
-
-
-def _told(event: dict[str, Any], sample: Sample) -> bool:
-    """Events that the answer rests on, and the refused ones of the same clip."""
-    return event["key"] in sample.evidence or event["verdict"]["state"] == "rejected"
-
-
-def spread(frames: Sequence[FrameRef], most: int) -> list[FrameRef]:
-    """At most so many frames, first and last among them, at even distances."""
-    if len(frames) <= most:
-        return list(frames)
-    return [frames[round(i * (len(frames) - 1) / (most - 1))] for i in range(most)]
-
-
-def _spans(times: Sequence[float]) -> list[Span]:
-    pairs = zip(times[::2], times[1::2], strict=False)
-    return [Span(s, e) for s, e in pairs if 0.0 <= s < e]
-
-
-def _shot(sample: Sample, ref: FrameRef, tubes: Sequence[tuple[str, Box]], pictures: PictureSource) -> Shot:
-    answered = [span for turn in sample.turns for span in _spans(turn.tgt_s)]
-    inside = any(s.start_s <= ref.at_s < s.end_s for s in answered)
-    drawn = [Drawn(box, phrase, "tube") for phrase, box in tubes]
-    drawn += [
-        Drawn(b, turn.text, str(turn.role)) for turn in sample.turns if _on(turn, ref, sample) for b in turn.boxes
-    ]
-    if isinstance(sample, GroundedSample):
-        drawn += [
-            Drawn(t.boxes[i], f"tube {n + 1}", "said")
-            for n, t in enumerate(sample.tubes)
-            for i in near(t.at_s, ref.at_s)
-        ]
-    media = sample.media
-    return Shot(pictures.src(ref), ref.at_s, media.width_px, media.height_px, inside, tuple(drawn))
-
-
-def _on(turn: Turn, ref: FrameRef, sample: Sample) -> bool:
-    """Whether a turn's boxes belong on a frame: those in its spans, or every frame where it names none."""
-    spans = _spans((*turn.src_s, *turn.tgt_s))
-    return not spans or len(sample.frames) == 1 or any(s.start_s <= ref.at_s < s.end_s for s in spans)
-
-
-def _percent(at_s: float, sample: Sample) -> float:
-    return round(min(max(at_s / sample.media.duration_s, 0.0), 1.0) * 100, 3)
-
-
-def _band(kind: str, span: Span, sample: Sample) -> Band:
-    left, right = _percent(span.start_s, sample), _percent(span.end_s, sample)
-    return Band(kind, span, left, round(max(right - left, 0.4), 3))
-
-
-def _tracks(sample: Sample, events: Sequence[dict[str, Any]]) -> tuple[Track, ...]:
-    found = []
-    for name, kind in (("asked", "src"), ("answered", "tgt")):
-        times = [s for t in sample.turns for s in _spans(t.src_s if kind == "src" else t.tgt_s)]
-        if times:
-            found.append(Track("", name, "", tuple(_band(kind, s, sample) for s in times)))
-    found += _own_tracks(sample)
-    for event in events:
-        kind = "accepted" if event["verdict"]["state"] == "accepted" else "rejected"
-        head = f"{event['phrase']}: {kind}" + (f", {event['verdict']['reason']}" if kind == "rejected" else "")
-        for i, proposal in enumerate(event["proposals"]):
-            span = Span(**proposal["span"]) if proposal["span"] else None
-            note = f"score {proposal['score']:.2f}" if span else "found nothing"
-            bands = (_band(kind, span, sample),) if span else ()
-            found.append(Track("" if i else head, proposal["localiser"], note, bands, evidence=True))
-    return tuple(found)
-
-
-def _own_tracks(sample: Sample) -> list[Track]:
-    """What only some kinds of sample say of times: the rejected side of a pair, and tubes."""
-    named: list[tuple[str, str, list[Span]]] = []
-    if isinstance(sample, PreferenceSample):
-        named = [("rejected", "rejected", [s for t in sample.rejected for s in _spans(t.tgt_s)])]
-    if isinstance(sample, GroundedSample):
-        ends = [(min(tube.at_s, default=0.0), tube.end_s) for tube in sample.tubes]
-        named = [(f"tube {n + 1}", "tgt", _spans(times)) for n, times in enumerate(ends)]
-    return [Track("", name, "", tuple(_band(kind, s, sample) for s in spans)) for name, kind, spans in named if spans]
-
-
 def _groups(rejects: Sequence[RejectRow], rests_on: Sequence[Dataset], pictures: _Pictures) -> list[Group]:
     gathered: dict[tuple[str, str, str], list[RejectRow]] = defaultdict(list)
     for row in rejects:
@@ -365,7 +222,7 @@ def _example(row: RejectRow, labels: Sequence[str], pictures: _Pictures) -> tupl
 
 def _render(
     dataset: Dataset,
-    entries: Sequence[Entry],
+    sections: Sequence[Section],
     total: int,
     counts: Sequence[CountRow],
     groups: Sequence[Group],
@@ -381,7 +238,8 @@ def _render(
     return environment.get_template("page.html.jinja").render(
         label=dataset.label,
         css=(resources.files(__package__) / "page.css").read_text(encoding="utf-8"),
-        entries=entries,
+        sections=sections,
+        shown=sum(len(s.entries) for s in sections),
         total=total,
         levels=levels,
         groups=groups,

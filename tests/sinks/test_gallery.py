@@ -95,8 +95,10 @@ def test_a_sample_shows_its_frames_boxes_spans_words_and_origin(shown: tuple[Sto
     assert page.count("<article id=") == 6
     assert page.count('class="badge made">rule-made label') == 6
     assert page.count("<img src=") >= 36
-    assert page.count('class="inside"') == 3 * 6  # frames at 1, 2 and 3 s of [1.0, 3.5)
+    assert page.count('class="shot inside"') == 3 * 6  # frames at 1, 2 and 3 s of [1.0, 3.5)
+    assert page.count("2.00 s, answered</figcaption>") == 6
     assert page.count('<rect class="assistant" x="40.0" y="60.0" width="80.0" height="60.0">') == 3 * 6
+    assert page.count('alt="frame at 2.00 s with A1 (40, 60)–(120, 120) px"') == 6
     assert 'class="band tgt" style="left:16.667%;width:41.666%"' in page
     assert html.escape("When does the <red> ball & its shadow roll?") in page
     assert "CC0-1.0" in page
@@ -107,8 +109,8 @@ def test_proposals_that_were_refused_stand_beside_those_that_were_accepted(shown
 
     assert page.count('class="band accepted"') == 2 * 6
     assert page.count('class="band rejected"') == 6
-    assert page.count("the red ball rolls: rejected, localisers_disagree") == 6
-    assert page.count("found nothing") == 6
+    assert page.count('<p class="head" dir="auto">the red ball rolls: rejected, localisers_disagree</p>') == 6
+    assert page.count("<em>found nothing</em>") == 6
 
 
 def test_rejects_are_grouped_by_reason_with_the_frame_that_shows_why(shown: tuple[Store, Dataset, Path]) -> None:
@@ -140,7 +142,7 @@ def test_samples_are_taken_in_turn_from_every_task(tmp_path: Path) -> None:
 
     page = write_gallery(store, view, tmp_path / "page", limit=2).read_text()
 
-    assert sorted(re.findall(r"<h3>(what|when)</h3>", page)) == ["what", "when"]
+    assert sorted(re.findall(r"<h4[^>]*>(what|when)</h4>", page)) == ["what", "when"]
     assert "2 samples are shown" in page
 
 

@@ -14,19 +14,8 @@ import published
 import pytest
 from marked import accepted, mark
 
-from reelmill.schemas.column import Column
 from reelmill.schemas.errors import BadInput
-from reelmill.schemas.sample import (
-    GroundedSample,
-    Perturbation,
-    PreferenceSample,
-    Role,
-    Sample,
-    StreamSample,
-    Tubelet,
-    Turn,
-)
-from reelmill.schemas.tube import Box
+from reelmill.schemas.sample import GroundedSample, PreferenceSample, Role, Sample, StreamSample, Turn
 from reelmill.sinks.audit.marks import keep, text_sha256
 from reelmill.sinks.audit.page import Asked, Embedded, Held, ask, page
 from reelmill.sinks.dataset import Dataset, Store
@@ -92,7 +81,7 @@ def test_each_sample_is_a_section_with_all_that_its_mark_needs(shown: tuple[Aske
         assert section["data-text"] == text_sha256(q.sample)
         assert str(section["data-frames"]).split() == [f.sha256 for f in q.sample.frames]
     assert [("hidden" in s) for s in sections] == [False] + [True] * 5
-    assert text.count("During 1.00–3.50 s.") == 6
+    assert text.count('During <code class="time">1.00–3.50 s</code>.') == 6
 
 
 def test_what_would_sway_a_person_is_folded_away(shown: tuple[Asked, str]) -> None:
@@ -145,49 +134,35 @@ def test_a_person_finds_the_marks_that_still_count_and_nobody_elses(tmp_path: Pa
     assert {k: v for k, v in said.items() if v != ("", "")} == {found[0].key: ("wrong", "late")}
 
 
-def kinds(sample: Sample, kind: type[Sample], **own: Any) -> Sample:
-    return kind(**{f.name: getattr(sample, f.name) for f in dataclasses.fields(sample)}, **own)
-
-
-def view_of(store: Store, kind: type[Sample], **own: Any) -> Dataset:
-    clip = published.clip(0)
-    published.commit(store, "clips-t", published.CLIPS, [(clip.parent_key, [clip])])
-    column = Column.of("samples", tuple[kind, ...])  # type: ignore[valid-type]
-    made = kinds(published.sample(clip, 0), kind, **own)
-    return published.commit(store, "kind-t", column, [(clip.key, [made])])
-
-
 def test_a_pair_is_shown_side_by_side_with_the_difference_marked(tmp_path: Path) -> None:
-    wrong = Turn(Role.ASSISTANT, "During <time>.", (), (2.0, 3.5), ())
-    made = Perturbation("shift", "captions", 0.5, 0, 1, (), 0)
     store = Store(tmp_path)
-    _, text = drawn(
-        store, view_of(store, PreferenceSample, rejected=(wrong,), perturbation=made, claims=(), margin=1.0)
-    )
+    _, text = drawn(store, published.view_of(store, PreferenceSample, **published.pair()))
 
     sides = dict(re.findall(r'<div class="turn side (\w+)">.*?<p dir="auto">(.*?)</p>', text))
     assert sides == {
         "chosen": "During <mark>1.00–3.50</mark> s.",
         "rejected": "During <mark>2.00–3.50</mark> s.",
     }
-    assert 'title="rejected">rejected</div>' in text
+    assert 'title="rejected">rejected <em>2.00–3.50 s</em></div>' in text
     assert 'class="band rejected" style="left:33.333%;width:25.0%"' in text  # 2.0 to 3.5 of 6 s
     assert text.count('class="turn assistant"') == 0
     assert text.count('class="turn user"') == 1
+    shown, _, folded = text.partition("How the rejected side was made")
+    assert "moving a time" in folded
+    assert "fails" not in shown.split("<main>")[1], "what a rule says of the claims would sway a person"
 
 
 def test_tubes_are_drawn_on_the_frames_that_they_were_seen_on(tmp_path: Path) -> None:
-    tube = Tubelet((1.0, 2.5, 3.0), (Box(1, 2, 11, 22), Box(5, 5, 9, 9), Box(3, 4, 13, 24)), 3.2)
     store = Store(tmp_path)
-    _, text = drawn(store, view_of(store, GroundedSample, tubes=(tube,)))
+    _, text = drawn(store, published.view_of(store, GroundedSample, **published.followed()))
 
     assert re.findall(r'<rect class="said" x="([\d.]+)"', text) == ["1.0", "3.0"]  # at 1 and 3 s; no frame shows 2.5 s
-    assert 'class="band tgt" style="left:16.667%;width:36.666%" title="1.00 to 3.20 s"' in text
+    assert 'class="band tube" style="left:16.667%;width:36.666%" title="1.00 to 3.20 s"' in text
 
 
 def test_turns_of_a_stream_say_when_they_are_said(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    view = view_of(store, StreamSample, turns_at_s=(0.0, 3.5), watch_from_s=0.0, watch_until_s=6.0)
+    view = published.view_of(store, StreamSample, **published.streamed())
     assert re.findall(r'class="who">([^<]+)<', drawn(store, view)[1]) == ["user at 0.00 s", "assistant at 3.50 s"]
 
 
