@@ -19,6 +19,9 @@ from reelmill.pipelines.views.happenings import claims, united
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.span import Span
 
+_END_S = 1e-3
+"""What is nearer than this to the clip's end is that end: no frame is so short, and times are rounded on their way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -58,9 +61,9 @@ def stretches(events: Iterable[Event]) -> tuple[Stretch, ...]:
 
 
 def changes(of: Iterable[Stretch], until_s: float) -> tuple[Change, ...]:
-    """Every start and end inside (0, until_s), in order; ends before starts of the same instant."""
+    """Every start and end inside the clip, which ends at `until_s`, in order; of one instant ends first."""
     both = [Change(t, starts, s) for s in of for t, starts in ((s.span.start_s, True), (s.span.end_s, False))]
-    seen = [c for c in both if 0.0 < c.at_s < until_s]
+    seen = [c for c in both if 0.0 < c.at_s < until_s - _END_S]
     return tuple(sorted(seen, key=lambda c: (c.at_s, c.starts, c.stretch.subject, c.stretch.subject_id)))
 
 

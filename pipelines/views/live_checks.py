@@ -51,6 +51,8 @@ _TIMES = (
     *("not once", "once", "twice", "three times", "four times", "five times", "six times", "seven times"),
     *("eight times", "nine times", "ten times"),
 )
+_LEAST_FRAME_S = 1e-3
+"""An edge nearer than this to the clip's end is that end: no frame would be left to show it."""
 _AT_ONCE = ("now", "so_far", "count")
 
 Left = Sequence[tuple[str, float]]
@@ -97,7 +99,7 @@ class _Truth:
     def edges(self, starts: bool) -> list[tuple[float, _Fact]]:
         """Starts or ends that can be seen, not the clip's own."""
         both = [(f.span.start_s if starts else f.span.end_s, f) for f in self.facts]
-        return [(t, f) for t, f in both if 0.0 < t < self.duration_s]
+        return [(t, f) for t, f in both if 0.0 < t < self.duration_s - _LEAST_FRAME_S]
 
     def near(self, one_s: float, other_s: float) -> bool:
         return abs(one_s - other_s) <= self.slack_s
