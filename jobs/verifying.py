@@ -19,13 +19,14 @@ from reelmill.pipelines.scenes.render import load_truth, record_of
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
 from reelmill.pipelines.views.checks import check_grounding, check_transcription
+from reelmill.pipelines.views.live_checks import check_live
 from reelmill.pipelines.views.preference_checks import check_preference
 from reelmill.pipelines.views.st_align_checks import check_st_align
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Event
 from reelmill.schemas.media import MediaRef
-from reelmill.schemas.sample import GroundedSample, PreferenceSample, Sample, kind_of
+from reelmill.schemas.sample import GroundedSample, PreferenceSample, Sample, StreamSample, kind_of
 from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Tube
@@ -46,6 +47,7 @@ _ABILITIES = {
 _NOT_OF_VIEW = {
     "internvid_tg": ("text",),
     "st_align": ("text",),
+    "live_stream": ("text",),
     "dpo_perturb": ("text",),
     "ocr_rich": ("tubes", "events"),
     "code_guided": ("tubes", "events", "text"),
@@ -243,6 +245,8 @@ def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tupl
 
 def _faults(sample: Sample, media: MediaRef, exact: SceneTruth, events: Sequence[Event], slack_s: float) -> list[str]:
     """Faults of a sample about time. Where times may be off, a box of a tracker need only be found (IoU 0.5)."""
+    if isinstance(sample, StreamSample):
+        return check_live(sample, events, slack_s)
     if isinstance(sample, PreferenceSample):
         return check_preference(sample, events, slack_s=slack_s)
     if not isinstance(sample, GroundedSample) or media.span is None:

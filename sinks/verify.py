@@ -22,7 +22,7 @@ from reelmill.schemas import arrow
 from reelmill.schemas.errors import Corrupt, ReelmillError
 from reelmill.schemas.keys import group_hash
 from reelmill.schemas.media import ShownFrame
-from reelmill.schemas.sample import WORDLESS, GroundedSample, Role, Sample, Turn, kind_of
+from reelmill.schemas.sample import WORDLESS, GroundedSample, Role, Sample, StreamSample, Turn, kind_of
 from reelmill.schemas.tube import Box
 from reelmill.schemas.verdict import State, Verdict
 from reelmill.sinks.dataset import Dataset
@@ -292,7 +292,9 @@ def sample_findings(sample: Sample) -> Iterator[Finding]:
     """What is wrong with one accepted sample by itself: times, boxes, placeholders, evidence of confidence."""
     where = f"sample {sample.key}"
     wanted = set() if sample.task == WORDLESS else set(Role)
-    if {t.role for t in sample.turns} != wanted:
+    roles = {t.role for t in sample.turns}
+    silent = isinstance(sample, StreamSample) and roles == {Role.USER}  # silence is an answer
+    if roles != wanted and not silent:
         declared = "a question and an answer" if wanted else "no dialogue"
         yield error(where, declared, f"{[str(t.role) for t in sample.turns]}", "turns")
     for i, turn in enumerate(sample.turns):
@@ -308,6 +310,18 @@ def sample_findings(sample: Sample) -> Iterator[Finding]:
         yield error(where, "provenance", "none", "provenance")
     if isinstance(sample, GroundedSample):
         yield from _tube_findings(where, sample)
+    if isinstance(sample, StreamSample):
+        yield from _stream_findings(where, sample)
+
+
+def _stream_findings(where: str, sample: StreamSample) -> Iterator[Finding]:
+    at_s, from_s, until_s = sample.turns_at_s, sample.watch_from_s, sample.watch_until_s
+    if len(at_s) != len(sample.turns):
+        yield error(where, f"a time for each of {len(sample.turns)} turns", f"{len(at_s)}", "stream_times")
+    if list(at_s) != sorted(at_s) or any(not from_s <= t < until_s for t in at_s):
+        yield error(where, f"turns in order in [{from_s}, {until_s})", f"{at_s}", "stream_times")
+    if not 0.0 <= from_s < until_s <= sample.media.duration_s + _SLACK_S:
+        yield error(where, f"watched in [0, {sample.media.duration_s}]", f"[{from_s}, {until_s})", "stream_times")
 
 
 def _tube_findings(where: str, sample: GroundedSample) -> Iterator[Finding]:
