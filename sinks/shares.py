@@ -1,6 +1,6 @@
 """What was asked of each input of a table recipe, and what came: noted beside the dataset, shown by run, card and sql.
 
->>> said(0.5, 0.25)
+>>> shares_said(0.5, 0.25)
 '50.0 % asked, 25.0 % got'
 """
 
@@ -39,7 +39,7 @@ def shares_of(dataset: Dataset) -> pa.Table:
     return pa.Table.from_pylist(noted["shares"], schema=SHARES)
 
 
-def said(asked: float | None, got: float | None) -> str:
+def shares_said(asked: float | None, got: float | None) -> str:
     """Two shares as people read them; a share of nothing has no number."""
     return ", ".join(f"{_percent(value)} {word}" for value, word in ((asked, "asked"), (got, "got")))
 

@@ -38,7 +38,7 @@ some_options = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(some_samples(), some_weights, some_options, st.integers(0, 20) | st.none())
 def test_every_sample_has_one_reason_and_the_shares_count_them_all(samples, weights, options, quota):
     quotas = {} if quota is None or (options["total"] and quota > options["total"]) else {"a-t@1": quota}
@@ -54,7 +54,7 @@ def test_every_sample_has_one_reason_and_the_shares_count_them_all(samples, weig
         assert sum(s["drawn"] for s in shares.values()) <= options["total"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(some_samples(), some_weights, some_options)
 def test_caps_hold_over_all_inputs_and_leave_out_no_more_than_they_must(samples, weights, options):
     reasons, _ = decided(samples, weights, **options)
@@ -67,7 +67,7 @@ def test_caps_hold_over_all_inputs_and_leave_out_no_more_than_they_must(samples,
     assert fit == {digest: min(n, source_max) for digest, n in in_sources.items()}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(some_samples(), some_weights, some_options, st.randoms(use_true_random=False))
 def test_no_order_of_samples_or_inputs_matters(samples, weights, options, rng: random.Random):
     turned = dict(rng.sample(sorted(weights.items()), len(weights)))
@@ -76,7 +76,7 @@ def test_no_order_of_samples_or_inputs_matters(samples, weights, options, rng: r
     assert one.shares == other.shares
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(some_samples(), some_weights, some_options)
 def test_another_input_brings_back_nothing_that_a_cap_left_out(samples, weights, options):
     fewer = [s for s in samples if s.dataset != NAMES[2]]
@@ -87,7 +87,7 @@ def test_another_input_brings_back_nothing_that_a_cap_left_out(samples, weights,
         assert {after.reasons[key] for key in out} <= {"over_clip_cap", "over_source_cap"}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(some_samples(), some_weights, some_options)
 def test_without_caps_another_input_that_has_samples_only_takes_away(samples, weights, options):
     uncapped = options | {"source_max": 0, "clip_max": 0}
@@ -97,7 +97,7 @@ def test_without_caps_another_input_that_has_samples_only_takes_away(samples, we
     assert after - {s.key for s in samples if s.dataset == NAMES[2]} <= before
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     have=st.lists(st.integers(1, 30), min_size=1, max_size=3),
     weights=st.lists(st.integers(1, 9), min_size=3, max_size=3),
