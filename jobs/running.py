@@ -27,7 +27,7 @@ from reelmill.pipelines.sources.files import Files
 from reelmill.schemas.errors import BadInput, StoreUnusable
 from reelmill.schemas.keys import canonical_json
 from reelmill.sinks.dataset import Dataset, Store
-from reelmill.sinks.shares import left_out, shares_said, shares_of
+from reelmill.sinks.shares import left_out, shares_of, shares_said
 from reelmill.sinks.state.place import Folder
 
 PARTLY = 3

@@ -1,4 +1,4 @@
-"""Mixing: draw from several finished datasets by weight, quota and caps, without replacement; what is left out says why.
+"""Mixing: draw from finished datasets by weight, quota and caps, without replacement; what is left out says why.
 
 The draw is by a hash of (seed, key): it depends on no order, and adding a dataset does not reshuffle the others. Four
 questions are asked of a sample, in this order, and the first "no" is its reason:
@@ -67,7 +67,8 @@ with {_ASKED.strip()}, hashed as (
 select key, case when reason = '' then 'accepted' else 'rejected' end as state, reason, case reason
     when '' then ''
     when 'over_clip_cap' then format('number {{}} of clip {{}}, want at most {{}}', of_clip, clip_key, $clip_max)
-    when 'over_source_cap' then format('number {{}} of source {{}}, want at most {{}}', of_source, digest[:12], $source_max)
+    when 'over_source_cap'
+      then format('number {{}} of source {{}}, want at most {{}}', of_source, digest[:12], $source_max)
     when 'over_quota' then format('the quota of {{}} is {{}}, this is number {{}}', dataset, want, place)
     else format('{{}} were drawn from {{}}, this is number {{}}', want, dataset, place) end as detail
 from reasoned
@@ -116,7 +117,7 @@ def recipe(
         _require_count(name, value)
     if stratify not in STRATA:
         raise BadInput(f"stratify={stratify}", seen="an unknown way", do="use proportional or equal")
-    said = {
+    said: dict[str, str | int | float] = {
         "seed": str(seed),
         "weights": json.dumps(inputs, sort_keys=True),
         "quotas": json.dumps(_quotas(quotas, inputs, total), sort_keys=True),

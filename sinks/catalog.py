@@ -141,8 +141,8 @@ def connect(store: Store, dataset: Dataset) -> duckdb.DuckDBPyConnection:
     """A connection for questions about a dataset, packed or not.
 
     `inputs`, `rows`, `children` and `dataset_rejects` show the ledger of this moment, `label_figures` the last
-    measurement against truth, `shares` what a mix was asked for and got. `linked` has a row for each clip, with all of its
-    accepted samples. Where the dataset is packed, the tables of its catalog (samples, turns, index, sources,
+    measurement against truth, `shares` what a mix was asked for and got. `linked` has a row for each clip, with all of
+    its accepted samples. Where the dataset is packed, the tables of its catalog (samples, turns, index, sources,
     rejects, counts, record) are there too, read-only. Each `upstream_*` holds the children (or rows) of a dataset that
     it rests on, where `store` has it.
     """
@@ -163,10 +163,9 @@ def connect(store: Store, dataset: Dataset) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-_LINKED_CHILDREN = "create temp view linked as " + LINKED.format(
-    samples=f"(select *, media.digest as source_digest, {CLIP_KEY} as clip_key from children"
-    " where verdict.state = 'accepted')"
-)
+_ACCEPTED = f"""(select *, media.digest as source_digest, {CLIP_KEY} as clip_key
+  from children where verdict.state = 'accepted')"""  # noqa: S608 - a constant
+_LINKED_CHILDREN = f"create temp view linked as {LINKED.format(samples=_ACCEPTED)}"
 
 
 _INPUTS = pa.schema(

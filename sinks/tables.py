@@ -54,8 +54,8 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One sample. `question` and `answer` are its first turns; `*_json` hold what does not fit a scalar. `clip_key` links
-    all samples of one clip, whatever row they were made from."""
+    """One sample. `question` and `answer` are its first turns; `*_json` hold what does not fit a scalar. `clip_key`
+    links all samples of one clip, whatever row they were made from."""
 
     key: str
     parent_key: str

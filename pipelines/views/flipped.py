@@ -3,9 +3,9 @@
 After Flipped-VQA (Ko et al. 2023, "Large Language Models are Temporal and Causal Reasoners for Video Question
 Answering"), which trains one model on V,Q -> A, on V,A -> Q and on Q,A -> V. Two things differ here.
 
-V,A -> Q is asked only where the answer determines the question, up to its wording: both are one sentence, everything
-that the question is about stands in the answer, and what the answer adds is of one kind (times, boxes or a number), which
-the words then ask for. Anything else is refused as `not_invertible`, with what is missing.
+V,A -> Q is asked only where the answer determines the question, up to its wording: the answer is one sentence, all that
+the question is about stands in it, and what it adds is of one kind (times, boxes or a number), which the words then ask
+for. Anything else is refused as `not_invertible`, with what is missing.
 
     Q "When does the red circle enter the frame?"   A "The red circle enters the frame at <time>."   flipped
     Q "When does the red circle enter the frame?"   A "At <time>."                                   not_invertible

@@ -21,8 +21,8 @@ class Stored(Protocol):
     def key(self) -> str: ...
 
 
-CLIP_KEY = """case when coalesce(len(frames), 0) = 0 or list_contains(list_transform(frames, lambda f: f.key), parent_key)
-  then parent_key else frames[-1].key end"""
+CLIP_KEY = """case when coalesce(len(frames), 0) = 0 then parent_key
+  when list_contains(list_transform(frames, lambda f: f.key), parent_key) then parent_key else frames[-1].key end"""
 """`clip_key` as SQL over the columns of a sample."""
 
 LINKED = """select clip_key, min(source_digest) as source_digest, count(*) as samples,

@@ -106,7 +106,9 @@ def test_packed_datasets_are_linked_by_one_query_over_their_tables(store: Store)
 def test_a_source_lies_in_one_split_of_all_datasets(store: Store) -> None:
     splits = defaultdict(set)
     for name in ("asked-t", "flipped-t", "tubes-t", "mix-all"):
-        for digest, split in catalog.connect(store, store.find(name)).sql("select digest, split from sources").fetchall():
+        for digest, split in (
+            catalog.connect(store, store.find(name)).sql("select digest, split from sources").fetchall()
+        ):
             splits[digest].add(split)
     assert len(splits) == len(CLIPS)
     assert all(len(found) == 1 for found in splits.values())
