@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 import duckdb
@@ -19,7 +20,6 @@ import pyarrow.compute as pc
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._run import Limits, Report, Silent, Watcher, record, report_of
 from reelmill.pipelines._work import Done
-from reelmill.schemas import arrow
 from reelmill.schemas.column import Column
 from reelmill.schemas.errors import BadInput, GuardBroken
 from reelmill.schemas.keys import canonical_json
@@ -122,12 +122,12 @@ class Given:
             raise BadInput(f"sample {key} is in two inputs", seen=" and ".join(two), do="give it once")
         return [key for (key,) in connection.execute("select key from samples order by place").fetchall()]
 
-    def rows(self) -> Iterator[list[dict[str, Any]]]:
-        """Samples as rows of `kind`, a part at a time, in place."""
-        names = arrow.schema_of(self.kind).names
-        own = {"tubes": []} if self.kind is GroundedSample else {}
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Samples as rows of `kind`, in place; a part is held at a time."""
+        names = [f.name for f in fields(self.kind)]
+        own: dict[str, Any] = {"tubes": []} if self.kind is GroundedSample else {}
         for _, table in self._parts(None):
-            yield [own | row for row in table.select([n for n in names if n in table.column_names]).to_pylist()]
+            yield from (own | row for row in table.select([n for n in names if n in table.column_names]).to_pylist())
 
     def _parts(self, columns: Sequence[str] | None) -> Iterator[tuple[str, pa.Table]]:
         for label, dataset in self.inputs:
@@ -203,16 +203,13 @@ def _commit(
     verdicts = judge(recipe, connection)
     note_shares(dataset, shares(recipe, connection))
     explode = Column.of("samples", tuple[given.kind, ...])  # type: ignore[name-defined]
-    first = 0
-    for part in given.rows():
-        judged = verdicts.slice(first, len(part)).to_pylist()
-        first += len(part)
-        rows = [_row(recipe, v, s) for v, s in zip(judged, part, strict=True) if v["key"] in pending]
-        for start in range(0, len(rows), _GROUP):
-            outcomes, files = part_files(rows[start : start + _GROUP], (), explode)
-            dataset.ledger.commit(lease, outcomes, files)
-            accepted = sum(o.state == State.ACCEPTED for o in outcomes)
-            yield Done(accepted, len(outcomes) - accepted, 0, accepted, accepted, {})
+    judged = (v for batch in verdicts.to_batches(_GROUP) for v in batch.to_pylist())
+    rows = (_row(recipe, v, s) for v, s in zip(judged, given.rows(), strict=True) if v["key"] in pending)
+    while group := list(islice(rows, _GROUP)):
+        outcomes, files = part_files(group, (), explode)
+        dataset.ledger.commit(lease, outcomes, files)
+        accepted = sum(o.state == State.ACCEPTED for o in outcomes)
+        yield Done(accepted, len(outcomes) - accepted, 0, accepted, accepted, {})
 
 
 def _row(recipe: TableRecipe, verdict: dict[str, str], sample: dict[str, Any]) -> dict[str, Any]:
