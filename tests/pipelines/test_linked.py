@@ -100,7 +100,7 @@ def test_packed_datasets_are_linked_by_one_query_over_their_tables(store: Store)
     files = f"{store.root}/*-t/*/tables/samples/*/*.parquet"
     query = f"""select family, count(*) from read_parquet('{files}', union_by_name = true)
       where clip_key = '{FIRST}' group by family order by family"""
-    assert duckdb.sql(query).fetchall() == [("flipped", 1), ("internvid_tg", 2), ("st_align", 1)]
+    assert duckdb.execute(query).fetchall() == [("flipped", 1), ("internvid_tg", 2), ("st_align", 1)]
 
 
 def test_a_source_lies_in_one_split_of_all_datasets(store: Store) -> None:
