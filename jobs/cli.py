@@ -81,9 +81,13 @@ MaxCost = Annotated[
 ]
 Cost = Annotated[bool, typer.Option("--cost", help="Estimate calls, tokens, cost and time of what is pending.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Ask no model: answers come from the cache alone.")]
+_INPUT_HELP = (
+    "For mix: a finished dataset and its weight. Repeatable. Beside it --set total=N, source_max=N, clip_max=N (most "
+    "samples of one file, of one clip), quotas='A=500; B=20%', stratify=proportional or equal (by task), seed=N."
+)
 Weighed = Annotated[
     list[str] | None,
-    typer.Option("--input", metavar="DATASET=WEIGHT", help="For recipes over whole datasets such as mix. Repeatable."),
+    typer.Option("--input", metavar="DATASET=WEIGHT", help=_INPUT_HELP),
 ]
 DEFAULT_STORE = Path("store")
 _INTERRUPTED = 130

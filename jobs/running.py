@@ -26,7 +26,8 @@ from reelmill.pipelines._table import TableRecipe, run_table
 from reelmill.pipelines.sources.files import Files
 from reelmill.schemas.errors import BadInput, StoreUnusable
 from reelmill.schemas.keys import canonical_json
-from reelmill.sinks.dataset import Store
+from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.shares import left_out, shares_of, shares_said
 from reelmill.sinks.state.place import Folder
 
 PARTLY = 3
@@ -132,11 +133,20 @@ def _run_table(recipe: TableRecipe, where: Where, pack_media: str) -> int:
     recipe = _versioned(recipe, place, where)
     with Terminal(Console()) as terminal:
         report = run_table(recipe, place, limits=Limits(wait_s=where.wait_s), watcher=terminal)
+    _say_shares(Dataset(report.folder))
     if pack_media and report.counts.accepted_children:
         from reelmill.jobs import packing
 
         packing.pack_and_show(where.store, report.label, pack_media, where.wait_s)
     return _exit_code([report])
+
+
+def _say_shares(dataset: Dataset) -> None:
+    """A line for each input: what was asked of it, and what came."""
+    for row in shares_of(dataset).to_pylist():
+        shares, out = shares_said(row["asked_share"], row["got_share"]), left_out(row)
+        line = f"  {row['input']} ({row['asked']}): {row['drawn']} of {row['available']} drawn; {shares}"
+        Console().print(f"{line}; {out}" if out else line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _versioned(recipe: TableRecipe, place: Place, where: Where) -> TableRecipe:

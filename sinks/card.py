@@ -19,6 +19,7 @@ from reelmill.sinks.audit.precision import Group, audit_of, interval
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.publishing.packed import MadeBy, Media, PackedCurated, PackedSample
 from reelmill.sinks.shards import Shard
+from reelmill.sinks.shares import left_out, shares_said
 from reelmill.sinks.state.records import read_record, record_bytes
 from reelmill.sinks.tables import CountRow
 
@@ -159,13 +160,14 @@ class Facts:
     shards: Sequence[Shard]
     errors: LabelErrors
     costs: Sequence[Cost]
+    shares: Sequence[dict[str, Any]] = ()
 
 
 def card(facts: Facts) -> str:
     """The whole README.md."""
-    body = [_what(facts), _labels(facts), _counts(facts), _rejects(facts), _costs(facts), _licences(facts)]
-    body.append(_reading(facts))
-    return f"---\n{yaml(header(facts))}---\n\n" + "\n\n".join(body) + "\n"
+    parts = (_what, _labels, _shares, _counts, _rejects, _costs, _licences, _reading)
+    body = "\n\n".join(said for part in parts if (said := part(facts)))
+    return f"---\n{yaml(header(facts))}---\n\n{body}\n"
 
 
 def header(facts: Facts) -> dict[str, Any]:
@@ -293,6 +295,18 @@ def _audited(groups: Sequence[Group]) -> str:
         right = f"{g.rate.hits} of {g.rate.count}"
         lines.append(f"| {g.by} | {_cell(g.name)} | {g.samples} | {right} | {g.unsure} | {found} |")
     return "\n\n" + "\n".join(lines)
+
+
+def _shares(facts: Facts) -> str:
+    """What a mix was asked for and what it got, input by input; '' where the dataset is none."""
+    if not facts.shares:
+        return ""
+    lines = ["| input | asked | available | drawn | share | left out |", "|---|---|---:|---:|---|---|"]
+    for row in facts.shares:
+        share, out = shares_said(row["asked_share"], row["got_share"]), left_out(row) or "none"
+        numbers = f"{row['available']} | {row['drawn']}"
+        lines.append(f"| {_cell(row['input'])} | {_cell(row['asked'])} | {numbers} | {share} | {_cell(out)} |")
+    return "\n".join(["## What was mixed", "", *lines])
 
 
 def _counts(facts: Facts) -> str:

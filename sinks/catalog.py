@@ -29,6 +29,8 @@ from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.points import reach
 from reelmill.sinks.card import figures
 from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.publishing.linked import CLIP_KEY, LINKED
+from reelmill.sinks.shares import shares_of
 
 NAME = "catalog.duckdb"
 TABLES = {
@@ -74,6 +76,7 @@ def _built(root: Path, aside: Path, files: dict[str, list[str]], record: dict[st
             relation = connection.read_parquet(paths, hive_partitioning=True)
             _with_room(connection, partial(relation.order(order).create, kind))
         connection.from_arrow(_record_table(record)).create("record")
+        connection.execute(f"create view linked as {LINKED.format(samples='samples')}")
         hashes = {kind: _with_room(connection, partial(logical_hash, connection, kind)) for kind in TABLES}
         connection.execute("checkpoint")
     finally:
@@ -138,7 +141,8 @@ def connect(store: Store, dataset: Dataset) -> duckdb.DuckDBPyConnection:
     """A connection for questions about a dataset, packed or not.
 
     `inputs`, `rows`, `children` and `dataset_rejects` show the ledger of this moment, `label_figures` the last
-    measurement against truth. Where the dataset is packed, the tables of its catalog (samples, turns, index, sources,
+    measurement against truth, `shares` what a mix was asked for and got. `linked` has a row for each clip, with all of
+    its accepted samples. Where the dataset is packed, the tables of its catalog (samples, turns, index, sources,
     rejects, counts, record) are there too, read-only. Each `upstream_*` holds the children (or rows) of a dataset that
     it rests on, where `store` has it.
     """
@@ -150,10 +154,18 @@ def connect(store: Store, dataset: Dataset) -> duckdb.DuckDBPyConnection:
         "children": dataset.children(),
         "dataset_rejects": dataset.rejects(),
         "label_figures": figures(dataset),
+        "shares": shares_of(dataset),
     }
     for name, table in {**live, **_upstream(store, dataset)}.items():
         connection.register(name, table)
+    if not packed.exists() and "turns" in live["children"].column_names:
+        connection.execute(_LINKED_CHILDREN)
     return connection
+
+
+_ACCEPTED = f"""(select *, media.digest as source_digest, {CLIP_KEY} as clip_key
+  from children where verdict.state = 'accepted')"""  # noqa: S608 - a constant
+_LINKED_CHILDREN = f"create temp view linked as {LINKED.format(samples=_ACCEPTED)}"
 
 
 _INPUTS = pa.schema(

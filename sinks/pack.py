@@ -38,6 +38,7 @@ from reelmill.sinks.publishing.ordered import Ordered
 from reelmill.sinks.publishing.packed import FORMAT, Media, PackedSample, document, packed_sample
 from reelmill.sinks.publishing.view import VAL_SHARE, accepted_parts, lineage, split_of
 from reelmill.sinks.shards import Limits, Member, Shard, ShardWriter
+from reelmill.sinks.shares import shares_of
 from reelmill.sinks.state.objects import store_trouble
 from reelmill.sinks.tables import IndexRow, RejectRow, SourceRow, TableWriter, TurnRow
 
@@ -361,6 +362,7 @@ class _Packing:
             shards=self.shards,
             errors=cards.label_errors(self.dataset),
             costs=[cards.Cost.of(d) for d in self.rests_on],
+            shares=tuple(shares_of(self.dataset).to_pylist()),
         )
         return cards.card(facts)
 

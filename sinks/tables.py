@@ -36,6 +36,7 @@ from reelmill.schemas.sample import (
     StreamSample,
 )
 from reelmill.sinks.dataset import Counts, Dataset
+from reelmill.sinks.publishing.linked import clip_key
 from reelmill.sinks.publishing.packed import (
     PackedCurated,
     PackedGrounded,
@@ -53,10 +54,12 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One sample. `question` and `answer` are its first turns; `*_json` hold what does not fit a scalar."""
+    """One sample. `question` and `answer` are its first turns; `*_json` hold what does not fit a scalar. `clip_key`
+    links all samples of one clip, whatever row they were made from."""
 
     key: str
     parent_key: str
+    clip_key: str
     family: str
     task: str
     source_digest: str
@@ -360,6 +363,7 @@ def _sample_row(sample: PackedSample) -> SampleRow:
     return SampleRow(
         key=sample.key,
         parent_key=sample.parent_key,
+        clip_key=clip_key(sample.parent_key, sample.frames),
         family=sample.family,
         task=sample.task,
         source_digest=media.digest,

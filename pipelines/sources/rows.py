@@ -52,7 +52,7 @@ class Rows:
 
     @property
     def gives(self) -> tuple[Column, ...]:
-        own = [c for c in _base_columns(self.base) if c.name not in (KEY.name, "verdict")]
+        own = [c for c in _base_columns(self.base) if c.name not in (KEY.name, "verdict", PROVENANCE.name)]
         beside = [c for recipe in self.joined for c in _joined_columns(recipe)]
         frames = (*((JPEGS,) if self.with_frames else ()), *((BEFORE,) if self.with_before else ()))
         return (*own, *beside, BASE, PROVENANCE, *frames)
@@ -200,7 +200,9 @@ class _Reader:
         for evidence in self.evidence:
             table = evidence.beside(table, keys, verdicts)
         table = table.append_column(BASE.field, pa.array([self.base.label] * len(keys), pa.string()))
-        table = table.append_column(PROVENANCE.field, self._provenance(table))
+        links = self._links(table)
+        table = table.drop_columns([c for c in (PROVENANCE.name,) if c in table.column_names])
+        table = table.append_column(PROVENANCE.field, links)
         if self.source.with_frames:
             table = table.append_column(JPEGS.field, self._jpegs(table, parts))
         if self.source.with_before:
@@ -253,6 +255,14 @@ class _Reader:
             label = self.place.dataset(upstream).label
             links += [arrow.plain(_link(step, label)) for step in upstream.steps]
         return links
+
+    def _links(self, table: pa.Table) -> pa.Array:
+        """What each row rests on. Samples know more than their recipe does, but for the dataset that they lie in."""
+        if PROVENANCE.name not in table.column_names:
+            return self._provenance(table)
+        known = table[PROVENANCE.name].to_pylist()
+        rows = [[link | {"dataset": link["dataset"] or self.base.label} for link in links] for links in known]
+        return pa.array(rows, PROVENANCE.field.type)
 
     def _provenance(self, table: pa.Table) -> pa.Array:
         digests = pc.struct_field(table["media"], "digest").to_pylist()

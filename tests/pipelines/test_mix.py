@@ -8,17 +8,14 @@ from pathlib import Path
 
 import published
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from reelmill.pipelines import mix
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._run import Limits, Report
-from reelmill.pipelines._table import TableRecipe, _verdicts, run_table
+from reelmill.pipelines._table import TableRecipe, run_table
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput, Busy, Drift, GuardBroken, NotFound
-from reelmill.schemas.verdict import ACCEPTED
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import pack
 from reelmill.sinks.parts import part_files
@@ -150,31 +147,6 @@ def test_a_live_run_keeps_another_out(place: Place) -> None:
     ledger = drawn(place).ledger
     with held(ledger.objects, ledger.take()), pytest.raises(Busy):
         run_table(recipe, place, limits=Limits(wait_s=0.0))
-
-
-@settings(max_examples=40)
-@given(
-    have=st.lists(st.integers(1, 30), min_size=1, max_size=4),
-    weights=st.lists(st.integers(1, 9), min_size=4, max_size=4),
-    total=st.integers(0, 60),
-)
-def test_no_quota_is_over_what_there_is_and_shares_are_kept(have: list[int], weights: list[int], total: int) -> None:
-    clip = published.clip(0, frames=1)
-    base = arrow.plain(published.sample(clip, 0, verdict=ACCEPTED))
-    given_samples = {
-        f"d{d}k{i}": {"dataset": f"d{d}", "sample": base | {"key": f"d{d}k{i}"}}
-        for d, count in enumerate(have)
-        for i in range(count)
-    }
-    recipe = mix.recipe({f"d{d}": float(weights[d]) for d in range(len(have))}, total)
-    verdicts = _verdicts(recipe, given_samples)
-    taken = Counter(k.split("k")[0] for k, v in verdicts.items() if v["state"] == "accepted")
-    unit = min(count / weights[d] for d, count in enumerate(have))
-    if total:
-        unit = min(unit, total / sum(weights[: len(have)]))
-    for d, count in enumerate(have):
-        assert taken[f"d{d}"] <= count
-        assert abs(taken[f"d{d}"] - unit * weights[d]) < 1
 
 
 def test_report_is_of_the_whole(place: Place) -> None:
