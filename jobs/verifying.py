@@ -19,6 +19,7 @@ from reelmill.pipelines.scenes.render import load_truth, record_of
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
 from reelmill.pipelines.views.checks import check_grounding, check_transcription
+from reelmill.pipelines.views.cotask_checks import check_cotasks
 from reelmill.pipelines.views.st_align_checks import check_st_align
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
@@ -45,6 +46,8 @@ _ABILITIES = {
 _NOT_OF_VIEW = {
     "internvid_tg": ("text",),
     "st_align": ("text",),
+    "cotasks": ("text",),
+    "cotasks_pairs": ("text",),
     "ocr_rich": ("tubes", "events"),
     "code_guided": ("tubes", "events", "text"),
 }
@@ -241,6 +244,8 @@ def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tupl
 
 def _faults(sample: Sample, media: MediaRef, exact: SceneTruth, events: Sequence[Event], slack_s: float) -> list[str]:
     """Faults of a sample about time. Where times may be off, a box of a tracker need only be found (IoU 0.5)."""
+    if sample.family == "cotasks":
+        return check_cotasks(sample, events, slack_s)
     if not isinstance(sample, GroundedSample) or media.span is None:
         return check_grounding(sample, events, slack_s)
     inside = (tube_in_clip(t, media.span, media.duration_s) for t in exact.tubes)

@@ -139,10 +139,11 @@ def _touched(order: tuple[int, ...]) -> int:
 
 
 def exchange(true: Told, share: float, setting: Setting) -> Candidate | None:
-    """Of the drawn events those whose sentence has a false neighbour say that instead."""
+    """Of the drawn events those whose sentence has a false neighbour say that instead; nothing is said twice, which no
+    account of a clip would."""
     told, touched = list(true), 0
     for place in sorted(setting.rng.sample(range(len(true)), _count(true, share))):
-        others = setting.others.get(true[place].clause, ())
+        others = [o for o in setting.others.get(true[place].clause, ()) if all(o != i.clause for i in told)]
         if others:
             told[place], touched = replace(true[place], clause=setting.rng.choice(others)), touched + 1
     return Candidate(tuple(told), touched) if touched else None

@@ -289,8 +289,7 @@ class _Pairs:
         told = tuple(sorted(made.told, key=_in_time)) if pool == SEGMENTS else made.told
         chosen, turns = self.writer.turns(pool, key, self.true), self.writer.turns(pool, key, told)
         compared = turns[1:] if POOLS[pool].counted else turns[-1:]
-        score = POOLS[pool].score
-        margin = round(100 * (score(self.true, self.true).f1 - score(told, self.true).f1), 6)
+        margin = round(100 * (1 - POOLS[pool].score(told, self.true).f1), 6)  # every measure of the truth itself is 1
         claims = (*self._claims(pool, self.true, rejected_side=False), *self._claims(pool, told, rejected_side=True))
         verdict = self._verdict(margin, claims, chosen[-1] == turns[-1])
         base = self.writer.sample(key, pool, chosen, POOLS[pool].measure, verdict)
@@ -310,7 +309,7 @@ class _Pairs:
     def _claims(self, pool: str, told: Told, *, rejected_side: bool) -> Iterator[Claim]:
         evidence = tuple(e.key for e in self.writer.view.accepted)
         if POOLS[pool].counted:
-            yield Claim(f"the video has {len(told)} events", rejected_side, len(told) == len(self.true), evidence)
+            yield Claim(f"number of events: {len(told)}", rejected_side, len(told) == len(self.true), evidence)
         for place, item in enumerate(told):
             text, holds = self._claim(pool, place, item)
             yield Claim(text, rejected_side, holds, evidence)

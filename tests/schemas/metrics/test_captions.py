@@ -43,13 +43,15 @@ def test_corpus_bleu_by_hand() -> None:
     found = bleu(ROWS)
     short = math.exp(-0.2)
     assert found.bleu == pytest.approx((0.8 * short, math.sqrt(0.8 * 2 / 3) * short, 0.0, 0.0))
-    assert (found.brevity, found.unread, found.count) == (pytest.approx(short), 0, 2)
+    assert found.brevity == pytest.approx(short)
+    assert (found.unread, found.count) == (0, 2)
 
 
 def test_an_unread_answer_costs_micro_brevity_and_macro_a_whole_row() -> None:
     # Micro: the counts stay 4 of 5, the lengths are 5 against 9: 0.8 exp(1 - 9/5). Macro: (1 + 0) / 2.
     found = bleu([*ROWS, (None, [SLEEPS])])
-    assert (found.bleu[0], found.unread, found.count) == (pytest.approx(0.8 * math.exp(-0.8)), 1, 3)
+    assert found.bleu[0] == pytest.approx(0.8 * math.exp(-0.8))
+    assert (found.unread, found.count) == (1, 3)
     mean = macro([(RUNS, [RUNS]), (None, [SLEEPS])], rouge_l)
     assert (mean.mean, mean.unread, mean.count) == (0.5, 1, 2)
 
