@@ -5,8 +5,9 @@ that is no opinion, and never an absence.
 
 >>> alike("A red ball rolls.", "the red ball rolls"), alike("the cat chases a dog", "a dog chases the cat")
 (True, False)
->>> read("the red circle enters the frame"), read("a man enters")
-(Clause(kind=<EventKind.ENTERS: 'enters'>, words=frozenset({'circle', 'red'}), side=''), None)
+>>> clause = read("the red circle enters the frame")
+>>> str(clause.kind), sorted(clause.words), read("a man enters")
+('enters', ['circle', 'red'], None)
 """
 
 from __future__ import annotations

@@ -25,12 +25,13 @@ class Pulse:
     """One worker's. Written by that worker's thread alone, read by any: each field is replaced whole.
 
     `step` is '' while the worker has nothing to do; `since` and `quiet_until` are instants of `time.monotonic()`.
+    `children_s` is the processor time that its child processes have told of.
     """
 
-    __slots__ = ("beats", "keys", "quiet_until", "since", "step")
+    __slots__ = ("beats", "children_s", "keys", "quiet_until", "since", "step")
 
     def __init__(self) -> None:
-        self.step, self.keys, self.beats = "", tuple[str, ...](), 0
+        self.step, self.keys, self.beats, self.children_s = "", tuple[str, ...](), 0, 0.0
         self.since = self.quiet_until = time.monotonic()
 
     def at(self, step: str, keys: Sequence[str] = ()) -> None:
@@ -41,6 +42,11 @@ class Pulse:
     def beat(self) -> None:
         """Something was done."""
         self.beats += 1
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time of this worker's thread and of its children, from some instant on. Ask in its own thread."""
+        return time.thread_time() + self.children_s
 
     def quiet(self) -> bool:
         """True while silence is no bad sign: whoever is waited for is ended by a limit of its own."""
@@ -65,6 +71,13 @@ def beat() -> None:
     pulse = _told.get(None)
     if pulse is not None:
         pulse.beat()
+
+
+def child_worked(cpu_s: float) -> None:
+    """Tell whoever watches this thread that a child process of it used so much processor time."""
+    pulse = _told.get(None)
+    if pulse is not None:
+        pulse.children_s += cpu_s
 
 
 def beating(items: Iterable[Item]) -> Iterator[Item]:

@@ -20,12 +20,13 @@ from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
 from reelmill.pipelines.views.checks import check_grounding, check_transcription
 from reelmill.pipelines.views.cotask_checks import check_cotasks
+from reelmill.pipelines.views.preference_checks import check_preference
 from reelmill.pipelines.views.st_align_checks import check_st_align
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Event
 from reelmill.schemas.media import MediaRef
-from reelmill.schemas.sample import GroundedSample, Sample, kind_of
+from reelmill.schemas.sample import GroundedSample, PreferenceSample, Sample, kind_of
 from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Tube
@@ -48,6 +49,7 @@ _NOT_OF_VIEW = {
     "st_align": ("text",),
     "cotasks": ("text",),
     "cotasks_pairs": ("text",),
+    "dpo_perturb": ("text",),
     "ocr_rich": ("tubes", "events"),
     "code_guided": ("tubes", "events", "text"),
 }
@@ -246,6 +248,8 @@ def _faults(sample: Sample, media: MediaRef, exact: SceneTruth, events: Sequence
     """Faults of a sample about time. Where times may be off, a box of a tracker need only be found (IoU 0.5)."""
     if sample.family == "cotasks":
         return check_cotasks(sample, events, slack_s)
+    if isinstance(sample, PreferenceSample):
+        return check_preference(sample, events, slack_s=slack_s)
     if not isinstance(sample, GroundedSample) or media.span is None:
         return check_grounding(sample, events, slack_s)
     inside = (tube_in_clip(t, media.span, media.duration_s) for t in exact.tubes)

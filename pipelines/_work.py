@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -131,9 +130,8 @@ class Worker:
             fault=next((f"{k}: {v.strip().splitlines()[-1]}" for k, v in reversed(faults.items())), ""),
         )
 
-    @staticmethod
-    def _timed(name: str, seconds: dict[str, float], work: Any) -> pa.Table:
-        started = time.perf_counter()
+    def _timed(self, name: str, seconds: dict[str, float], work: Any) -> pa.Table:
+        before_s = self.pulse.cpu_s
         out = work()
-        seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - started, 6)
+        seconds[name] = round(seconds.get(name, 0.0) + self.pulse.cpu_s - before_s, 6)
         return out

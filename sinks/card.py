@@ -26,6 +26,7 @@ _ERRORS, _FIGURES = "label_errors.json", "label_figures.json"
 FIGURES = pa.schema(
     [("name", pa.string()), *((n, pa.float64()) for n in ("value", "low", "high")), ("count", pa.int64())]
 )
+_COSTS = ("cpu_s", "calls", "tokens", "price")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _HUB_LICENCES = {
     *("cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "pddl"),
@@ -128,6 +129,24 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What one dataset took: processor time, and the calls, tokens and price of the models that it asked."""
+
+    label: str
+    cpu_s: float
+    calls: int
+    tokens: int
+    price: float
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Cost:
+        used = list(dataset.usage().values())
+        tokens = sum(u["tokens_in"] + u["tokens_out"] for u in used)
+        calls, price = sum(u["calls"] for u in used), sum(u["cost"] for u in used)
+        return cls(dataset.label, dataset.cpu_s(), int(calls), int(tokens), price)
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that a card says."""
 
@@ -139,11 +158,13 @@ class Facts:
     reasons: dict[tuple[str, str, str], int]
     shards: Sequence[Shard]
     errors: LabelErrors
+    costs: Sequence[Cost]
 
 
 def card(facts: Facts) -> str:
     """The whole README.md."""
-    body = [_what(facts), _labels(facts), _counts(facts), _rejects(facts), _licences(facts), _reading(facts)]
+    body = [_what(facts), _labels(facts), _counts(facts), _rejects(facts), _costs(facts), _licences(facts)]
+    body.append(_reading(facts))
     return f"---\n{yaml(header(facts))}---\n\n" + "\n\n".join(body) + "\n"
 
 
@@ -293,6 +314,23 @@ def _rejects(facts: Facts) -> str:
     for (label, step, reason), n in sorted(facts.reasons.items(), key=lambda x: (-x[1], x[0])):
         lines.append(f"| {_cell(label)} | {_cell(step)} | {_cell(reason)} | {n} |")
     return "\n".join([*lines, "", "One by one, with what was seen: table `rejects`."])
+
+
+def _costs(facts: Facts) -> str:
+    """In all, and for each packed sample: what it rests on is counted whole, also where other views share it."""
+    rows = [*facts.costs, Cost("together", *(sum(getattr(c, n) for c in facts.costs) for n in _COSTS))]
+    made = max(1, facts.tally.total)
+    lines = [
+        ("dataset", "CPU-seconds", "for each sample", "model calls", "tokens", "tokens for each sample", "price"),
+        ["---"] * 7,
+        *((_cell(c.label), *_each(c.cpu_s, made, 4), c.calls, *_each(c.tokens, made, 1), f"{c.price:g}") for c in rows),
+    ]
+    table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return f"## What it cost\n\nOf the rows that count; datasets that other views share are counted whole.\n\n{table}"
+
+
+def _each(total: float, samples: int, digits: int) -> tuple[str, str]:
+    return f"{total:.1f}" if isinstance(total, float) else str(total), f"{total / samples:.{digits}f}"
 
 
 def _licences(facts: Facts) -> str:

@@ -225,6 +225,10 @@ class Dataset:
                 total.setdefault(step, Counter()).update(used)
         return {step: dict(used) for step, used in sorted(total.items())}
 
+    def cpu_s(self) -> float:
+        """Processor time of the workers and their decode children for the rows that count, all steps together."""
+        return sum(sum(commit.seconds.values()) for commit in self.winners.commits.values())
+
     def rejects(self) -> pa.Table:
         """Every rejected row and child: level, key, parent_key, step, reason, detail, sorted by (level, key)."""
         levels = [self._rejected("row", "rows"), self._rejected("child", "children")]

@@ -103,7 +103,8 @@ class Outcomes(Sequence[KeyOutcome]):
 class Commit:
     """One group of keys that is done. `files` maps a suffix (rows, children, media) to its size and sha256.
 
-    `seconds` and `usage` (calls, tokens and cost of the models that were asked) are facts by step, for people.
+    `seconds` (processor time of the worker and its decode child) and `usage` (calls, tokens and cost of the models that
+    were asked) are facts by step, for people.
     """
 
     hash: str

@@ -360,6 +360,7 @@ class _Packing:
             reasons=dict(self.reasons),
             shards=self.shards,
             errors=cards.label_errors(self.dataset),
+            costs=[cards.Cost.of(d) for d in self.rests_on],
         )
         return cards.card(facts)
 

@@ -27,13 +27,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any
 
-from reelmill.annotators.pulse import quiet_for
+from reelmill.annotators.pulse import child_worked, quiet_for
 from reelmill.schemas.errors import Fault, Unusable
 
 WALL_S = 120.0
@@ -169,6 +170,7 @@ class Isolated:
         except BaseException:
             self._end()  # interrupted in mid-answer: the next call must not read the rest of this one
             raise
+        child_worked(answer.pop("cpu_s"))
         return answer
 
     def _start(self) -> None:
@@ -348,7 +350,8 @@ def _serve(parent_pid: int) -> None:
     requests, replies = _own_pipes()
     memory_bytes, sys.path[:] = pickle.loads(_receive(requests))  # noqa: S301 - our own parent
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    _send(replies, pickle.dumps({"value": _peak_bytes(resource.getrusage(resource.RUSAGE_SELF))}))
+    born = {"value": _peak_bytes(resource.getrusage(resource.RUSAGE_SELF)), "cpu_s": time.process_time()}
+    _send(replies, pickle.dumps(born))
     while True:
         try:
             job = _receive(requests)
@@ -377,17 +380,23 @@ def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _answered(job: bytes) -> bytes:
+    """The pickled answer to a job, with the processor time that it took. Pickling a value may need memory too."""
+    before_s = time.process_time()
     try:
         name, args = pickle.loads(job)  # noqa: S301 - our own parent
         module, _, function = name.partition(":")
         value = getattr(importlib.import_module(module), function)(*args)
-        return pickle.dumps({"value": value}, protocol=pickle.HIGHEST_PROTOCOL)
+        return _dumped(before_s, value=value)
     except Exception as error:
         if _is_memory(error):
             traceback.clear_frames(error.__traceback__)  # what was eaten is held there, and an answer needs some too
-            return pickle.dumps({"no_memory": f"{type(error).__name__}: {error}".rstrip(": ")})
+            return _dumped(before_s, no_memory=f"{type(error).__name__}: {error}".rstrip(": "))
         trace = "".join(traceback.format_exception(error))[-4000:]
-        return pickle.dumps({"error": _pickled(error), "trace": trace})
+        return _dumped(before_s, error=_pickled(error), trace=trace)
+
+
+def _dumped(before_s: float, **answer: Any) -> bytes:
+    return pickle.dumps(answer | {"cpu_s": time.process_time() - before_s}, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _is_memory(error: Exception) -> bool:

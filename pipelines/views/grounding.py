@@ -26,7 +26,17 @@ from reelmill.annotators.agree import ABSENT_PHRASES, LISTED_EVENTS
 from reelmill.annotators.annotator import step_name
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
-from reelmill.pipelines.views.happenings import FAMILY, ClipView, Happening, claims, clause_of, flat, united
+from reelmill.pipelines.views.happenings import (
+    FAMILY,
+    ClipView,
+    Happening,
+    claims,
+    clause_of,
+    flat,
+    may_be,
+    recoloured,
+    united,
+)
 from reelmill.pipelines.views.phrasing import TIME, Label, Material, listed, sample
 from reelmill.pipelines.views.timeline import Timeline, TimelineRules, dialogue
 from reelmill.pipelines.views.worded import Worded
@@ -201,17 +211,3 @@ class _View(ClipView):
             (s, k) for subject, k in swaps for colour in safe if (s := recoloured(subject, near, colour)) != subject
         )
         return list(dict.fromkeys(asked))  # two things that differ in colour alone give the same question
-
-
-def may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -> bool:
-    """Whether two subjects could be one thing, named less exactly or in a neighbouring colour."""
-    first, second = set(one.split()) - vague, set(other.split()) - vague
-    hues = [(a, b) for a in first & near.keys() for b in second & near.keys()]
-    alike = not hues or any(a == b or b in near[a] for a, b in hues)
-    return alike and (first - near.keys() <= second or second - near.keys() <= first)
-
-
-def recoloured(subject: str, colours: Iterable[str], to: str) -> str:
-    """The subject with its colour word exchanged; unchanged where it has none."""
-    known = set(colours)
-    return " ".join(to if word in known else word for word in subject.split(" "))

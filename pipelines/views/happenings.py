@@ -51,13 +51,13 @@ class Happening:
         return tuple(e for e in self.events if not e.verdict.accepted)
 
 
-def _order(event: Event) -> tuple[float, float, str, str, str]:
+def in_time(event: Event) -> tuple[float, float, str, str, str]:
     return event.span.start_s, event.span.end_s, event.subject, event.kind, event.subject_id
 
 
 def happenings(events: Iterable[Event]) -> tuple[Happening, ...]:
     groups: dict[tuple[str, EventKind], list[Event]] = defaultdict(list)
-    for event in sorted(events, key=_order):
+    for event in sorted(events, key=in_time):
         groups[event.subject, event.kind].append(event)
     return tuple(Happening(*name, tuple(group)) for name, group in sorted(groups.items()))
 
@@ -78,7 +78,7 @@ class ClipView:
 
     def __init__(self, step: Worded, clip: Material, events: Sequence[Event]) -> None:
         self.step, self.wording, self.clip = step, step.wording, clip
-        self.events = tuple(sorted((_clipped(_by_clause(e), clip.duration_s) for e in events), key=_order))
+        self.events = tuple(sorted((clipped(_by_clause(e), clip.duration_s) for e in events), key=in_time))
         self.accepted = tuple(e for e in self.events if e.verdict.accepted)
         self.happenings = happenings(self.events)
         ids: dict[str, set[str]] = defaultdict(set)
@@ -159,7 +159,7 @@ def _by_clause(event: Event) -> Event:
     return replace(event, subject=clause_of(event.phrase)) if event.kind is EventKind.STATED else event
 
 
-def _clipped(event: Event, duration_s: float) -> Event:
+def clipped(event: Event, duration_s: float) -> Event:
     """An end beyond the clip's by a rounding error (a microsecond) is the clip's end."""
     if event.span.end_s > duration_s > event.span.start_s and event.span.within(duration_s):
         return replace(event, span=Span(event.span.start_s, duration_s))
@@ -188,3 +188,17 @@ def indefinite(subject: str) -> str:
 def fits(subject: str, other: str) -> bool:
     """Whether the words for `subject` describe `other` too: it says less, or nothing but "object"."""
     return set(subject.split()) - {"the", "object", "thing"} <= set(other.split())
+
+
+def may_be(one: str, other: str, near: dict[str, list[str]], vague: set[str]) -> bool:
+    """Whether two subjects could be one thing, named less exactly or in a neighbouring colour."""
+    first, second = set(one.split()) - vague, set(other.split()) - vague
+    hues = [(a, b) for a in first & near.keys() for b in second & near.keys()]
+    alike = not hues or any(a == b or b in near[a] for a, b in hues)
+    return alike and (first - near.keys() <= second or second - near.keys() <= first)
+
+
+def recoloured(subject: str, colours: Iterable[str], to: str) -> str:
+    """The subject with its colour word exchanged; unchanged where it has none."""
+    known = set(colours)
+    return " ".join(to if word in known else word for word in subject.split(" "))

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import published
@@ -16,11 +17,14 @@ import yaml  # type: ignore[import-untyped]  # PyYAML ships no types; what it re
 
 from reelmill.schemas.provenance import Provenance
 from reelmill.schemas.sample import Sample
+from reelmill.sinks import card as cards
 from reelmill.sinks.card import LabelErrors, label_errors, note_label_errors
 from reelmill.sinks.card import yaml as to_yaml
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import pack
+from reelmill.sinks.parts import part_files
 from reelmill.sinks.publishing.packed import MadeBy, made_by
+from reelmill.sinks.state.snapshot import Entry
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +170,25 @@ def test_an_empty_view_has_a_card_too(tmp_path: Path) -> None:
 
     assert header(view)["license"] == ["other"]
     assert "0 samples" in text(view)
+
+
+def test_the_cost_of_a_sample_counts_all_that_it_rests_on() -> None:
+    tally = cards.Tally()
+    tally.samples["train"] = 8
+    costs = [cards.Cost("clips-t@1", 6.0, 0, 0, 0.0), cards.Cost("view-t@1", 2.0, 4, 1000, 0.5)]
+    facts: Any = SimpleNamespace(costs=costs, tally=tally)
+    lines = cards._costs(facts).splitlines()
+    assert "| clips-t@1 | 6.0 | 0.7500 | 0 | 0 | 0.0 | 0 |" in lines
+    assert "| together | 8.0 | 1.0000 | 4 | 1000 | 125.0 | 0.5 |" in lines
+
+
+def test_a_dataset_sums_what_its_commits_say(tmp_path: Path) -> None:
+    dataset = Store(tmp_path).dataset("words-t", "1")
+    dataset.ledger.begin({"name": "words-t", "version": "1", "recipe": "words", "fingerprint": {}})
+    lease = dataset.ledger.take()
+    dataset.ledger.list_inputs(lease, [Entry.derived("a"), Entry.derived("b")])
+    used = {"ask": {"calls": 3, "tokens_in": 20, "tokens_out": 5, "cost": 0.25}}
+    for key, seconds in (("a", {"load": 0.25, "cut": 1.0}), ("b", {"cut": 0.5})):
+        outcomes, files = part_files([{"key": key, "verdict": None}], (), None)
+        dataset.ledger.commit(lease, outcomes, files, seconds, used)
+    assert cards.Cost.of(Store(tmp_path).dataset("words-t", "1")) == cards.Cost("words-t@1", 1.75, 6, 50, 0.5)

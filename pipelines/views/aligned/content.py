@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from reelmill.pipelines.views.aligned.story import Act, Draft, Fault, Story
 from reelmill.pipelines.views.aligned.subjects import VAGUE, Thing
 from reelmill.pipelines.views.aligned.timed import DENIABLE, foreign, not_happening
-from reelmill.pipelines.views.grounding import may_be
+from reelmill.pipelines.views.happenings import may_be
 from reelmill.pipelines.views.phrasing import capital
 from reelmill.schemas.event import EventKind
 from reelmill.schemas.keys import seed_for

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from reelmill.annotators.decode.isolated import Isolated
+from reelmill.annotators.pulse import Pulse, told_to
 from reelmill.schemas.errors import Fault, NotFound, Unusable
 
 JOBS = """
@@ -58,6 +59,9 @@ def noisy():
     os.write(1, b"x" * 100_000)
     return sys.stdin.read()
 def echo(value): return value
+def burns(seconds):
+    start = time.process_time()
+    while time.process_time() - start < seconds: pass
 def threads():
     import cv2
     return cv2.getNumThreads(), os.environ["OMP_NUM_THREADS"]
@@ -296,3 +300,12 @@ sys.stdin.read()
     parent.kill()
     parent.communicate()
     assert gone(pid)
+
+
+def test_the_childs_processor_time_is_told(child):
+    with told_to(Pulse()) as pulse:
+        child.call("isolated_jobs:echo", 1)
+        started_s = pulse.children_s
+        child.call("isolated_jobs:burns", 0.2)
+    assert started_s > 0.0
+    assert 0.2 <= pulse.children_s - started_s < 1.0
