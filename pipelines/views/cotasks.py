@@ -33,8 +33,8 @@ from reelmill.annotators.annotator import step_name
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.candidates import RULES, Candidate, Item, Setting, Told, quotas
-from reelmill.pipelines.views.grounding import EVENTS, STILL, may_be
-from reelmill.pipelines.views.happenings import ClipView, flat, united
+from reelmill.pipelines.views.grounding import EVENTS, STILL
+from reelmill.pipelines.views.happenings import ClipView, flat, may_be, united
 from reelmill.pipelines.views.phrasing import Label, capital, joined_methods, sample, sample_key
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
