@@ -19,6 +19,7 @@ from reelmill.pipelines.scenes.render import load_truth, record_of
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
 from reelmill.pipelines.views.checks import check_grounding, check_transcription
+from reelmill.pipelines.views.cotask_checks import check_cotasks
 from reelmill.pipelines.views.live_checks import check_live
 from reelmill.pipelines.views.preference_checks import check_preference
 from reelmill.pipelines.views.st_align_checks import check_st_align
@@ -48,6 +49,8 @@ _NOT_OF_VIEW = {
     "internvid_tg": ("text",),
     "st_align": ("text",),
     "live_stream": ("text",),
+    "cotasks": ("text",),
+    "cotasks_pairs": ("text",),
     "dpo_perturb": ("text",),
     "ocr_rich": ("tubes", "events"),
     "code_guided": ("tubes", "events", "text"),
@@ -247,6 +250,8 @@ def _faults(sample: Sample, media: MediaRef, exact: SceneTruth, events: Sequence
     """Faults of a sample about time. Where times may be off, a box of a tracker need only be found (IoU 0.5)."""
     if isinstance(sample, StreamSample):
         return check_live(sample, events, slack_s)
+    if sample.family == "cotasks":
+        return check_cotasks(sample, events, slack_s)
     if isinstance(sample, PreferenceSample):
         return check_preference(sample, events, slack_s=slack_s)
     if not isinstance(sample, GroundedSample) or media.span is None:

@@ -1,0 +1,62 @@
+"""Dialogues about all events of a clip in several turns (how many, what, when), or pairs of them ranked by a metric.
+
+After VidChain (arXiv 2501.06761): CoTasks in both orders, and M-DPO's four pools. Without a model the wrong sides are
+made by stated rules from the true account, and every pair is checked claim by claim.
+"""
+
+from __future__ import annotations
+
+from reelmill.pipelines import clips, events, media
+from reelmill.pipelines._recipe import Recipe
+from reelmill.pipelines.sources.rows import Rows
+from reelmill.pipelines.views.cotasks import PAIRS, CompareCoTasks, CompileCoTasks
+from reelmill.pipelines.views.worded import SAMPLES
+from reelmill.schemas.errors import BadInput
+
+
+def recipe(
+    evidence: str = "rules", agreement: bool = False, pairs: bool = False, least_margin: float = 10.0, seed: int = 0
+) -> Recipe:
+    """One row per video clip, exploded into dialogues, or with `pairs` into preference pairs whose measures differ by
+    at least `least_margin` of 100. `evidence` is rules; truth for rendered scenes; or human:SET:PATH for what a dense
+    annotated set says. `agreement` as in `events`; `seed` draws other wordings and candidates."""
+    name, source = _evidence(evidence, agreement)
+    if not pairs:
+        steps = (CompileCoTasks(seed=seed),)
+        return Recipe(name=name.format("cotasks"), version="1", source=source, steps=steps, explode=SAMPLES)
+    compare = (CompareCoTasks(seed=seed, least_margin=least_margin),)
+    return Recipe(name=name.format("cotasks_pairs"), version="1", source=source, steps=compare, explode=PAIRS)
+
+
+def _evidence(evidence: str, agreement: bool) -> tuple[str, Rows]:
+    """The name of a dataset with a place for the form's, and where its rows come from."""
+    if evidence == "truth":
+        return "{}_truth", _true()
+    if evidence.startswith("human:"):
+        return _stated(evidence)
+    if evidence != "rules":
+        raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules, truth or human:SET:PATH")
+    return "{}", Rows(clips.recipe(), joined=(events.recipe(agreement),), only="video")
+
+
+def _true() -> Rows:
+    from reelmill.annotators.cut import CLIPS
+    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents
+
+    cut = Recipe(
+        name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS
+    )
+    true = Recipe(name="events_truth", version="1", source=Rows(cut), steps=(TrueEvents(),), explode=EVENTS)
+    return Rows(cut, joined=(true,), only="video")
+
+
+def _stated(evidence: str) -> tuple[str, Rows]:
+    from reelmill.pipelines import witnessed
+    from reelmill.pipelines.sources.annotated.reading import is_dense
+
+    name, _, path = evidence.removeprefix("human:").partition(":")
+    if not path or not is_dense(name):
+        seen = "no path" if not path else f"{name} does not tell all of a video"
+        raise BadInput(f"evidence={evidence}", seen=seen, do="use human:activitynet_captions:PATH or another dense set")
+    said = witnessed.recipe(name, path)
+    return said.name.replace("witnessed", "{}_human", 1), Rows(clips.recipe(), joined=(said,), only="video")

@@ -1,0 +1,386 @@
+"""From a clip's events to dialogues of several turns about all of them, and to pairs of those, ranked by a metric.
+
+After VidChain (Lee et al., AAAI 2025, arXiv 2501.06761): dense captioning as a chain of easier questions (CoTasks), how
+many events, then sentences and times in either order; and pairs whose sides differ in a metric (M-DPO), in four pools:
+
+    pool                  shared turns              compared                measure (x 100)
+    segments              -                         count, then times       F1 of mean best tIoU
+    captions              -                         count, then sentences   ROUGE-L, matched in order
+    captions_given_times  true count, true times    sentences with times    SODA_c with ROUGE-L
+    times_given_captions  true count and sentences  times                   SODA_c with ROUGE-L
+
+There three samples of a model are compared with each other, and the better one may be half wrong. Here the chosen side
+is true throughout, and the others are candidates made wrong by rule (`candidates`). A pair that teaches nothing is kept
+as a refused child:
+
+    rejected_is_true  no claim of the rejected side fails
+    same_text         both sides read alike
+    gap_too_small     the measure sees less than `least_margin` between them
+    not_drawn         its pool has given its share of the clip's pairs
+
+Rows are refused as `unsettled` while an event is not accepted: neither "how many" nor "each" has an answer then.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+from reelmill.annotators.annotator import step_name
+from reelmill.annotators.shown import FRAMES, MEDIA
+from reelmill.pipelines.sources.rows import BASE, PROVENANCE
+from reelmill.pipelines.views.candidates import RULES, Candidate, Item, Setting, Told, quotas
+from reelmill.pipelines.views.grounding import EVENTS, STILL
+from reelmill.pipelines.views.happenings import ClipView, flat, may_be, united
+from reelmill.pipelines.views.phrasing import Label, capital, joined_methods, sample, sample_key
+from reelmill.pipelines.views.worded import Worded
+from reelmill.schemas import arrow
+from reelmill.schemas.column import KEY, Column
+from reelmill.schemas.errors import Unusable
+from reelmill.schemas.event import Event, EventKind
+from reelmill.schemas.keys import seed_for
+from reelmill.schemas.metrics.captions import tokens
+from reelmill.schemas.metrics.dense import Prf, segments, soda_c, story
+from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Sample, Turn
+from reelmill.schemas.span import Span
+from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
+
+FAMILY = "cotasks"
+CAPTIONS_FIRST, SEGMENTS_FIRST = "captions_first", "segments_first"
+SEGMENTS, CAPTIONS = "segments", "captions"
+CAPTIONS_GIVEN, TIMES_GIVEN = "captions_given_times", "times_given_captions"
+PAIRS = Column.of("samples", tuple[PreferenceSample, ...])
+
+_PARTS = {
+    CAPTIONS_FIRST: ("count", "captions", "times"),
+    SEGMENTS_FIRST: ("count", "segments", "dense"),
+    SEGMENTS: ("count", "segments"),
+    CAPTIONS: ("count", "captions"),
+    CAPTIONS_GIVEN: ("count", "segments", "dense"),
+    TIMES_GIVEN: ("count", "captions", "times"),
+}
+"""The questions of each dialogue, in order."""
+_WRONG_TIOU = 0.5
+"""A time is no time of an event where their tIoU is below this, the usual threshold of a hit."""
+_OTHER_KINDS = (EventKind.ENTERS, EventKind.LEAVES, EventKind.STOPS)
+"""Kinds that a thing may be said to do wrongly. All of them imply that it moves, so "it moves" would often be true."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileCoTasks(Worded):
+    """Two dialogues of one clip from its events, all of which must be accepted.
+
+    A clip of fewer than `least_events` has nothing to tell apart; one of more than `most_events` is refused too.
+    """
+
+    least_events: int = 2
+    most_events: int = 12
+    phrasings: str = FAMILY
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, STILL, EVENTS, BASE, PROVENANCE)
+    looked_at: ClassVar[str] = "events of the clip"
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        made = [s for writer in self.writers(row) for s in writer.dialogues()]
+        return {"samples": tuple(sorted(made, key=lambda s: s.key))}
+
+    def writers(self, row: dict[str, Any]) -> list[_Writer]:
+        """One for each account of the clip: what two people say of a video, told as one, would tell things twice.
+
+        Raises Unusable where there is nothing to tell, or something is open.
+        """
+        if row["still"]:
+            raise Unusable("still", "nothing moves in the clip, so it has no events in time")
+        by_account: dict[str, list[Event]] = defaultdict(list)
+        for event in arrow.typed(tuple[Event, ...], row["events"]):
+            stated = event.kind is EventKind.STATED
+            by_account["+".join(p.localiser for p in event.proposals) if stated else ""].append(event)
+        if not by_account:
+            raise Unusable("no_accepted_event", "0 proposed, 0 rejected")
+        clip = self.material(row)
+        found = [_Writer(self, name, ClipView(self, clip, events)) for name, events in sorted(by_account.items())]
+        for writer in found:
+            writer.settle()
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareCoTasks(CompileCoTasks):
+    """Pairs of one clip. Each pool gets `candidates`, by rules and strengths drawn from its key; at most `most_pairs`
+    are drawn from those that pass, evenly from the pools and then from the fullest.
+
+    `least_margin`: the gap of the measure, 10 on a scale of 100 in VidChain's data. `order_s`: events that start nearer
+    to each other than this have no order.
+    """
+
+    candidates: int = 3
+    strengths: tuple[float, ...] = (1.0, 0.67, 0.34)
+    least_margin: float = 10.0
+    most_pairs: int = 8
+    order_s: float = 0.2
+    gives: ClassVar[tuple[Column, ...]] = (PAIRS,)
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        made = [pair for writer in self.writers(row) for pair in _Pairs(self, writer).drawn()]
+        return {"samples": tuple(sorted(made, key=lambda s: s.key))}
+
+
+class _Writer:
+    """The dialogues of one clip by one account. Wordings are drawn by the key of what is told, for both sides alike."""
+
+    def __init__(self, step: CompileCoTasks, account: str, view: ClipView) -> None:
+        self.step, self.account, self.view = step, account, view
+        told = (Item(e.span, view.words(e.subject, e.kind)["clause"]) for e in view.accepted)
+        self.true: Told = tuple(dict.fromkeys(told))
+
+    def settle(self) -> None:
+        """Raises Unusable where the account is not complete, not inside the clip, or too short or long to tell."""
+        refused = Counter(e.verdict.reason for e in self.view.events if not e.verdict.accepted)
+        if refused:
+            why = ", ".join(f"{n} {reason}" for reason, n in sorted(refused.items()))
+            raise Unusable("unsettled", f"{refused.total()} of {len(self.view.events)} events not accepted: {why}")
+        duration_s = self.view.clip.duration_s
+        outside = [i.span for i in self.true if i.span.end_s > duration_s]
+        if outside:
+            raise Unusable("span_outside_clip", f"ends at {outside[0].end_s} s in a clip of {duration_s} s")
+        wordless = [i.clause for i in self.true if not tokens(i.clause)]
+        if wordless:
+            raise Unusable("no_words", f"an event is described by {wordless[0]!r}")
+        least, most = self.step.least_events, self.step.most_events
+        if not least <= len(self.true) <= most:
+            seen = f"{len(self.true)} events, want {least} to {most}"
+            raise Unusable("too_few_events" if len(self.true) < least else "too_many_events", seen)
+
+    def dialogues(self) -> Iterator[Sample]:
+        for task in (CAPTIONS_FIRST, SEGMENTS_FIRST):
+            key = self.key(task)
+            yield self.sample(key, task, self.turns(task, key, self.true), "")
+
+    def key(self, task: str, *identity: str | int) -> str:
+        return sample_key(self.view.clip.key, FAMILY, task, self.account, *identity)
+
+    def turns(self, task: str, key: str, told: Told) -> tuple[Turn, ...]:
+        """Question and answer for each part of a dialogue."""
+        return tuple(turn for part in _PARTS[task] for turn in self._exchange(part, key, told))
+
+    def _exchange(self, part: str, key: str, told: Told) -> tuple[Turn, Turn]:
+        asked = self.step.wording.pick(f"{part}.question", seed_for(self.step.seed, key, f"{part}.question"))
+        question = Turn(Role.USER, asked, (), (), ())
+        if part == "count":
+            words = {"count": f"{len(told)}", "events": "event" if len(told) == 1 else "events"}
+            return question, self._answer("count.answer", key, [words], ())
+        lines = [self._words(place, item) for place, item in enumerate(told)]
+        path = {"times": "segments.line"}.get(part, f"{part}.line")
+        spans = () if part == "captions" else [i.span for i in told]
+        return question, self._answer(path, key, lines, spans)
+
+    def _words(self, place: int, item: Item) -> dict[str, str]:
+        ordinals = self.step.wording.options("ordinals")
+        ordinal = ordinals[place] if place < len(ordinals) else f"{place + 1}."
+        return {
+            "Ordinal": ordinal,
+            "number": f"{place + 1}",
+            "clause": item.clause,
+            "Clause": capital(item.clause),
+        }
+
+    def _answer(self, path: str, key: str, lines: Sequence[dict[str, str]], spans: Sequence[Span]) -> Turn:
+        """One wording for all lines."""
+        form = seed_for(self.step.seed, key, path)
+        text = "\n".join(self.step.wording.pick(path, form, **words) for words in lines)
+        return Turn(Role.ASSISTANT, text, (), flat(spans), ())
+
+    def sample(self, key: str, task: str, turns: tuple[Turn, ...], measure: str, verdict: Verdict = ACCEPTED) -> Sample:
+        named = self.view.accepted
+        label = Label(
+            evidence=tuple(e.key for e in named),
+            confidence=min(e.confidence for e in named),
+            method=joined_methods(e.method for e in named) + (f":{measure}" if measure else ""),
+            verdict=verdict,
+        )
+        return sample(self.view.clip, key, FAMILY, task, self.view.clip.frames, turns, label)
+
+
+def _segments(told: Told, true: Told) -> Prf:
+    return segments([(i.span.start_s, i.span.end_s) for i in told], [(i.span.start_s, i.span.end_s) for i in true])
+
+
+def _story(told: Told, true: Told) -> Prf:
+    return story([i.clause for i in told], [i.clause for i in true])
+
+
+def _soda(told: Told, true: Told) -> Prf:
+    sides = [[((i.span.start_s, i.span.end_s), i.clause) for i in side] for side in (told, true)]
+    found = soda_c([(sides[0], sides[1])]).macro
+    assert found is not None
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A kind of comparison: its measure, what may be done to the true account, and whether the count is compared."""
+
+    measure: str
+    score: Callable[[Told, Told], Prf]
+    rules: tuple[str, ...]
+    counted: bool
+
+
+POOLS: Mapping[str, Pool] = {
+    SEGMENTS: Pool("segments_f1", _segments, ("drop", "merge", "shift"), True),
+    CAPTIONS: Pool("story_rouge_l", _story, ("drop", "merge", "swap", "exchange"), True),
+    CAPTIONS_GIVEN: Pool("soda_c_rouge_l", _soda, ("swap", "exchange"), False),
+    TIMES_GIVEN: Pool("soda_c_rouge_l", _soda, ("shift", "swap_times"), False),
+}
+
+
+class _Pairs:
+    """The pairs of one account. Every draw is seeded by the pair's own key, so that no pair depends on another."""
+
+    def __init__(self, step: CompareCoTasks, writer: _Writer) -> None:
+        self.step, self.writer, self.true = step, writer, writer.true
+        self.duration_s = writer.view.clip.duration_s
+        self.same = _Sameness(writer)
+
+    def drawn(self) -> Iterator[PreferenceSample]:
+        """Every pair that was made, with a verdict."""
+        made = {pool: self._once_each(pool) for pool in POOLS}
+        passed = {pool: [p for p in pairs if p.verdict.accepted] for pool, pairs in made.items()}
+        want = quotas({pool: len(pairs) for pool, pairs in passed.items()}, self.step.most_pairs)
+        for pool, pairs in made.items():
+            yield from (p for p in pairs if not p.verdict.accepted)
+            for place, pair in enumerate(passed[pool]):
+                seen = f"{want[pool]} were drawn from {len(passed[pool])} of {pool}"
+                late = rejected(step_name(self.step), "not_drawn", seen)
+                yield pair if place < want[pool] else replace(pair, verdict=late)
+
+    def _once_each(self, pool: str) -> list[PreferenceSample]:
+        """Candidates that came out alike make one pair."""
+        kept: dict[tuple[Turn, ...], PreferenceSample] = {}
+        for number in range(self.step.candidates):
+            pair = self._pair(pool, number)
+            if pair is not None:
+                kept.setdefault(pair.rejected, pair)
+        return list(kept.values())
+
+    def _pair(self, pool: str, number: int) -> PreferenceSample | None:
+        key = self.writer.key(pool, number)
+        seed = seed_for(self.step.seed, key, "candidate")
+        rng = random.Random(seed)
+        rule, stage = rng.choice(POOLS[pool].rules), rng.randrange(len(self.step.strengths))
+        setting = Setting(rng, self.duration_s, self._wrong_of(pool), self.same.others)
+        made = RULES[rule](self.true, self.step.strengths[stage], setting)
+        if made is None:
+            return None
+        how = Perturbation(
+            kind="metric",
+            of=f"{pool}:{rule}",
+            strength=made.touched / len(self.true),
+            stage=stage,
+            items=len(self.true),
+            order=made.order,
+            seed=seed,
+        )
+        return self._compared(pool, key, made, how)
+
+    def _compared(self, pool: str, key: str, made: Candidate, how: Perturbation) -> PreferenceSample:
+        told = tuple(sorted(made.told, key=_in_time)) if pool == SEGMENTS else made.told
+        chosen, turns = self.writer.turns(pool, key, self.true), self.writer.turns(pool, key, told)
+        compared = turns[1:] if POOLS[pool].counted else turns[-1:]
+        margin = round(100 * (1 - POOLS[pool].score(told, self.true).f1), 6)  # every measure of the truth itself is 1
+        claims = (*self._claims(pool, self.true, rejected_side=False), *self._claims(pool, told, rejected_side=True))
+        verdict = self._verdict(margin, claims, chosen[-1] == turns[-1])
+        base = self.writer.sample(key, pool, chosen, POOLS[pool].measure, verdict)
+        own = {f.name: getattr(base, f.name) for f in fields(base)}
+        return PreferenceSample(**own, rejected=compared, perturbation=how, claims=claims, margin=margin)
+
+    def _verdict(self, margin: float, claims: Sequence[Claim], alike: bool) -> Verdict:
+        step = step_name(self.step)
+        if alike:
+            return rejected(step, "same_text", "both sides end alike")
+        if all(c.holds for c in claims):
+            return rejected(step, "rejected_is_true", f"all {len(claims)} claims hold")
+        if margin < self.step.least_margin:
+            return rejected(step, "gap_too_small", f"{margin:.2f}, want {self.step.least_margin}")
+        return ACCEPTED
+
+    def _claims(self, pool: str, told: Told, *, rejected_side: bool) -> Iterator[Claim]:
+        evidence = tuple(e.key for e in self.writer.view.accepted)
+        if POOLS[pool].counted:
+            yield Claim(f"number of events: {len(told)}", rejected_side, len(told) == len(self.true), evidence)
+        for place, item in enumerate(told):
+            text, holds = self._claim(pool, place, item)
+            yield Claim(text, rejected_side, holds, evidence)
+
+    def _claim(self, pool: str, place: int, item: Item) -> tuple[str, bool]:
+        time = f"from {item.span.start_s:g} to {item.span.end_s:g} s"
+        if pool == SEGMENTS:
+            return f"event {place + 1} is {time}", any(_hits(item.span, i.span) for i in self._at(place))
+        if pool == CAPTIONS:
+            return f"event {place + 1}: {item.clause}", any(
+                i.clause in self.same.of(item.clause) for i in self._at(place)
+            )
+        return f"{item.clause} {time}", not self._wrong(item)
+
+    def _at(self, place: int) -> list[Item]:
+        """The events that can be the one at a place: those that start together have no order."""
+        starts = [i.span.start_s for i in self.true]
+        return [
+            item
+            for item in self.true
+            if sum(s < item.span.start_s - self.step.order_s for s in starts) <= place
+            and sum(s > item.span.start_s + self.step.order_s for s in starts) <= len(starts) - 1 - place
+        ]
+
+    def _wrong_of(self, pool: str) -> Callable[[Item], bool]:
+        if pool == SEGMENTS:
+            return lambda item: not any(_hits(item.span, i.span) for i in self.true)
+        return self._wrong
+
+    def _wrong(self, item: Item) -> bool:
+        """A sentence is wrong of a time that is near to none of its own, and of which less than half is."""
+        own = [i.span for i in self.true if i.clause in self.same.of(item.clause)]
+        within_s = sum(s.overlap_s(item.span) for s in united(own))
+        return not any(_hits(item.span, s) for s in own) and within_s < 0.5 * item.span.duration_s
+
+
+def _in_time(item: Item) -> tuple[float, float, str]:
+    return item.span.start_s, item.span.end_s, item.clause
+
+
+def _hits(one: Span, other: Span) -> bool:
+    return one.tiou(other) >= _WRONG_TIOU
+
+
+class _Sameness:
+    """Which clauses may speak of one thing: of the same kind, with subjects that one thing could have.
+
+    `others`: for each clause what else its subject could be said to do, of which nothing that may be it ever does.
+    """
+
+    def __init__(self, writer: _Writer) -> None:
+        view, wording = writer.view, writer.step.wording
+        self.near: dict[str, list[str]] = wording.table("near")
+        self.vague = set(wording.options("vague.words"))
+        clause = {(e.subject, e.kind): view.words(e.subject, e.kind)["clause"] for e in view.accepted}
+        self._of = {
+            text: frozenset(t for (who, k), t in clause.items() if k is kind and self._may_be(subject, who))
+            for (subject, kind), text in clause.items()
+        }
+        self.others = {
+            text: [
+                view.words(subject, other)["clause"]
+                for other in _OTHER_KINDS
+                if not any(k is other and self._may_be(subject, who) for who, k in clause)
+            ]
+            for (subject, kind), text in clause.items()
+            if kind is not EventKind.STATED
+        }
+
+    def of(self, clause: str) -> frozenset[str]:
+        return self._of.get(clause, frozenset())
+
+    def _may_be(self, one: str, other: str) -> bool:
+        return may_be(one, other, self.near, self.vague)
