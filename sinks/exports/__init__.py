@@ -1,0 +1,1 @@
+"""Packs in the forms that trainers read, one file per trainer."""
