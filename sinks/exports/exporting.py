@@ -83,6 +83,11 @@ class Held:
         return self.sample.media.kind == Kind.VIDEO
 
     @property
+    def one_picture(self) -> bool:
+        """True of a picture, and of a video of which one frame is shown."""
+        return not self.video and len(self.files) == 1
+
+    @property
     def duration_s(self) -> float:
         """Length of the clip, 0 of a picture."""
         span = self.sample.media.span
@@ -296,8 +301,8 @@ def _rows(
 def _row(held: Held, form: Form) -> tuple[Row, Words]:
     require_dialogue(held)
     tubes = held.sample.tubes if isinstance(held.sample, PackedGrounded) else ()
-    by_trainer = form.boxes is Boxes.OBJECTS and not held.moving  # ms-swift converts the boxes of pictures alone
-    boxes = form.boxes if by_trainer or form.boxes is not Boxes.OBJECTS else Boxes.THOUSAND
+    by_words = form.boxes is Boxes.OBJECTS and not held.one_picture  # ms-swift converts the boxes of pictures alone
+    boxes = Boxes.THOUSAND if by_words else form.boxes
     words = Words(held.frame, held.duration_s, form.times, boxes, iter(tubes))
     row = form.row(held, words)
     if next(words.tubes, None):
@@ -360,7 +365,8 @@ def dialogue(held: Held, words: Words, lead: str) -> Dialogue:
 
 def timed(held: Held, times: Times) -> str:
     """The line that says when the frames of a video are, where it is shown as a list of pictures; else nothing."""
-    if not held.moving or held.video:
+    speaks_of_times = any(turn.src_s or turn.tgt_s for turn in held.sample.turns)
+    if not held.moving or held.video or (held.one_picture and not speaks_of_times):
         return ""
     return frame_times([f.at_s for f in held.sample.frames], held.duration_s, times) + "\n"
 

@@ -54,8 +54,8 @@ BOUNDS: dict[str, str] = {
     Boxes.UNIT: "shares of width and height with three decimals, off by at most 0.0005 of the side",
     Boxes.SQUARE: "shares of the picture padded in its middle to a square, off by at most 0.0005 of the longer side",
     Boxes.THOUSAND: "thousandths of width and height, off by at most 0.0005 of the side",
-    Boxes.OBJECTS: "absolute pixels of the exported picture with two decimals, which the trainer converts; of videos, "
-    "whose boxes it does not convert, thousandths of width and height in the text",
+    Boxes.OBJECTS: "absolute pixels of the exported picture with two decimals, which the trainer converts; over several "
+    "frames, whose boxes it does not convert, thousandths of width and height in the text",
 }
 """What a manifest says of each convention."""
 
@@ -119,8 +119,8 @@ def frame_times(at_s: Sequence[float], duration_s: float, times: Times) -> str:
     """
     said = ", ".join(instant(t, duration_s, times) for t in at_s)
     if times is Times.SECONDS:
-        return f"The video lasts {duration_s:.2f} seconds. Its {len(at_s)} frames are at {said} seconds."
-    return f"The {len(at_s)} frames of the video are at {said} of its length."
+        return f"The video lasts {duration_s:.2f} seconds and is shown at {said} seconds."
+    return f"The video is shown at {said} of its length."
 
 
 @dataclass(slots=True)

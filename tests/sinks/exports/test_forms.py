@@ -15,14 +15,14 @@ from typing import Any
 
 import exported
 import numpy as np
-import published
 import pyarrow.parquet as pq
 import pytest
-from exported import HALVES, PLACED, RED, SHOWN, STORED, WHEN, WHERE, asked, clip, packed, picture, said, sample
+from exported import HALVES, PLACED, RED, STORED, WHEN, WHERE, asked, clip, packed, picture, said, sample
 from PIL import Image
 
 from reelmill.pipelines.views.phrasing import defused
 from reelmill.schemas.errors import BadInput, Corrupt, NotFound, StoreUnusable
+from reelmill.schemas.keys import file_digest
 from reelmill.schemas.sample import Turn
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.exports import exporting
@@ -67,10 +67,25 @@ def texts_of(row: dict[str, Any]) -> list[str]:
     return found
 
 
-def mixed(root: Path) -> Dataset:
+def made_mixed(root: Path) -> Dataset:
     """A video at two frames a second, one at other times, and a picture."""
     film, odd, still = clip(0), clip(1, (0.0, 0.7, 1.9)), picture(2)
     return packed(root, [(film, sample(film, WHEN)), (odd, sample(odd, PLACED)), (still, sample(still, WHERE))])
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return made_mixed(tmp_path_factory.mktemp("mixed"))
+
+
+@pytest.fixture(scope="module")
+def video_pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture(scope="module")
+def still_pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return pairs(tmp_path_factory.mktemp("pairs"), still=True)
 
 
 def pairs(root: Path, *, still: bool = False) -> Dataset:
@@ -82,8 +97,8 @@ def pairs(root: Path, *, still: bool = False) -> Dataset:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_sample_becomes_a_row_with_as_many_marks_as_media(form: str, tmp_path: Path) -> None:
-    done = export(mixed(tmp_path / "store"), FORMS[form], tmp_path / "out")
+def test_every_sample_becomes_a_row_with_as_many_marks_as_media(form: str, mixed: Dataset, tmp_path: Path) -> None:
+    done = export(mixed, FORMS[form], tmp_path / "out")
 
     read = rows(tmp_path / "out")
     assert (done.samples, len(read), done.left_out) == (3, 3, {})
@@ -95,20 +110,20 @@ def test_every_sample_becomes_a_row_with_as_many_marks_as_media(form: str, tmp_p
             assert (tmp_path / "out" / name).is_file()
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_same_pack_gives_the_same_bytes(form: str, tmp_path: Path) -> None:
-    one, two = mixed(tmp_path / "one"), mixed(tmp_path / "two")
-    export(one, FORMS[form], tmp_path / "a")
-    export(two, FORMS[form], tmp_path / "b")
-
-    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
-    assert files == sorted(p.relative_to(tmp_path / "b") for p in (tmp_path / "b").rglob("*") if p.is_file())
-    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
+def test_the_same_samples_give_the_same_bytes(mixed: Dataset, tmp_path: Path) -> None:
+    again = made_mixed(tmp_path / "store")
+    for name, form in FORMS.items():
+        one, two = tmp_path / f"{name} 1", tmp_path / f"{name} 2"
+        export(mixed, form, one)
+        export(again, form, two)
+        files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+        assert files == sorted(p.relative_to(two) for p in two.rglob("*") if p.is_file())
+        assert all((one / f).read_bytes() == (two / f).read_bytes() for f in files)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_ms_swift_gets_a_frame_list_only_where_its_pace_is_true(tmp_path: Path) -> None:
-    export(mixed(tmp_path / "store"), MsSwift(), tmp_path / "out")
+def test_ms_swift_gets_a_frame_list_only_where_its_pace_is_true(mixed: Dataset, tmp_path: Path) -> None:
+    export(mixed, MsSwift(), tmp_path / "out")
 
     by_length = {len(np.ravel(media_of(r))): r for r in rows(tmp_path / "out")}
     even, odd, still = by_length[4], by_length[3], by_length[1]
@@ -116,7 +131,7 @@ def test_ms_swift_gets_a_frame_list_only_where_its_pace_is_true(tmp_path: Path) 
     assert even["messages"][0]["content"] == "<video>\nWhen does the red thing stand still?"
     assert even["messages"][1]["content"] == "During 0.50 - 1.25 seconds."
     assert odd["messages"][0]["content"] == (
-        "<image><image><image>\nThe video lasts 2.00 seconds. Its 3 frames are at 0.00, 0.70, 1.90 seconds.\n"
+        "<image><image><image>\nThe video lasts 2.00 seconds and is shown at 0.00, 0.70, 1.90 seconds.\n"
         "Where is the red thing while 0.00 - 1.00 seconds?"
     )
     assert odd["messages"][1]["content"] == "At [250, 200, 550, 600]."
@@ -125,8 +140,8 @@ def test_ms_swift_gets_a_frame_list_only_where_its_pace_is_true(tmp_path: Path) 
     assert still["objects"] == {"ref": [], "bbox": [[50.0, 20.0, 110.0, 60.0]], "bbox_type": "real", "image_id": [0]}
 
 
-def test_llava_marks_videos_and_pictures_alike(tmp_path: Path) -> None:
-    export(mixed(tmp_path / "store"), Llava(), tmp_path / "out")
+def test_llava_marks_videos_and_pictures_alike(mixed: Dataset, tmp_path: Path) -> None:
+    export(mixed, Llava(), tmp_path / "out")
 
     for row in rows(tmp_path / "out"):
         assert [t["from"] for t in row["conversations"]] == ["human", "gpt"] * (len(row["conversations"]) // 2)
@@ -136,25 +151,24 @@ def test_llava_marks_videos_and_pictures_alike(tmp_path: Path) -> None:
     assert still["conversations"][1]["value"] == "At [0.250, 0.200, 0.550, 0.600]."
 
 
-def test_trl_holds_the_pictures_themselves_and_says_when_they_are(tmp_path: Path) -> None:
-    export(mixed(tmp_path / "store"), Trl(), tmp_path / "out")
+def test_trl_holds_the_pictures_themselves_and_says_when_they_are(mixed: Dataset, tmp_path: Path) -> None:
+    export(mixed, Trl(), tmp_path / "out")
 
     read = rows(tmp_path / "out")
     assert not (tmp_path / "out" / "media").exists()
     for row in read:
         assert all(Image.open(io.BytesIO(i["bytes"])).size == STORED for i in row["images"])
-        assert ("frames are at" in row["messages"][0]["content"]) == (len(row["images"]) > 1)
+        assert ("is shown at" in row["messages"][0]["content"]) == (len(row["images"]) > 1)
     features = json.loads(pq.ParquetFile(tmp_path / "out" / "train.parquet").schema_arrow.metadata[b"huggingface"])
     assert features["info"]["features"]["images"]["feature"] == {"_type": "Image"}
 
 
 @pytest.mark.parametrize("boxes", [Boxes.PIXELS, Boxes.UNIT, Boxes.SQUARE, Boxes.THOUSAND])
-def test_a_box_in_words_lies_on_what_was_drawn(boxes: Boxes, tmp_path: Path) -> None:
+def test_a_box_in_words_lies_on_what_was_drawn(boxes: Boxes, mixed: Dataset, tmp_path: Path) -> None:
     """D6: the exported picture is read from its file, and the box from the text; it is neither square nor full-size."""
-    still = picture(0)
-    export(packed(tmp_path / "s", [(still, sample(still, WHERE))]), Llava(boxes=boxes), tmp_path / "out")
+    export(mixed, Llava(boxes=boxes), tmp_path / "out")
 
-    (row,) = rows(tmp_path / "out")
+    (row,) = (r for r in rows(tmp_path / "out") if isinstance(r["image"], str))
     pixels = np.asarray(Image.open(tmp_path / "out" / row["image"]).convert("RGB")).astype(int)
     height, width = pixels.shape[:2]
     x0, y0, x1, y1 = (float(v) for v in re.findall(r"[\d.]+\d|\d", row["conversations"][1]["value"]))
@@ -170,10 +184,9 @@ def test_a_box_in_words_lies_on_what_was_drawn(boxes: Boxes, tmp_path: Path) -> 
     assert np.abs(np.subtract((x0, y0, x1, y1), found)).max() <= 1.0  # a pixel: JPEG blurs the edge
 
 
-def test_pairs_keep_the_prompt_and_both_answers(tmp_path: Path) -> None:
-    view = pairs(tmp_path / "store")
-    export(view, MsSwift(), tmp_path / "swift")
-    export(view, Trl(), tmp_path / "trl")
+def test_pairs_keep_the_prompt_and_both_answers(video_pairs: Dataset, tmp_path: Path) -> None:
+    export(video_pairs, MsSwift(), tmp_path / "swift")
+    export(video_pairs, Trl(), tmp_path / "trl")
 
     for row in rows(tmp_path / "swift"):
         assert row["messages"][1] == {"role": "assistant", "content": "During 0.50 - 1.25 seconds."}
@@ -185,8 +198,8 @@ def test_pairs_keep_the_prompt_and_both_answers(tmp_path: Path) -> None:
     assert {"claims", "margin", "perturbation"} <= set(told(tmp_path / "trl")["without_a_place"])
 
 
-def test_each_side_of_a_pair_has_the_boxes_of_the_prompt_and_its_own(tmp_path: Path) -> None:
-    export(pairs(tmp_path / "store", still=True), MsSwift(), tmp_path / "out")
+def test_each_side_of_a_pair_has_the_boxes_of_the_prompt_and_its_own(still_pairs: Dataset, tmp_path: Path) -> None:
+    export(still_pairs, MsSwift(), tmp_path / "out")
     for row in rows(tmp_path / "out"):
         assert row["objects"]["bbox"] == [[50.0, 20.0, 110.0, 60.0], [50.0, 20.0, 110.0, 60.0]]
         assert row["rejected_objects"]["bbox"] == [[50.0, 20.0, 110.0, 60.0], [0.0, 0.0, 25.0, 25.0]]
@@ -196,15 +209,20 @@ def test_each_side_of_a_pair_has_the_boxes_of_the_prompt_and_its_own(tmp_path: P
         )
 
 
-def test_a_pair_over_several_frames_has_no_form_in_llava(tmp_path: Path) -> None:
+def test_a_pair_over_several_frames_has_no_form_in_llava(
+    video_pairs: Dataset, still_pairs: Dataset, tmp_path: Path
+) -> None:
     with pytest.raises(BadInput, match="2 pair_over_several_frames"):
-        export(pairs(tmp_path / "video"), Llava(), tmp_path / "out")
+        export(video_pairs, Llava(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
-    export(pairs(tmp_path / "still", still=True), Llava(), tmp_path / "out")
+    export(still_pairs, Llava(), tmp_path / "out")
     for row in rows(tmp_path / "out"):
         assert row["prompt"] == "<image>\nWhere is the thing in [0.250, 0.200, 0.550, 0.600]?"
-        assert (row["chosen"], row["rejected"]) == ("At [0.250, 0.200, 0.550, 0.600].", "At [0.000, 0.000, 0.125, 0.250].")
+        assert (row["chosen"], row["rejected"]) == (
+            "At [0.250, 0.200, 0.550, 0.600].",
+            "At [0.000, 0.000, 0.125, 0.250].",
+        )
 
 
 def test_tubes_become_words(tmp_path: Path) -> None:
@@ -228,23 +246,20 @@ def test_kinds_that_no_dialogue_holds_are_left_out_by_name(make: Any, reason: st
             export(view, form, tmp_path / "out")
 
 
-def unfit(kind: str) -> tuple[Turn, ...]:
-    return {
+def test_unfit_samples_are_left_out_and_counted_and_the_rest_is_there(tmp_path: Path) -> None:
+    unfit = {
         "turns_not_alternating": (asked("One?"), asked("Two?"), said("Three.")),
         "placeholder_in_text": (asked("What is <image>?"), said("A mark.")),
         "places_differ": (asked("When?"), said("<time> and <time>", tgt_s=(0.0, 1.0))),
-    }[kind]
-
-
-@pytest.mark.parametrize("reason", ["turns_not_alternating", "placeholder_in_text", "places_differ"])
-def test_an_unfit_sample_is_left_out_and_counted_and_the_rest_is_there(reason: str, tmp_path: Path) -> None:
-    bad, good = clip(0), clip(1)
-    view = packed(tmp_path / "store", [(bad, sample(bad, unfit(reason))), (good, sample(good, WHEN))])
+    }
+    film = clip(0)
+    turns = [WHEN, *unfit.values()]
+    view = packed(tmp_path / "store", [(film, sample(film, t, n)) for n, t in enumerate(turns)])
     for name, form in FORMS.items():
         done = export(view, form, tmp_path / name)
-        assert (done.samples, done.left_out) == (1, {reason: 1})
-        assert told(tmp_path / name)["left_out"] == {reason: 1}
-        assert [r["id"] for r in rows(tmp_path / name)] == [sample(good, WHEN).key]
+        assert (done.samples, done.left_out) == (1, dict.fromkeys(unfit, 1))
+        assert told(tmp_path / name)["left_out"] == dict.fromkeys(unfit, 1)
+        assert [r["id"] for r in rows(tmp_path / name)] == [sample(film, WHEN).key]
 
 
 HOSTILE = [
@@ -260,41 +275,32 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_foreign_text_forges_no_mark_row_or_turn(form: str, tmp_path: Path) -> None:
+def test_foreign_text_forges_no_mark_row_or_turn(tmp_path: Path) -> None:
     """Texts as a view takes them in, once `defused`: every one is exported, and read back letter by letter."""
-    made = [(clip(i), defused(text)) for i, text in enumerate(HOSTILE)]
-    view = packed(
-        tmp_path / "store", [(m, sample(m, (asked(f"What says {t}?"), said(f"It says {t}")))) for m, t in made]
-    )
-    done = export(view, FORMS[form], tmp_path / "out")
-
-    assert (done.samples, done.left_out) == (len(HOSTILE), {})
-    wanted = {sample(m, WHEN).key: f"It says {t}" for m, t in made}
-    for row in rows(tmp_path / "out"):
-        said_last = texts_of(row)[-1]
-        assert said_last == wanted[row["id"]]
-        assert len(MARK.findall(" ".join(texts_of(row)))) == (0 if form == "trl" else len(media_of(row)))
+    film, texts = clip(0), [defused(text) for text in HOSTILE]
+    made = [sample(film, (asked(f"What says {t}?"), said(f"It says {t}")), n) for n, t in enumerate(texts)]
+    view = packed(tmp_path / "store", [(film, one) for one in made])
+    wanted = {one.key: f"It says {t}" for one, t in zip(made, texts, strict=True)}
+    for form in FORMS:
+        done = export(view, FORMS[form], tmp_path / form)
+        assert (done.samples, done.left_out) == (len(HOSTILE), {})
+        for row in rows(tmp_path / form):
+            assert texts_of(row)[-1] == wanted[row["id"]]
+            assert len(MARK.findall(" ".join(texts_of(row)))) == (0 if form == "trl" else len(media_of(row)))
 
 
-def test_times_in_percent(tmp_path: Path) -> None:
+def test_samples_of_one_clip_share_its_frames_and_times_may_be_percent(tmp_path: Path) -> None:
     film = clip(0)
-    view = packed(tmp_path / "store", [(film, sample(film, WHEN))])
+    view = packed(tmp_path / "store", [(film, sample(film, WHEN, n)) for n in range(3)])
     export(view, MsSwift(times=Times.PERCENT), tmp_path / "out")
-    assert rows(tmp_path / "out")[0]["messages"][1]["content"] == "During 25% - 62%."
+    assert len(list((tmp_path / "out" / "media").rglob("*.jpg"))) == len(HALVES)
+    assert told(tmp_path / "out")["media"]["files"] == len(HALVES)
+    assert {r["messages"][1]["content"] for r in rows(tmp_path / "out")} == {"During 25% - 62%."}
     assert told(tmp_path / "out")["times"]["convention"] == "percent"
 
 
-def test_samples_of_one_clip_share_its_frames(tmp_path: Path) -> None:
-    film = clip(0)
-    view = packed(tmp_path / "store", [(film, sample(film, WHEN, n)) for n in range(3)])
-    export(view, Llava(), tmp_path / "out")
-    assert len(list((tmp_path / "out" / "media").rglob("*.jpg"))) == len(HALVES)
-    assert told(tmp_path / "out")["media"]["files"] == len(HALVES)
-
-
-def test_the_manifest_says_what_was_written(tmp_path: Path) -> None:
-    done = export(mixed(tmp_path / "store"), Llava(), tmp_path / "out")
+def test_the_manifest_says_what_was_written(mixed: Dataset, tmp_path: Path) -> None:
+    done = export(mixed, Llava(), tmp_path / "out")
     said_ = told(tmp_path / "out")
     assert (said_["form"], said_["split"], said_["samples"], said_["dataset"]) == ("llava", "train", 3, "view-t@1")
     assert said_["licences"] == {"CC0-1.0": 3}
@@ -319,7 +325,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cut(root: Path, film: Path, turns: Sequence[Turn], *, worse: str = "") -> Dataset:
     """A `clip` pack of one sample over the film."""
     made = clip(0, uri=str(film))
-    media = replace(made.media, width_px=321, height_px=181, digest=published.hashlib.sha256(film.read_bytes()).hexdigest())
+    media = replace(made.media, width_px=321, height_px=181, digest=file_digest(film))
     made = replace(made, media=media)
     one = sample(made, tuple(turns))
     return packed(root, [(made, exported.pair(one, said(worse)) if worse else one)], media="clip")
@@ -337,9 +343,7 @@ def test_a_clip_is_one_mp4_with_one_mark(film: Path, tmp_path: Path) -> None:
     assert swift["messages"][0]["content"] == "<video>\nWhere?"
     assert llava["conversations"][0]["value"] == "<image>\nWhere?"
     # the mp4 has an even size, 322 x 182: a line at the far sides was added, and shares are of that size
-    assert swift["messages"][1]["content"] == "[500, 500, 500, 500] during 0.50 - 1.25 seconds".replace(
-        "[500, 500, 500, 500]", "[0, 0, 500, 500]"
-    )
+    assert swift["messages"][1]["content"] == "[0, 0, 500, 500] during 0.50 - 1.25 seconds"
 
 
 def test_video_pairs_go_to_llava_as_mp4_and_to_trl_not_at_all(film: Path, tmp_path: Path) -> None:
@@ -355,13 +359,12 @@ def test_video_pairs_go_to_llava_as_mp4_and_to_trl_not_at_all(film: Path, tmp_pa
 # --- whole or not at all ---
 
 
-def test_a_folder_with_something_in_it_is_refused_and_an_empty_one_taken(tmp_path: Path) -> None:
-    view = mixed(tmp_path / "store")
+def test_a_folder_with_something_in_it_is_refused_and_an_empty_one_taken(mixed: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    export(view, Llava(), tmp_path / "out")
+    export(mixed, Llava(), tmp_path / "out")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
     with pytest.raises(BadInput, match="something is in it"):
-        export(view, MsSwift(), tmp_path / "out")
+        export(mixed, MsSwift(), tmp_path / "out")
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == before
 
 
@@ -379,7 +382,7 @@ export(Store(Path(sys.argv[1])).find("view-t"), Llava(), Path(sys.argv[2]), prog
 
 
 def test_a_killed_export_leaves_no_folder_and_the_next_one_clears_what_it_left(tmp_path: Path) -> None:
-    view = mixed(tmp_path / "store")
+    view = made_mixed(tmp_path / "store")
     out = tmp_path / "out"
     command = [sys.executable, "-c", KILLED, str(tmp_path / "store"), str(out)]
     done = subprocess.run(command, env=dict(os.environ), check=False)
@@ -392,17 +395,16 @@ def test_a_killed_export_leaves_no_folder_and_the_next_one_clears_what_it_left(t
     assert not list(tmp_path.glob(".out.part-*"))
 
 
-def test_what_another_export_writes_now_is_left_alone(tmp_path: Path) -> None:
-    view = mixed(tmp_path / "store")
+def test_what_another_export_writes_now_is_left_alone(mixed: Dataset, tmp_path: Path) -> None:
     other = tmp_path / ".out.part-other"
     other.mkdir()
     with exporting._held(other):
-        export(view, Llava(), tmp_path / "out")
+        export(mixed, Llava(), tmp_path / "out")
         assert other.is_dir()
 
 
 def test_what_cannot_be_exported_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    view = mixed(tmp_path / "store")
+    view = made_mixed(tmp_path / "store")
     with pytest.raises(NotFound, match="give --split"):
         export(view, Llava(), tmp_path / "out", split="test")
     monkeypatch.setattr(exporting, "_HEADROOM", 1e12)
@@ -418,7 +420,7 @@ def test_what_cannot_be_exported_says_what_to_do(tmp_path: Path, monkeypatch: py
 
 
 def test_damaged_frames_are_not_exported(tmp_path: Path) -> None:
-    view = mixed(tmp_path / "store")
+    view = made_mixed(tmp_path / "store")
     (shard,) = (view.folder / "shards").glob("*.tar")
     data = shard.read_bytes()
     at = data.index(b"\xff\xd8\xff") + 400
@@ -426,8 +428,3 @@ def test_damaged_frames_are_not_exported(tmp_path: Path) -> None:
     with pytest.raises(Corrupt, match="bytes that differ from the sample"):
         export(view, Llava(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_sizes_of_the_fixture_are_what_the_tests_are_about() -> None:
-    assert SHOWN[0] != SHOWN[1]
-    assert SHOWN != STORED

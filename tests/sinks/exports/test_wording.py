@@ -163,7 +163,7 @@ def test_a_time_in_a_picture_is_refused() -> None:
 
 def test_frames_say_when_they_are() -> None:
     assert frame_times([0.0, 1.25], 6.0, Times.SECONDS) == (
-        "The video lasts 6.00 seconds. Its 2 frames are at 0.00, 1.25 seconds."
+        "The video lasts 6.00 seconds and is shown at 0.00, 1.25 seconds."
     )
-    assert frame_times([0.0, 6.0], 6.0, Times.PERCENT) == "The 2 frames of the video are at 00%, 99% of its length."
+    assert frame_times([0.0, 6.0], 6.0, Times.PERCENT) == "The video is shown at 00%, 99% of its length."
     assert interval(Span(1.0, 3.5), 6.0, Times.PERCENT) == "17% - 58%"
