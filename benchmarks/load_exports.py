@@ -21,6 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "fixtures"))
 
 FORMS = ("ms_swift", "llava", "trl")
@@ -114,9 +116,26 @@ def check_swift_sft(folder: Path) -> str:
         count, encoded = swift_rows(export, template)
         pixels = sum("pixel_values" in e or "pixel_values_videos" in e for e in encoded)
         assert pixels == count, f"{export.name}: {count - pixels} rows without pixels"
-        boxes = sum("<|box_start|>" in template.processor.tokenizer.decode(e["input_ids"]) for e in encoded)
-        told.append(f"{export.name} {count} rows, {boxes} with boxes of the model's own")
+        boxes = sum(boxes_of(export, template, i, e) for i, e in enumerate(encoded))
+        told.append(f"{export.name} {count} rows, {boxes} boxes converted by the template")
     return "; ".join(told)
+
+
+def boxes_of(export: Path, template: Any, place: int, encoded: dict[str, Any]) -> int:
+    """How many boxes the template wrote for a row: each the exported one in pixels of the picture as it was resized."""
+    row = json.loads((export / expected(export)["file"]["path"]).read_text().splitlines()[place])
+    said = re.findall(
+        r"<\|box_start\|>\((\d+),(\d+)\),\((\d+),(\d+)\)<\|box_end\|>",
+        template.processor.tokenizer.decode(encoded["input_ids"]),
+    )
+    wanted = row.get("objects", {"bbox": []})["bbox"]
+    assert len(said) == len(wanted), f"{len(said)} boxes said, {len(wanted)} exported"
+    for numbers, box in zip(said, wanted, strict=True):
+        width, height = Image.open(export / row["images"][0]).size
+        _, down, across = (int(n) for n in encoded["image_grid_thw"][0])
+        for got, have, scale in zip(numbers, box, (across * 14 / width, down * 14 / height) * 2, strict=True):
+            assert abs(int(got) - have * scale) <= 0.51, f"{numbers} of {box}"
+    return len(said)
 
 
 def check_swift_pairs(folder: Path) -> str:
@@ -243,7 +262,6 @@ def read_as_llava_next(row: dict[str, Any], folder: Path) -> None:
     """What `llava/train/train.py` and `train_dpo.py` of LLaVA-NeXT do with a row, without their second tries: they
     replace a row that cannot be read by the next one. Raises AssertionError or OSError."""
     from decord import VideoReader
-    from PIL import Image
 
     if "image" in row:
         names = row["image"] if isinstance(row["image"], list) else [row["image"]]

@@ -54,7 +54,7 @@ BOUNDS: dict[str, str] = {
     Boxes.UNIT: "shares of width and height with three decimals, off by at most 0.0005 of the side",
     Boxes.SQUARE: "shares of the picture padded in its middle to a square, off by at most 0.0005 of the longer side",
     Boxes.THOUSAND: "thousandths of width and height, off by at most 0.0005 of the side",
-    Boxes.OBJECTS: "absolute pixels of the exported picture with two decimals, which the trainer converts; over several "
+    Boxes.OBJECTS: "absolute pixels of the exported picture with two decimals that the trainer converts; over several "
     "frames, whose boxes it does not convert, thousandths of width and height in the text",
 }
 """What a manifest says of each convention."""
