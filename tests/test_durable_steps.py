@@ -30,6 +30,7 @@ WITHOUT = {
     "sinks/exports/exporting.py:write_jsonl": "as above",
     "sinks/exports/exporting.py:_write_manifest": "as above",
     "sinks/exports/llava.py:write": "as above",
+    "sinks/exports/trl.py:write": "as above",
     "sinks/publishing/clipcut.py:mp4": "the folder of cuts, in a generation that nobody sees yet",
     "sinks/publishing/publish.py:_alone": "the folder of generations and its lock, made again where they are missing",
     "sinks/shards.py:__init__": "the folder of shards, in a generation that nobody sees yet",

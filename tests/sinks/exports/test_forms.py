@@ -24,7 +24,8 @@ from reelmill.pipelines.views.phrasing import defused
 from reelmill.schemas.errors import BadInput, Corrupt, NotFound, StoreUnusable
 from reelmill.schemas.keys import file_digest
 from reelmill.schemas.sample import Turn
-from reelmill.sinks.dataset import Dataset
+from reelmill.schemas.tube import Box
+from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.exports import exporting
 from reelmill.sinks.exports.exporting import Form, export
 from reelmill.sinks.exports.llava import Llava
@@ -91,7 +92,7 @@ def still_pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def pairs(root: Path, *, still: bool = False) -> Dataset:
     made = [picture(0) if still else clip(0), picture(1) if still else clip(1)]
     turns = WHERE if still else WHEN
-    worse = said("At <box>.", (exported.Box(0, 0, 50, 50),)) if still else said("During <time>.", tgt_s=(1.5, 2.0))
+    worse = said("At <box>.", (Box(0, 0, 50, 50),)) if still else said("During <time>.", tgt_s=(1.5, 2.0))
     turns = (asked("Where is the thing in <box>?", (RED,)), said("At <box>.", (RED,))) if still else turns
     return packed(root, [(m, exported.pair(sample(m, turns), worse)) for m in made])
 
@@ -332,7 +333,7 @@ def cut(root: Path, film: Path, turns: Sequence[Turn], *, worse: str = "") -> Da
 
 
 def test_a_clip_is_one_mp4_with_one_mark(film: Path, tmp_path: Path) -> None:
-    corner = exported.Box(0.0, 0.0, 161.0, 91.0)
+    corner = Box(0.0, 0.0, 161.0, 91.0)
     view = cut(tmp_path / "store", film, (asked("Where?"), said("<box> during <time>", (corner,), (0.5, 1.25))))
     export(view, MsSwift(), tmp_path / "swift")
     export(view, Llava(), tmp_path / "llava")
@@ -411,10 +412,10 @@ def test_what_cannot_be_exported_says_what_to_do(tmp_path: Path, monkeypatch: py
     with pytest.raises(StoreUnusable, match="choose another --out"):
         export(view, Llava(), tmp_path / "out")
     monkeypatch.undo()
-    store = exported.Store(tmp_path / "store")
+    store = Store(tmp_path / "store")
     pack(store, view, media="ref", val_share=0.0)
     with pytest.raises(BadInput, match="holds no frames and no clips"):
-        export(exported.Store(tmp_path / "store").find("view-t"), Llava(), tmp_path / "out")
+        export(Store(tmp_path / "store").find("view-t"), Llava(), tmp_path / "out")
     with pytest.raises(NotFound, match="reelmill pack clips-t"):
         export(store.find("clips-t"), Llava(), tmp_path / "out")
 
