@@ -163,6 +163,7 @@ def swift_step(folder: Path, export: Path, *, pairs: bool) -> str:
         "strict": "true",
         "max_steps": 1,
         "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
         "tuner_type": "full",
         "torch_dtype": "float32",
         "output_dir": folder / "swift-out",
