@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-demo demo demo-teacher test check check-vllm-cpu docs bench chaos clean ffmpeg chromium compiler typing
+.PHONY: help setup setup-demo demo demo-teacher test check check-exports check-vllm-cpu docs bench chaos clean ffmpeg chromium compiler typing
 
 ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
@@ -65,6 +65,18 @@ check-vllm-cpu: typing ## vLLM's own engine on this CPU with a tiny checkpoint: 
 	@$(QUIET_RUN) PYTHONPATH=.typing VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=WARNING \
 		$(VENV)-vllm/bin/python benchmarks/captioner.py --engine vllm --clips 64
 
+EXPORTS := $(VENV)-exports
+check-exports: setup ## exports loaded back by ms-swift, TRL and a LLaVA reader, one step of training each (2 GB in .venv-exports)
+	@[ -x $(EXPORTS)/bin/python ] || $(PYTHON) -m venv $(EXPORTS)
+	@$(EXPORTS)/bin/python -m pip install -q $(PIP_FLAGS) $(EXTRA_INDEX) -r constraints/exports.txt
+	@$(EXPORTS)/bin/python -m pip install -q $(PIP_FLAGS) --no-deps --upgrade --target $(EXPORTS)/trl-1 trl==1.16.0
+	@site=$$($(EXPORTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		cp tests/fixtures/torchvision_ops.py "$$site/"; echo "import torchvision_ops" > "$$site/torchvision_ops.pth"
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+		$(QUIET_RUN) $(BIN)/python benchmarks/load_exports.py make "$$folder"; \
+		$(QUIET_RUN) $(EXPORTS)/bin/python benchmarks/load_exports.py load "$$folder"; \
+		$(QUIET_RUN) PYTHONPATH=$(EXPORTS)/trl-1 $(EXPORTS)/bin/python benchmarks/load_exports.py load "$$folder" --only trl
+
 docs: setup ## run what README.md shows and follow every link in the pages
 	@$(QUIET_RUN) $(BIN)/python -m pytest -q tests/test_docs.py tests/test_readme.py
 
@@ -75,7 +87,7 @@ chaos: setup compiler ## faults at every point, hundreds of kills, poison, a fai
 	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
 
 clean: ## remove what these commands made here: .venv, caches, builds (never ./demo)
-	rm -rf $(VENV) $(VENV)-vllm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-exports $(VENV)-vllm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(ROOMS) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how setup is done; the stamp is written last, so a killed setup is simply done again ---

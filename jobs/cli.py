@@ -340,6 +340,37 @@ def pack(
 
 
 @app.command()
+def export(
+    dataset: Dataset,
+    to: Annotated[str, typer.Option(metavar="FORM", help="ms_swift, llava or trl.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that is empty or not there.")],
+    store: StoreAt = DEFAULT_STORE,
+    times: Annotated[
+        str, typer.Option(help="Times in texts: seconds (two decimals) or percent (00 to 99 of the clip).")
+    ] = "seconds",
+    boxes: Annotated[
+        str,
+        typer.Option(
+            help="""Boxes: pixels, unit (0..1), thousand (0..1000); llava: square (0..1 of the padded picture);
+            ms_swift: objects (its own column). By default ms_swift: objects, llava: unit, trl: thousand."""
+        ),
+    ] = "",
+    split: Annotated[str, typer.Option(help="train or val.")] = "train",
+) -> None:
+    """Write a packed dataset in a trainer's own form, with its media, to a folder of its own.
+
+    reelmill export internvid_tg-mine --to ms_swift --out swift/ && cd swift && swift sft --dataset train.jsonl ...
+
+    Pairs become the trainer's preference form. Videos are frames or mp4 as the dataset was packed (`pack --media
+    clip`); trl takes frames alone. export.json in the folder says how times and boxes are written and how exact
+    that is, which samples were left out and why, and what the form cannot say. See docs/exports.md.
+    """
+    from reelmill.jobs import exporting
+
+    exporting.export_and_tell(store, dataset, exporting.form_of(to, times, boxes), out, split)
+
+
+@app.command()
 def gc(store: StoreAt = DEFAULT_STORE) -> None:
     """Remove what nothing refers to: parts of void commits, leftovers of killed writers."""
     from reelmill.jobs import inspecting
