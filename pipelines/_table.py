@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import Any
 
 import duckdb
@@ -17,26 +18,28 @@ import pyarrow as pa
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._run import Limits, Report, Silent, Watcher, grouped, record, report_of
 from reelmill.pipelines._work import Done
+from reelmill.schemas import arrow
 from reelmill.schemas.column import Column
 from reelmill.schemas.errors import BadInput, GuardBroken
 from reelmill.schemas.keys import canonical_json
-from reelmill.schemas.sample import Sample
+from reelmill.schemas.sample import PreferenceSample, kind_of
 from reelmill.schemas.verdict import State
 from reelmill.sinks.dataset import PART, Dataset, Store
 from reelmill.sinks.parts import part_files
+from reelmill.sinks.publishing.blind import forms_of, pair_of
 from reelmill.sinks.state import snapshot as snapshots
 from reelmill.sinks.state.lease import Lease, held
 from reelmill.sinks.state.objects import store_trouble
 from reelmill.sinks.state.snapshot import Entry
 
-SAMPLES = Column.of("samples", tuple[Sample, ...])
 _GROUP = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRecipe:
     """`query` reads the view `samples(dataset, key, family, task, method, confidence, digest, licence)`, may use the
-    named `parameters`, and returns `key, state, reason, detail` with one row per sample."""
+    named `parameters`, and returns `key, state, reason, detail` with one row per sample. Of preference pairs the view
+    has `pair, form, mirror` too: the kind, what the sides say names aside, and that the other way round; else null."""
 
     name: str
     version: str
@@ -52,7 +55,7 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
     """Decide every sample of the inputs anew if they changed, and commit. Raises as `run` does; NotFound: an input."""
     started = time.monotonic()
     dataset = Store(place.store).dataset(f"{recipe.name}-{place.slug}", recipe.version)
-    samples = _input_samples(recipe, Store(place.store))
+    column, samples = _input_samples(recipe, Store(place.store))
     identity = {"name": dataset.name, "version": dataset.version, "recipe": recipe.name}
     made_from = [Store(place.store).find(label) for label in recipe.inputs]
     fed = {d.label: canonical_json(d.identity["fingerprint"]) for d in made_from}
@@ -67,7 +70,7 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
         keys = dataset.ledger.pending()
         watcher.started(dataset.label, len(samples), len(samples) - len(keys))
         done = []
-        for one in _commit(recipe, dataset, lease, samples, keys) if keys else ():
+        for one in _commit(recipe, dataset, lease, column, samples, keys) if keys else ():
             done.append(one)
             watcher.advanced(dataset.label, one)
         report = report_of(Dataset(dataset.place), changed, len(samples) - len(keys), done, started)
@@ -77,13 +80,16 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
     return report
 
 
-def _input_samples(recipe: TableRecipe, store: Store) -> dict[str, dict[str, Any]]:
-    """Accepted samples of all inputs by key. Raises BadInput where one sample is in two of them."""
+def _input_samples(recipe: TableRecipe, store: Store) -> tuple[Column, dict[str, dict[str, Any]]]:
+    """The column of one kind of sample, and the accepted samples of all inputs by key. Raises BadInput where one sample
+    is in two of them, or where they are of several kinds."""
     found: dict[str, dict[str, Any]] = {}
+    kinds: dict[Any, str] = {}
     for label in recipe.inputs:
         table = store.find(label).children()
         if "turns" not in table.column_names:
             raise BadInput(f"input {label!r} of {recipe.name}", seen="no samples in it", do="give datasets of samples")
+        kinds.setdefault(kind_of(table.column_names), label)
         for row in table.drop_columns([PART]).to_pylist():
             if row["verdict"]["state"] != State.ACCEPTED:
                 continue
@@ -91,7 +97,10 @@ def _input_samples(recipe: TableRecipe, store: Store) -> dict[str, dict[str, Any
                 other = found[row["key"]]["dataset"]
                 raise BadInput(f"sample {row['key']} is in two inputs", seen=f"{other} and {label}", do="give it once")
             found[row["key"]] = {"dataset": label, "sample": row}
-    return found
+    if len(kinds) != 1:
+        seen = ", ".join(f"{kind.__name__} in {label}" for kind, label in kinds.items())
+        raise BadInput(f"inputs of {recipe.name}", seen=seen, do="a dataset has one kind of sample: give one kind")
+    return Column("samples", GenericAlias(tuple, (*kinds, ...))), found
 
 
 def _verdicts(recipe: TableRecipe, samples: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
@@ -111,24 +120,35 @@ def _verdicts(recipe: TableRecipe, samples: dict[str, dict[str, Any]]) -> dict[s
 
 VIEW = pa.schema(
     [(n, pa.string()) for n in ("dataset", "key", "family", "task", "method")]
-    + [("confidence", pa.float64()), ("digest", pa.string()), ("licence", pa.string())]
+    + [("confidence", pa.float64())]
+    + [(n, pa.string()) for n in ("digest", "licence", "pair", "form", "mirror")]
 )
 
 
 def _flat(dataset: str, sample: dict[str, Any]) -> dict[str, Any]:
-    flat = {n: sample[n] for n in ("key", "family", "task", "method")}
+    flat: dict[str, Any] = {n: sample[n] for n in ("key", "family", "task", "method")}
     media = sample["media"]
     confidence = sample["label_confidence"]
-    return flat | {"dataset": dataset, "confidence": confidence, "digest": media["digest"], "licence": media["licence"]}
+    flat |= {"dataset": dataset, "confidence": confidence, "digest": media["digest"], "licence": media["licence"]}
+    if "rejected" not in sample:
+        return flat
+    pair = pair_of(arrow.typed(PreferenceSample, sample))
+    form, mirror = forms_of(pair)
+    return flat | {"pair": pair.kind, "form": form, "mirror": mirror}
 
 
 def _commit(
-    recipe: TableRecipe, dataset: Dataset, lease: Lease, samples: dict[str, dict[str, Any]], keys: Sequence[str]
+    recipe: TableRecipe,
+    dataset: Dataset,
+    lease: Lease,
+    column: Column,
+    samples: dict[str, dict[str, Any]],
+    keys: Sequence[str],
 ) -> Iterator[Done]:
     verdicts = _verdicts(recipe, samples)
     for group in grouped(list(keys), _GROUP):
         rows = [_row(recipe, k, verdicts[k], samples[k]["sample"]) for k in group]
-        outcomes, files = part_files(rows, (), SAMPLES)
+        outcomes, files = part_files(rows, (), column)
         dataset.ledger.commit(lease, outcomes, files)
         accepted = sum(o.state == State.ACCEPTED for o in outcomes)
         yield Done(accepted, len(outcomes) - accepted, 0, accepted, accepted, {})

@@ -28,6 +28,7 @@ Chain = tuple[Event, ...]
 EVERYTHING = "everything"
 CROSSINGS = (EventKind.ENTERS, EventKind.LEAVES)
 NOTHING_ELSE = "nothing else enters or leaves the frame"
+NO_OTHER = "no other of those asked about happens"
 
 
 class Evidence:
@@ -147,6 +148,13 @@ class Evidence:
         single = tuple(self.claim(_clause(s), self.happens(s), (s,), rejected) for s in said)
         whole = set(self.crossings()) <= set(said) if self.settled(CROSSINGS) else None
         return (*single, self.claim(NOTHING_ELSE, whole, self.crossings(), rejected))
+
+    def answered(self, asked: Sequence[Said], said: Sequence[Said], rejected: bool) -> tuple[Claim, ...]:
+        """The claims of an answer to "which of these happen": each that is named does, and no other of them."""
+        single = tuple(self.claim(_clause(s), self.happens(s), (s,), rejected) for s in said)
+        rest = [self.happens(s) for s in asked if s not in said]
+        none = False if True in rest else None if None in rest else True
+        return (*single, self.claim(NO_OTHER, none, asked, rejected))
 
     def claim(self, text: str, verdict: bool | None, about: Sequence[Said], rejected: bool) -> Claim:
         """An open statement counts as false on the chosen side and as true on the rejected one: it helps neither."""

@@ -12,7 +12,8 @@ so that they differ in what they claim and in nothing else. What does not pass i
 
     tasks         perturbations
     account       shuffle, reverse, swap, frames (order); entity (exchanged, foreign), attribute (another colour)
-    crossings     drop, insert: everything that enters or leaves, "nothing else" being said
+    occurrence    drop, insert, replace: which of these happen
+    crossings     drop, insert, replace: everything that enters or leaves, "nothing else" being said (never even)
     order         swap: which comes first, last, after a third
     grounding     shift (moved in time), borrowed (another thing's time)
 """
@@ -34,6 +35,7 @@ from reelmill.pipelines.views.curated import NUM_FRAMES
 from reelmill.pipelines.views.evidenced import CROSSINGS, EVERYTHING, Chain, Evidence, Said, alike
 from reelmill.pipelines.views.grounding import EVENTS, STILL
 from reelmill.pipelines.views.happenings import clipped, flat, recoloured, united
+from reelmill.pipelines.views.occurrence import toggles
 from reelmill.pipelines.views.phrasing import (
     TIME,
     Label,
@@ -59,6 +61,7 @@ from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 
 FAMILY = "dpo_perturb"
 ACCOUNT, CROSSED, ORDER, GROUNDING = "account", "crossings", "order", "grounding"
+OCCURRENCE = "occurrence"
 PAIRS = Column.of("samples", tuple[PreferenceSample, ...])
 
 _WRONG_TIOU = 0.5
@@ -109,9 +112,10 @@ class ComparePerturbed(Worded):
 
 
 def _once_each(pairs: Iterator[PreferenceSample]) -> list[PreferenceSample]:
-    """Of pairs whose sides make the same claims the first: small lists have one permutation under several names."""
+    """One of the pairs whose sides make the same claims: small lists have one permutation under several names. Keys are
+    hashes, so the least of them is a draw, and no name is always the one that goes."""
     kept: dict[tuple[Any, ...], PreferenceSample] = {}
-    for pair in pairs:
+    for pair in sorted(pairs, key=lambda p: p.key):
         kept.setdefault((pair.task, *((c.text, c.rejected, c.evidence) for c in pair.claims)), pair)
     return list(kept.values())
 
@@ -143,6 +147,7 @@ class _Writer:
                 yield from self.orders(name, chain)
         if chains[EVERYTHING]:
             yield from self.things(chains[EVERYTHING])
+        yield from self.occurrences()
         yield from self.crossings()
         yield from self.questions()
         yield from self.times()
@@ -244,6 +249,39 @@ class _Writer:
         ]
         return Turn(Role.ASSISTANT, " ".join(sentences), (), (), ())
 
+    # --- which of these happen ---
+
+    def occurrences(self) -> Iterator[PreferenceSample]:
+        drawn = self.key(OCCURRENCE, "drawn")  # one draw for a drop and its mirror
+        for toggle in toggles(self.evidence, lambda name: self.rng(drawn, name)):
+            key = self.key(OCCURRENCE, toggle.how, toggle.kind, toggle.stage)
+            claims = (
+                *self.evidence.answered(toggle.asked, toggle.true, rejected=False),
+                *self.evidence.answered(toggle.asked, toggle.told, rejected=True),
+            )
+            asked = sorted(toggle.asked, key=lambda s: seed_for(self.step.seed, key, f"{s[0]} {s[1]}"))
+            how = self.how(toggle.how, "claims", toggle.stage, len(asked), (), toggle.strength, key)
+            chosen, wrong = (self.occurring(key, asked, said) for said in (toggle.true, toggle.told))
+            named = [e for s in toggle.asked for e in self.evidence.possible(s)] or self.evidence.accepted
+            yield self.pair(key, OCCURRENCE, how, _Sides(self.which(key, asked), chosen, wrong, claims, tuple(named)))
+
+    def which(self, key: str, asked: Sequence[Said]) -> Turn:
+        words = {"clauses": "; ".join(self.words(s)["clause"] for s in asked)}
+        path = "occurrence.several" if len(asked) > 1 else "occurrence.one"
+        return Turn(Role.USER, self.wording.pick(path, seed_for(self.step.seed, key, "question"), **words), (), (), ())
+
+    def occurring(self, key: str, asked: Sequence[Said], said: Sequence[Said]) -> Turn:
+        """Those of `asked` that are said to happen, in the order in which they were asked about."""
+        seed = seed_for(self.step.seed, key, "answer")
+        if len(asked) == 1:
+            text = self.wording.pick("occurrence.yes" if said else "occurrence.no", seed, **self.words(asked[0]))
+        elif said:
+            lines = [self.words(s)["Clause"] + "." for s in asked if s in said]
+            text = " ".join([*lines, self.wording.pick("occurrence.end", seed)])
+        else:
+            text = self.wording.pick("occurrence.none", seed)
+        return Turn(Role.ASSISTANT, text, (), (), ())
+
     # --- everything that enters or leaves ---
 
     def crossings(self) -> Iterator[PreferenceSample]:
@@ -277,7 +315,12 @@ class _Writer:
     ) -> PreferenceSample:
         claims = (*self.evidence.listed(true, rejected=False), *self.evidence.listed(told, rejected=True))
         sides = _Sides(
-            self.ask(CROSSED, key), self.roll(key, true), self.roll(key, told), claims, self.evidence.accepted
+            self.ask(CROSSED, key),
+            self.roll(key, true),
+            self.roll(key, told),
+            claims,
+            self.evidence.accepted,
+            (true, told),
         )
         share = len(set(told) ^ set(true)) / len({*told, *true})
         return self.pair(key, CROSSED, self.how(kind, "captions", stage, len(true), order, share, key), sides)

@@ -14,6 +14,7 @@ tells nobody anything.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter, defaultdict
@@ -94,7 +95,10 @@ def pair_of(sample: PreferenceSample) -> Pair:
 def _side(turn: Turn, duration_s: float, asked: Steps) -> Side:
     times = iter(turn.tgt_s)
     text = re.sub("<time>", lambda _: f"{next(times):.2f} to {next(times):.2f} s", turn.text)
-    return Side(text, steps_of(turn.text) or asked[:1], tuple(t / duration_s for t in turn.tgt_s))
+    steps = steps_of(turn.text) or (
+        asked[:1] if turn.tgt_s else ()
+    )  # "at <time>" is of what was asked, "no" of nothing
+    return Side(text, steps, tuple(t / duration_s for t in turn.tgt_s))
 
 
 # ---- what a reader looks at ------------------------------------------------------------------------------------------
@@ -288,21 +292,28 @@ def form_of(first: Side, second: Side) -> Hashable:
     return steps, tuple(sorted(words[0] - words[1])), tuple(sorted(words[1] - words[0])), times
 
 
+def forms_of(pair: Pair) -> tuple[str, str]:
+    """The form of a pair and that of its mirror, as hashes: two pairs mirror each other where these are exchanged."""
+    sides = (pair.chosen, pair.rejected)
+    form, mirror = (repr(form_of(*pair)).encode() for pair in (sides, sides[::-1]))
+    return hashlib.sha256(form).hexdigest()[:32], hashlib.sha256(mirror).hexdigest()[:32]
+
+
 def mirrored(pairs: Iterable[Pair]) -> frozenset[str]:
     """Keys of as many pairs as can stay so that every form is chosen as often as it is rejected, kind by kind.
 
     A pair whose two sides have one form (two names exchanged, say) is its own mirror and stays. Keys are hashes, so
     keeping the first of them is a draw that depends on nothing else.
     """
-    found: dict[tuple[str, Hashable], list[str]] = defaultdict(list)
-    mirror: dict[tuple[str, Hashable], tuple[str, Hashable]] = {}
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    mirror: dict[tuple[str, str], tuple[str, str]] = {}
     for pair in pairs:
-        form = pair.kind, form_of(pair.chosen, pair.rejected)
-        found[form].append(pair.key)
-        mirror[form] = pair.kind, form_of(pair.rejected, pair.chosen)
+        form, back = forms_of(pair)
+        found[pair.kind, form].append(pair.key)
+        mirror[pair.kind, form] = pair.kind, back
     kept: set[str] = set()
-    for form, keys in found.items():
-        kept |= set(sorted(keys)[: len(found.get(mirror[form], ()))])
+    for named, keys in found.items():
+        kept |= set(sorted(keys)[: len(found.get(mirror[named], ()))])
     return frozenset(kept)
 
 

@@ -104,14 +104,22 @@ def test_another_colour_is_mirrored_by_the_exchange_back_only():
 def test_a_sample_becomes_what_a_reader_has():
     two = (event("the red circle", "enters", 1.0, 1.5), event("the blue square", "enters", 3.0, 3.4))
     pairs = [pair_of(s) for s in pairs_of(two) if s.verdict.accepted]
-    (shuffle,) = [p for p in pairs if p.kind == "account: shuffle"]
-    assert shuffle.chosen.steps == (("red circle", "enters"), ("blue square", "enters"))
-    assert shuffle.rejected.steps == shuffle.chosen.steps[::-1]
-    assert {p.kind for p in pairs} >= {"crossings: drop or insert", "order: swap", "grounding: borrowed"}
+    orders = {f"account: {kind}" for kind in ("shuffle", "reverse", "swap", "frames")}
+    (account,) = [p for p in pairs if p.kind in orders]  # of two items, all four are the same
+    assert account.chosen.steps == (("red circle", "enters"), ("blue square", "enters"))
+    assert account.rejected.steps == account.chosen.steps[::-1]
+    assert {p.kind for p in pairs} >= {"order: swap", "grounding: borrowed"}
     borrowed = [p for p in pairs if p.kind == "grounding: borrowed"]
     assert {p.chosen.times for p in borrowed} == {(1.0 / 6, 1.5 / 6), (0.5, 3.4 / 6)}
     assert all("1.00 to 1.50 s" in p.chosen.text + p.rejected.text for p in borrowed)
-    assert shuffle.source == "d" * 64
+    assert account.source == "d" * 64
+
+
+def test_a_denial_speaks_of_nothing():
+    """Else "no" and "yes, the red circle enters" would look the same to a reader of happenings."""
+    two = (event("the red circle", "enters", 1.0, 1.5), event("the blue square", "stops", 3.0, 3.4))
+    pairs = [pair_of(s) for s in pairs_of(two) if s.task == "occurrence" and s.perturbation.kind == "drop"]
+    assert {(len(p.chosen.steps), len(p.rejected.steps)) for p in pairs} == {(1, 0)}
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,8 @@ def test_a_third_thing_is_what_before_and_after_are_asked_about():
 
 
 def test_a_list_with_something_missing_is_wrong_because_it_says_that_it_is_all():
-    (drop,), (insert,) = of("drop", accepted(PLAIN)), of("insert", accepted(PLAIN))
+    pairs = accepted(PLAIN, OPEN)
+    (drop,), (insert,) = of("drop", pairs, "crossings"), of("insert", pairs, "crossings")
     for pair in (drop, insert):
         (whole,) = [c for c in pair.claims if c.rejected and c.text.startswith("nothing else")]
         assert whole.holds is (pair is insert)
@@ -286,7 +287,7 @@ def lies(pair: PreferenceSample) -> list[PreferenceSample]:
 
 def test_the_check_finds_every_seeded_defect():
     pairs = accepted(PLAIN, OPEN)
-    assert {s.task for s in pairs} == {"account", "crossings", "order", "grounding"}
+    assert {s.task for s in pairs} == {"account", "occurrence", "crossings", "order", "grounding"}
     for pair in pairs:
         assert check_preference(pair, PLAIN) == []
         for number, lie in enumerate(lies(pair)):
@@ -294,7 +295,7 @@ def test_the_check_finds_every_seeded_defect():
 
 
 def test_the_check_finds_a_rejected_side_that_is_only_incomplete():
-    (pair, *_) = of("drop", accepted(PLAIN))
+    (pair, *_) = of("drop", accepted(PLAIN, OPEN), "crossings")
     modest = replace(
         pair.rejected[0], text=pair.rejected[0].text.replace("Nothing else", "Something").replace("all", "some")
     )
@@ -302,10 +303,10 @@ def test_the_check_finds_a_rejected_side_that_is_only_incomplete():
 
 
 def test_the_check_finds_stages_that_coincide():
-    pairs = accepted(PLAIN)
+    pairs = accepted(PLAIN, OPEN)
     assert check_ladder(pairs) == []
     assert check_ladder([*pairs, replace(pairs[0], key="again")])
-    (drop,) = of("drop", pairs)
+    (drop,) = of("drop", pairs, "crossings")
     harder = replace(drop, perturbation=replace(drop.perturbation, stage=1))
     assert check_ladder([drop, harder])
 
