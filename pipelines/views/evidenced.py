@@ -28,7 +28,6 @@ Chain = tuple[Event, ...]
 EVERYTHING = "everything"
 CROSSINGS = (EventKind.ENTERS, EventKind.LEAVES)
 NOTHING_ELSE = "nothing else enters or leaves the frame"
-NO_OTHER = "no other of those asked about happens"
 
 
 class Evidence:
@@ -154,7 +153,10 @@ class Evidence:
         single = tuple(self.claim(_clause(s), self.happens(s), (s,), rejected) for s in said)
         rest = [self.happens(s) for s in asked if s not in said]
         none = False if True in rest else None if None in rest else True
-        return (*single, self.claim(NO_OTHER, none, asked, rejected))
+        return (
+            *single,
+            self.claim(f"of [{', '.join(map(_clause, asked))}] nothing else happens", none, asked, rejected),
+        )
 
     def claim(self, text: str, verdict: bool | None, about: Sequence[Said], rejected: bool) -> Claim:
         """An open statement counts as false on the chosen side and as true on the rejected one: it helps neither."""

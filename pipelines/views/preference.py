@@ -252,18 +252,19 @@ class _Writer:
     # --- which of these happen ---
 
     def occurrences(self) -> Iterator[PreferenceSample]:
-        drawn = self.key(OCCURRENCE, "drawn")  # one draw for a drop and its mirror
-        for toggle in toggles(self.evidence, lambda name: self.rng(drawn, name)):
+        every = self.key(OCCURRENCE, "drawn")
+        for toggle in toggles(self.evidence, lambda name: self.rng(every, name)):
+            drawn = self.key(OCCURRENCE, toggle.kind, toggle.stage)  # of a drop and its mirror, which are worded alike
             key = self.key(OCCURRENCE, toggle.how, toggle.kind, toggle.stage)
+            asked = self.rng(drawn, "order").sample(toggle.asked, len(toggle.asked))
             claims = (
-                *self.evidence.answered(toggle.asked, toggle.true, rejected=False),
-                *self.evidence.answered(toggle.asked, toggle.told, rejected=True),
+                *self.evidence.answered(asked, toggle.true, rejected=False),
+                *self.evidence.answered(asked, toggle.told, rejected=True),
             )
-            asked = sorted(toggle.asked, key=lambda s: seed_for(self.step.seed, key, f"{s[0]} {s[1]}"))
+            chosen, wrong = (self.occurring(drawn, asked, said) for said in (toggle.true, toggle.told))
+            named = tuple(e for s in asked for e in self.evidence.possible(s)) or self.evidence.accepted
             how = self.how(toggle.how, "claims", toggle.stage, len(asked), (), toggle.strength, key)
-            chosen, wrong = (self.occurring(key, asked, said) for said in (toggle.true, toggle.told))
-            named = [e for s in toggle.asked for e in self.evidence.possible(s)] or self.evidence.accepted
-            yield self.pair(key, OCCURRENCE, how, _Sides(self.which(key, asked), chosen, wrong, claims, tuple(named)))
+            yield self.pair(key, OCCURRENCE, how, _Sides(self.which(drawn, asked), chosen, wrong, claims, named))
 
     def which(self, key: str, asked: Sequence[Said]) -> Turn:
         words = {"clauses": "; ".join(self.words(s)["clause"] for s in asked)}

@@ -282,14 +282,15 @@ def _gru_scores(train: Sequence[Pair], test: Sequence[Pair], seed: int) -> np.nd
 
 
 def form_of(first: Side, second: Side) -> Hashable:
-    """Two sides in an order, names aside: what happens in each, words that only one has, times in fifths."""
+    """Two sides in an order, names aside: what happens in each, and times in fifths. Where both say one thing but for
+    names, the words that only one of them has take its place, since nothing else could tell."""
     letters: dict[str, str] = {}
     steps = tuple(tuple(_nameless(side.steps, letters)) for side in (first, second))
-    if _nameless(first.steps) == _nameless(second.steps):
-        steps = ()  # names aside both say one thing
-    words = [{w for name, _ in side.steps for w in name.split()} for side in (first, second)]
     times = tuple(tuple(int(t * _FORM_BINS) for t in side.times) for side in (first, second))
-    return steps, tuple(sorted(words[0] - words[1])), tuple(sorted(words[1] - words[0])), times
+    if _nameless(first.steps) != _nameless(second.steps):
+        return steps, times
+    words = [{w for name, _ in side.steps for w in name.split()} for side in (first, second)]
+    return tuple(sorted(words[0] - words[1])), tuple(sorted(words[1] - words[0])), times
 
 
 def forms_of(pair: Pair) -> tuple[str, str]:
