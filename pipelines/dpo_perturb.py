@@ -14,16 +14,22 @@ from reelmill.pipelines.views.preference import PAIRS, ComparePerturbed
 from reelmill.schemas.errors import BadInput
 
 
-def recipe(evidence: str = "rules", agreement: bool = True, seed: int = 0, captions: str = "events") -> Recipe:
+def recipe(
+    evidence: str = "rules", agreement: bool = True, seed: int = 0, captions: str = "events", even: bool = True
+) -> Recipe:
     """One row per video clip, exploded into pairs. `evidence` and `agreement` as in `internvid_tg`; `seed` draws other
-    perturbations and wordings; `captions` is what the lists are made of, so far events alone."""
+    perturbations and wordings; `captions` is what the lists are made of, so far events alone. `even=false` keeps pairs
+    that a reader without the video sorts out, too (more stages and kinds), as a dataset of another name."""
     if captions != "events":
         raise BadInput(f"captions={captions}", seen="an unknown kind", do="use events")
     if evidence not in ("rules", "truth"):
         raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules or truth")
+    if not isinstance(even, bool):
+        raise BadInput(f"even={even}", seen="neither true nor false", do="give true or false")
     source = _true() if evidence == "truth" else Rows(clips.recipe(), joined=(events.recipe(agreement),), only="video")
-    name = "dpo_perturb_truth" if evidence == "truth" else "dpo_perturb"
-    return Recipe(name=name, version="1", source=source, steps=(ComparePerturbed(seed=seed),), explode=PAIRS)
+    name = f"dpo_perturb{'' if even else '_uneven'}{'_truth' if evidence == 'truth' else ''}"
+    step = ComparePerturbed(seed=seed, even=even)
+    return Recipe(name=name, version="1", source=source, steps=(step,), explode=PAIRS)
 
 
 def _true() -> Rows:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from reelmill.schemas import arrow
 from reelmill.sinks.audit.precision import Group, audit_of, interval
 from reelmill.sinks.dataset import Dataset
+from reelmill.sinks.publishing.blind import Told, Unseen
 from reelmill.sinks.publishing.packed import MadeBy, Media, PackedCurated, PackedSample
 from reelmill.sinks.shards import Shard
 from reelmill.sinks.state.records import read_record, record_bytes
@@ -139,11 +140,13 @@ class Facts:
     reasons: dict[tuple[str, str, str], int]
     shards: Sequence[Shard]
     errors: LabelErrors
+    unseen: Sequence[Unseen] = ()
 
 
 def card(facts: Facts) -> str:
     """The whole README.md."""
-    body = [_what(facts), _labels(facts), _counts(facts), _rejects(facts), _licences(facts), _reading(facts)]
+    pairs = [_unseen(facts.unseen)] if facts.unseen else []
+    body = [_what(facts), _labels(facts), *pairs, _counts(facts), _rejects(facts), _licences(facts), _reading(facts)]
     return f"---\n{yaml(header(facts))}---\n\n" + "\n\n".join(body) + "\n"
 
 
@@ -272,6 +275,24 @@ def _audited(groups: Sequence[Group]) -> str:
         right = f"{g.rate.hits} of {g.rate.count}"
         lines.append(f"| {g.by} | {_cell(g.name)} | {g.samples} | {right} | {g.unsure} | {found} |")
     return "\n\n" + "\n".join(lines)
+
+
+def _unseen(found: Sequence[Unseen]) -> str:
+    """What readers that see no frame tell of the pairs, kind by kind."""
+    words = (
+        "How often a reader without the video gives the chosen side the higher score (AUC within pairs; 0.5 is blind, "
+        "the best of four readers lies a little above it by chance). What such a reader can tell, a trained model can "
+        "learn instead of looking. Readers learn on some sources and are asked about others."
+    )
+    lines = ["| kind of pair | pairs | by length alone | best reader | its AUC, 95 % |", "|---|---:|---|---|---|"]
+    for one in found:
+        best = f"{one.best.reader} | {_auc(one.best)}" if one.best else "| too few pairs to say"
+        lines.append(f"| {_cell(one.kind)} | {one.pairs} | {_auc(one.length) if one.length else ''} | {best} |")
+    return "\n".join(["## What can be told of the pairs unseen", "", words, "", *lines])
+
+
+def _auc(told: Told) -> str:
+    return f"{told.auc:.2f} ({told.low:.2f} to {told.high:.2f})"
 
 
 def _counts(facts: Facts) -> str:

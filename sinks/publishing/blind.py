@@ -28,6 +28,9 @@ from reelmill.schemas.event import EventKind
 from reelmill.schemas.sample import PreferenceSample, Turn
 
 FOLDS = 5
+LEAST, ENOUGH = 100, 1000
+"""Pairs of a kind that an AUC is given for (its interval is then some 0.1 to either side, which is how far the goal of
+0.60 lies from 0.5), and at most looked at when a dataset is packed (0.03)."""
 _PENALTY = 1.0
 _RESAMPLES = 1000
 _TIME_BINS = 10
@@ -276,6 +279,51 @@ def _gru_scores(train: Sequence[Pair], test: Sequence[Pair], seed: int) -> np.nd
             optimiser.step()
     with torch.no_grad():
         return np.asarray((score([p.chosen for p in test]) - score([p.rejected for p in test])).numpy())
+
+
+# ---- what a card says of it -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What can be told of one kind of pair: by the best of the readers, and by length alone; None where too few pairs
+    are there to say."""
+
+    kind: str
+    pairs: int
+    best: Told | None
+    length: Told | None
+
+
+class Kept:
+    """Pairs as they are packed, as many of each kind as an audit needs. They come by rising key, and keys are hashes,
+    so the first of a kind are a draw from all of it."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, list[Pair]] = defaultdict(list)
+        self.numbers: Counter[str] = Counter()
+
+    def add(self, sample: PreferenceSample) -> None:
+        pair = pair_of(sample)
+        self.numbers[pair.kind] += 1
+        if len(self.pairs[pair.kind]) < ENOUGH:
+            self.pairs[pair.kind].append(pair)
+
+    def unseen(self) -> tuple[Unseen, ...]:
+        """One line per kind. A kind with fewer than `LEAST` pairs or fewer sources than folds has no figure."""
+        told = audit(p for own in self.pairs.values() if len(own) >= LEAST for p in own)
+        found: dict[str, list[Told]] = defaultdict(list)
+        for one in told:
+            found[one.kind].append(one)
+        return tuple(
+            Unseen(
+                kind,
+                number,
+                max(found[kind], key=lambda t: t.auc, default=None),
+                next((t for t in found[kind] if t.reader == "length"), None),
+            )
+            for kind, number in sorted(self.numbers.items())
+        )
 
 
 # ---- what can be done about it ---------------------------------------------------------------------------------------

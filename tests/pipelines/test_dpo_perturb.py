@@ -22,7 +22,8 @@ from reelmill.schemas.sample import PreferenceSample, kind_of
 
 
 @pytest.mark.parametrize(
-    ("option", "seen"), [({"captions": "engine"}, "captions=engine"), ({"evidence": "x"}, "evidence=x")]
+    ("option", "seen"),
+    [({"captions": "engine"}, "captions=engine"), ({"evidence": "x"}, "evidence=x"), ({"even": "no"}, "even=no")],
 )
 def test_an_unknown_option_is_named(option, seen):
     with pytest.raises(BadInput, match=seen):
@@ -36,6 +37,13 @@ def test_the_seed_is_identity_and_truth_has_a_name_of_its_own():
         "events_truth",
         "dpo_perturb_truth",
     ]
+
+
+def test_pairs_that_tell_are_a_dataset_of_another_name():
+    open_ = dpo_perturb.recipe(even=False)
+    assert open_.name == "dpo_perturb_uneven"
+    assert open_.fingerprint_hash() != dpo_perturb.recipe().fingerprint_hash()
+    assert dpo_perturb.recipe("truth", even=False).name == "dpo_perturb_uneven_truth"
 
 
 def test_pairs_from_a_rendered_film_are_stored_whole_and_right(tmp_path: Path):

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 from pair_rows import pairs_of
-from view_rows import event
+from view_rows import event, video
 
 from reelmill.sinks.publishing import blind
-from reelmill.sinks.publishing.blind import Pair, Side, audit, audit_in_sequence, length_ratio, mirrored, pair_of
+from reelmill.sinks.publishing.blind import Kept, Pair, Side, audit, audit_in_sequence, length_ratio, mirrored, pair_of
 
 NAMES = ("red circle", "blue square", "pink star", "green cross")
 
@@ -138,3 +138,32 @@ def test_the_ratio_that_balances_lengths(lengths, ratio):
 def test_no_lengths_have_no_ratio():
     with pytest.raises(ValueError, match="seen none"):
         length_ratio([])
+
+
+def test_what_a_card_says_is_one_line_for_each_kind():
+    kept = Kept()
+    for n in range(30):
+        two = (event("the red circle", "enters", 1.0, 1.5), event("the blue square", "enters", 3.0, 3.4))
+        for sample in pairs_of(two, key=f"clip{n}", media=replace(video(), digest=f"{n:064x}")):
+            if sample.verdict.accepted:
+                kept.add(sample)
+    lines = {u.kind: u for u in kept.unseen()}
+    order, attribute = lines["order: swap"], lines["account: attribute"]
+    assert (order.pairs, attribute.pairs) == (60, 30)
+    assert order.best is attribute.best is None, "too few to say"
+
+
+def test_a_card_looks_at_the_first_pairs_of_a_kind_and_counts_all(monkeypatch):
+    monkeypatch.setattr(blind, "LEAST", 20)
+    monkeypatch.setattr(blind, "ENOUGH", 40)
+    two = (event("the red circle", "enters", 1.0, 1.5), event("the blue square", "enters", 3.0, 3.4))
+    kept = Kept()
+    for n in range(60):
+        for sample in pairs_of(two, key=f"clip{n}", media=replace(video(), digest=f"{n:064x}")):
+            if sample.task == "order":
+                kept.add(sample)
+    (order,) = kept.unseen()
+    assert order.best is not None
+    assert order.length is not None
+    assert (order.pairs, order.best.pairs, order.length.pairs) == (120, 40, 40)
+    assert order.best.auc >= order.length.auc
