@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,9 +17,10 @@ from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
 from reelmill.pipelines.views.evidenced import Evidence, alike
-from reelmill.pipelines.views.preference import ComparePerturbed
+from reelmill.pipelines.views.preference import STATED_ORDER_S, CompareListed, ComparePerturbed
 from reelmill.pipelines.views.preference_checks import check_ladder, check_preference, spoken_of
-from reelmill.schemas.event import RULE_KINDS, EventKind
+from reelmill.schemas import arrow
+from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.sample import Claim, PreferenceSample
 from reelmill.schemas.verdict import ACCEPTED
 
@@ -264,6 +266,49 @@ def test_a_row_alone_is_the_row_in_any_batch_and_any_order_of_events(events, rng
     step = ComparePerturbed()
     (alone,) = outcomes(step, one)
     assert outcomes(step, two, one)[1] == alone == outcomes(step, mixed)[0]
+
+
+def clause_events(events: Sequence[Event]) -> list[Event]:
+    """The same events as somebody's clauses, without a thing or a kind of their own."""
+    third = {k: ComparePerturbed().wording.table(f"kinds.{k}.third") for k in RULE_KINDS}
+    return [
+        replace(e, kind=EventKind.STATED, subject="", subject_id="", phrase=f"{e.subject} {third[e.kind]}.")
+        for e in events
+    ]
+
+
+def test_events_in_somebodys_words_give_pairs_that_are_as_right():
+    """From the truth told in clauses: the checker holds the answers against the events themselves."""
+    tasks: Counter[str] = Counter()
+    step = ComparePerturbed(order_s=STATED_ORDER_S)
+    for seed in range(400, 404):
+        for key, medium, count, events in true_clips(seed, PRESET):
+            for pair in pairs_of(clause_events(events), key, medium, count, step):
+                if pair.verdict.accepted:
+                    assert check_preference(pair, events) == [], (pair.turns, pair.rejected)
+                    tasks[pair.task] += 1
+    assert set(tasks) == {"account", "order", "grounding"}
+
+
+def test_of_clauses_nothing_is_exchanged_or_denied():
+    pairs = pairs_of(clause_events(PLAIN), step=ComparePerturbed(order_s=STATED_ORDER_S))
+    assert {s.perturbation.kind for s in pairs} <= {"shuffle", "reverse", "swap", "frames", "shift", "borrowed"}
+    starts_s = {third.phrase.rstrip("."): third.span.start_s for third in clause_events(PLAIN)}
+    for pair in pairs:
+        if pair.task == "order" and pair.verdict.accepted:
+            told = next(c.text for c in pair.claims if not c.rejected)
+            first, second = told.split(" before ")
+            assert starts_s[second] - starts_s[first] >= STATED_ORDER_S
+
+
+def test_listed_events_are_read_from_their_own_column():
+    listed = CompareListed()
+    assert "listed_events" in {c.name for c in listed.needs}
+    assert listed.order_s == STATED_ORDER_S
+    row = row_of((), key="clip")
+    row["listed_events"] = [arrow.plain(e) for e in clause_events(PLAIN)]
+    (out,) = outcomes(listed, row)
+    assert {s.task for s in out["samples"]} == {"account", "order", "grounding"}
 
 
 def lies(pair: PreferenceSample) -> list[PreferenceSample]:
