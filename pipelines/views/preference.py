@@ -92,6 +92,7 @@ class ComparePerturbed(Worded):
     gives: ClassVar[tuple[Column, ...]] = (PAIRS,)
     looked_at: ClassVar[str] = "events of the clip"
     read: ClassVar[Column] = EVENTS
+    revision: ClassVar[str] = "2"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         if row["still"]:
