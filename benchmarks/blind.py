@@ -37,7 +37,7 @@ BUSY = dataclasses.replace(MEDIUM, name="busy", movers=(2, 3), shots=(1, 2), dur
 """Scenes of two or three things for five to ten seconds: a clip of one thing has no order to perturb."""
 GOAL, LENGTH_GOAL = 0.60, 0.55
 
-SEQUENCES = 2000
+SEQUENCES = 1000
 """Pairs of a kind that the GRU is given at most; it is by far the slowest reader."""
 
 Clip = tuple[dict[str, Any], list[Event]]

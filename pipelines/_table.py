@@ -20,13 +20,15 @@ import pyarrow.compute as pc
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._run import Limits, Report, Silent, Watcher, record, report_of
 from reelmill.pipelines._work import Done
+from reelmill.schemas import arrow
 from reelmill.schemas.column import Column
 from reelmill.schemas.errors import BadInput, GuardBroken
 from reelmill.schemas.keys import canonical_json
-from reelmill.schemas.sample import GroundedSample, Sample, kind_of
+from reelmill.schemas.sample import GroundedSample, PreferenceSample, Sample, kind_of
 from reelmill.schemas.verdict import State
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.parts import part_files
+from reelmill.sinks.publishing.blind import forms_of, pair_of
 from reelmill.sinks.publishing.linked import CLIP_KEY
 from reelmill.sinks.shares import note_shares
 from reelmill.sinks.state import snapshot as snapshots
@@ -37,9 +39,10 @@ from reelmill.sinks.state.snapshot import Entry
 _GROUP = 512
 _SEEN = ("key", "parent_key", "family", "task", "method", "label_confidence", "media", "frames", "verdict")
 _VIEW = """create table samples (place bigint, dataset varchar, key varchar, family varchar, task varchar,
-  method varchar, confidence double, digest varchar, licence varchar, clip_key varchar)"""
+  method varchar, confidence double, digest varchar, licence varchar, clip_key varchar, pair varchar, form varchar,
+  mirror varchar)"""
 _FILL = f"""insert into samples select $first + row_number() over () - 1, $dataset, key, family, task, method,
-  label_confidence, media.digest, media.licence, {CLIP_KEY} from part"""  # noqa: S608 - a constant
+  label_confidence, media.digest, media.licence, {CLIP_KEY}, pair, form, mirror from part"""  # noqa: S608 - a constant
 _TWICE = "select key, min(dataset), max(dataset) from samples group by key having count(*) > 1 order by key limit 1"
 _JUDGED = """select (select count(*) from samples), (select count(*) from verdicts),
   (select count(distinct key) from verdicts), (select count(*) from samples semi join verdicts using (key))"""
@@ -49,8 +52,10 @@ _IN_PLACE = "select key, state, reason, detail from samples join verdicts using 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRecipe:
     """`query` reads the table `samples(dataset, key, family, task, method, confidence, digest, licence, clip_key)`, may
-    use the named `parameters`, and returns `key, state, reason, detail` with one row per sample. `shares` reads also
-    the table `verdicts` that it gave, and says for each input what was asked and what came (`sinks.shares.SHARES`)."""
+    use the named `parameters`, and returns `key, state, reason, detail` with one row per sample. Of preference pairs
+    the table has `pair, form, mirror` too: the kind, what the sides say names aside, and that the other way round; else
+    null. `shares` reads also the table `verdicts` that it gave, and says for each input what was asked and what came
+    (`sinks.shares.SHARES`)."""
 
     name: str
     version: str
@@ -114,8 +119,9 @@ class Given:
         """Make and fill the table `samples`; returns the keys in place. Raises BadInput on one that is there twice."""
         connection.execute(_VIEW)
         first = 0
-        for label, table in self._parts(_SEEN):
-            connection.register("part", table)
+        pairs = self.kind is PreferenceSample
+        for label, table in self._parts(None if pairs else _SEEN):
+            connection.register("part", _with_forms(table, pairs=pairs))
             connection.execute(_FILL, {"first": first, "dataset": label})
             first += table.num_rows
         for key, *two in connection.execute(_TWICE).fetchall():
@@ -135,6 +141,18 @@ class Given:
                 table = dataset.part(name, "children", columns)
                 accepted = pc.equal(pc.struct_field(table["verdict"], "state"), str(State.ACCEPTED))
                 yield label, table.filter(accepted)
+
+
+def _with_forms(table: pa.Table, *, pairs: bool) -> pa.Table:
+    """A part with `pair, form, mirror` beside what the query sees; null where the samples are no pairs."""
+    found: list[tuple[str, str, str] | tuple[None, None, None]] = [(None, None, None)] * table.num_rows
+    if pairs:
+        told = (pair_of(arrow.typed(PreferenceSample, row)) for row in table.to_pylist())
+        found = [(pair.kind, *forms_of(pair)) for pair in told]
+    table = table.select(_SEEN)
+    for name, values in zip(("pair", "form", "mirror"), zip(*found, strict=True) if found else ((),) * 3, strict=True):
+        table = table.append_column(name, pa.array(values, pa.string()))
+    return table
 
 
 def _kind(label: str, dataset: Dataset) -> type[Sample]:

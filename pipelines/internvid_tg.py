@@ -58,14 +58,8 @@ def _from_people(evidence: str) -> Recipe:
     from reelmill.pipelines.sources.annotated.reading import is_dense
     from reelmill.pipelines.views.stated import CompileStated
 
-    _, _, where = evidence.partition(":")
-    name, mark, path = where.partition(":")
-    if not (mark and path):
-        raise BadInput(
-            f"evidence={evidence}", seen="no path", do="use human:SET:PATH, such as human:vidstg:annotations/"
-        )
-    said = witnessed.recipe(name, path)
+    said = witnessed.stated(evidence)
     source = Rows(clips.recipe(), joined=(said,), only="video")
-    step = CompileStated(dense=is_dense(name))
+    step = CompileStated(dense=is_dense(evidence.split(":")[1]))
     own = said.name.replace("witnessed", "internvid_tg_human", 1)
     return Recipe(name=own, version="1", source=source, steps=(step,), explode=SAMPLES)

@@ -21,3 +21,13 @@ def recipe(set: str, path: str) -> Recipe:
     name = f"witnessed_{owner.name}_{owner.digest[:8]}"
     source, step = Rows(clips.recipe(), only="video"), WitnessAnnotations.of(owner)
     return Recipe(name=name, version="1", source=source, steps=(step,), explode=EVENTS)
+
+
+def stated(evidence: str) -> Recipe:
+    """The recipe that human:SET:PATH names, as views are told of it. Raises BadInput without a path."""
+    _, _, where = evidence.partition(":")
+    name, mark, path = where.partition(":")
+    if not (mark and path):
+        do = "use human:SET:PATH, such as human:vidstg:annotations/"
+        raise BadInput(f"evidence={evidence}", seen="no path", do=do)
+    return recipe(name, path)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from reelmill.schemas import arrow
 from reelmill.sinks.audit.precision import Group, audit_of, interval
 from reelmill.sinks.dataset import Dataset
+from reelmill.sinks.publishing.blind import Told, Unseen
 from reelmill.sinks.publishing.packed import MadeBy, Media, PackedCurated, PackedSample
 from reelmill.sinks.shards import Shard
 from reelmill.sinks.shares import left_out, shares_said
@@ -161,11 +162,12 @@ class Facts:
     errors: LabelErrors
     costs: Sequence[Cost]
     shares: Sequence[dict[str, Any]] = ()
+    unseen: Sequence[Unseen] = ()
 
 
 def card(facts: Facts) -> str:
     """The whole README.md."""
-    parts = (_what, _labels, _shares, _counts, _rejects, _costs, _licences, _reading)
+    parts = (_what, _labels, _unseen, _shares, _counts, _rejects, _costs, _licences, _reading)
     body = "\n\n".join(said for part in parts if (said := part(facts)))
     return f"---\n{yaml(header(facts))}---\n\n{body}\n"
 
@@ -307,6 +309,26 @@ def _shares(facts: Facts) -> str:
         numbers = f"{row['available']} | {row['drawn']}"
         lines.append(f"| {_cell(row['input'])} | {_cell(row['asked'])} | {numbers} | {share} | {_cell(out)} |")
     return "\n".join(["## What was mixed", "", *lines])
+
+
+def _unseen(facts: Facts) -> str:
+    """What readers that see no frame tell of the pairs, kind by kind; '' where there are none."""
+    if not facts.unseen:
+        return ""
+    words = (
+        "How often a reader without the video gives the chosen side the higher score (AUC within pairs; 0.5 is blind, "
+        "the best of four readers lies a little above it by chance). What such a reader can tell, a trained model can "
+        "learn instead of looking. Readers learn on some sources and are asked about others."
+    )
+    lines = ["| kind of pair | pairs | by length alone | best reader | its AUC, 95 % |", "|---|---:|---|---|---|"]
+    for one in facts.unseen:
+        best = f"{one.best.reader} | {_auc(one.best)}" if one.best else "| too few pairs to say"
+        lines.append(f"| {_cell(one.kind)} | {one.pairs} | {_auc(one.length) if one.length else ''} | {best} |")
+    return "\n".join(["## What can be told of the pairs unseen", "", words, "", *lines])
+
+
+def _auc(told: Told) -> str:
+    return f"{told.auc:.2f} ({told.low:.2f} to {told.high:.2f})"
 
 
 def _counts(facts: Facts) -> str:

@@ -27,11 +27,12 @@ from reelmill.schemas.errors import BadInput, Corrupt, StoreUnusable
 from reelmill.schemas.keys import canonical_json
 from reelmill.schemas.media import FrameRef, MediaRef
 from reelmill.schemas.points import reach
-from reelmill.schemas.sample import Sample
+from reelmill.schemas.sample import PreferenceSample, Sample
 from reelmill.sinks import card as cards
 from reelmill.sinks import catalog, tables
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.publishing import energon, publish
+from reelmill.sinks.publishing.blind import Kept
 from reelmill.sinks.publishing.clipcut import Cost, Cutter, cost
 from reelmill.sinks.publishing.frames import Found, StoredFrames
 from reelmill.sinks.publishing.ordered import Ordered
@@ -210,7 +211,7 @@ class _Packing:
         self.store, self.dataset, self.accepted, self.media = store, accepted.dataset, accepted, media
         self.val_share, self.limits, self.root, self.progress = val_share, limits, root, progress
         self.frames, self.cutter = accepted.frames, Cutter(root / "cuts")
-        self.tally = cards.Tally()
+        self.tally, self.pairs = cards.Tally(), Kept()
         self.reasons: Counter[tuple[str, str, str]] = Counter()
         self.shards: list[Shard] = []
 
@@ -248,6 +249,8 @@ class _Packing:
             rows(split).add([tables.sample_row(packed)])
             turns(split).add(tables.turn_rows(packed))
             self.tally.add(packed, split)
+            if isinstance(sample, PreferenceSample):
+                self.pairs.add(sample)
             self.names.setdefault(sample.media.digest, sample.media)
             self.numbers[sample.media.digest] += 1
             self.progress("tables", i + 1, len(self.accepted))
@@ -363,6 +366,7 @@ class _Packing:
             errors=cards.label_errors(self.dataset),
             costs=[cards.Cost.of(d) for d in self.rests_on],
             shares=tuple(shares_of(self.dataset).to_pylist()),
+            unseen=self.pairs.unseen(),
         )
         return cards.card(facts)
 

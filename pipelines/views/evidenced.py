@@ -135,18 +135,28 @@ class Evidence:
 
     def told(self, said: Sequence[Said], rejected: bool) -> tuple[Claim, ...]:
         """The claims of an account: each thing happens, and each before the next."""
-        single = tuple(self.claim(_clause(s), self.happens(s), (s,), rejected) for s in said)
+        single = tuple(self.claim(clause_told(s), self.happens(s), (s,), rejected) for s in said)
         order = (
-            self.claim(f"{_clause(a)} before {_clause(b)}", self.before(a, b), (a, b), rejected)
+            self.claim(f"{clause_told(a)} before {clause_told(b)}", self.before(a, b), (a, b), rejected)
             for a, b in pairwise(said)
         )
         return (*single, *order)
 
     def listed(self, said: Sequence[Said], rejected: bool) -> tuple[Claim, ...]:
         """The claims of a complete list of what enters and leaves: each happens, and nothing else does."""
-        single = tuple(self.claim(_clause(s), self.happens(s), (s,), rejected) for s in said)
+        single = tuple(self.claim(clause_told(s), self.happens(s), (s,), rejected) for s in said)
         whole = set(self.crossings()) <= set(said) if self.settled(CROSSINGS) else None
         return (*single, self.claim(NOTHING_ELSE, whole, self.crossings(), rejected))
+
+    def answered(self, asked: Sequence[Said], said: Sequence[Said], rejected: bool) -> tuple[Claim, ...]:
+        """The claims of an answer to "which of these happen": each that is named does, and no other of them."""
+        single = tuple(self.claim(clause_told(s), self.happens(s), (s,), rejected) for s in said)
+        rest = [self.happens(s) for s in asked if s not in said]
+        none = False if True in rest else None if None in rest else True
+        return (
+            *single,
+            self.claim(f"of [{', '.join(map(clause_told, asked))}] nothing else happens", none, asked, rejected),
+        )
 
     def claim(self, text: str, verdict: bool | None, about: Sequence[Said], rejected: bool) -> Claim:
         """An open statement counts as false on the chosen side and as true on the rejected one: it helps neither."""
@@ -155,8 +165,9 @@ class Evidence:
         return Claim(text, rejected, holds, tuple(dict.fromkeys(keys)))
 
 
-def _clause(said: Said) -> str:
-    return f"{said[0]} {said[1]}"
+def clause_told(said: Said) -> str:
+    """What a claim says of one happening: thing and kind, or the clause that somebody told it in."""
+    return said[0] if said[1] is EventKind.STATED else f"{said[0]} {said[1]}"
 
 
 def alike(one: Sequence[Said], other: Sequence[Said]) -> bool:

@@ -78,7 +78,7 @@ class ClipView:
 
     def __init__(self, step: Worded, clip: Material, events: Sequence[Event]) -> None:
         self.step, self.wording, self.clip = step, step.wording, clip
-        self.events = tuple(sorted((clipped(_by_clause(e), clip.duration_s) for e in events), key=in_time))
+        self.events = tuple(sorted((clipped(by_clause(e), clip.duration_s) for e in events), key=in_time))
         self.accepted = tuple(e for e in self.events if e.verdict.accepted)
         self.happenings = happenings(self.events)
         ids: dict[str, set[str]] = defaultdict(set)
@@ -154,7 +154,7 @@ def clause_of(phrase: str) -> str:
     return f"{first.lower()} {rest}" if first.lower() in _SMALL and rest else bare
 
 
-def _by_clause(event: Event) -> Event:
+def by_clause(event: Event) -> Event:
     """An event in somebody's words is known by its clause, which takes the place of a subject."""
     return replace(event, subject=clause_of(event.phrase)) if event.kind is EventKind.STATED else event
 

@@ -12,9 +12,13 @@ so that they differ in what they claim and in nothing else. What does not pass i
 
     tasks         perturbations
     account       shuffle, reverse, swap, frames (order); entity (exchanged, foreign), attribute (another colour)
-    crossings     drop, insert: everything that enters or leaves, "nothing else" being said
+    occurrence    drop, insert, replace: which of these happen
+    crossings     drop, insert, replace: everything that enters or leaves, "nothing else" being said (never even)
     order         swap: which comes first, last, after a third
     grounding     shift (moved in time), borrowed (another thing's time)
+
+Events in somebody's words (a person's, a model's) give the account's orders, order and grounding alone: what a clause
+speaks of is not known, nor what it leaves out.
 """
 
 from __future__ import annotations
@@ -26,14 +30,16 @@ from functools import partial
 from itertools import combinations, pairwise
 from typing import Any, ClassVar
 
+from reelmill.annotators.agree import LISTED_EVENTS
 from reelmill.annotators.annotator import step_name
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views import perturb
 from reelmill.pipelines.views.curated import NUM_FRAMES
-from reelmill.pipelines.views.evidenced import CROSSINGS, EVERYTHING, Chain, Evidence, Said, alike
+from reelmill.pipelines.views.evidenced import CROSSINGS, EVERYTHING, Chain, Evidence, Said, alike, clause_told
 from reelmill.pipelines.views.grounding import EVENTS, STILL
-from reelmill.pipelines.views.happenings import clipped, flat, recoloured, united
+from reelmill.pipelines.views.happenings import by_clause, clipped, flat, recoloured, united
+from reelmill.pipelines.views.occurrence import toggles
 from reelmill.pipelines.views.phrasing import (
     TIME,
     Label,
@@ -51,7 +57,7 @@ from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
-from reelmill.schemas.event import Event
+from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Sample, Turn
 from reelmill.schemas.span import Span
@@ -59,7 +65,12 @@ from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 
 FAMILY = "dpo_perturb"
 ACCOUNT, CROSSED, ORDER, GROUNDING = "account", "crossings", "order", "grounding"
+OCCURRENCE = "occurrence"
 PAIRS = Column.of("samples", tuple[PreferenceSample, ...])
+
+STATED_ORDER_S = 1.0
+"""How far apart events in somebody's words must start to have an order. A choice: how far such starts are off is not
+known here, and two frames of a teacher that sees one a second are as far apart."""
 
 _WRONG_TIOU = 0.5
 """A span is a wrong answer where its tIoU with every true one is below this (the usual threshold of a hit)."""
@@ -80,11 +91,13 @@ class ComparePerturbed(Worded):
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, NUM_FRAMES, STILL, EVENTS, BASE, PROVENANCE)
     gives: ClassVar[tuple[Column, ...]] = (PAIRS,)
     looked_at: ClassVar[str] = "events of the clip"
+    read: ClassVar[Column] = EVENTS
+    revision: ClassVar[str] = "2"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         if row["still"]:
             raise Unusable("still", "nothing moves in the clip, so it has no events in time")
-        events = arrow.typed(tuple[Event, ...], row["events"])
+        events = [by_clause(e) for e in arrow.typed(tuple[Event, ...], row[self.read.name])]
         clip = self.material(row)
         evidence = Evidence(
             [self._inside(clipped(e, clip.duration_s), clip.duration_s) for e in events],
@@ -108,10 +121,20 @@ class ComparePerturbed(Worded):
         return replace(event, verdict=rejected(step_name(self), "span_outside_clip", seen))
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompareListed(ComparePerturbed):
+    """The same from events in a model's words."""
+
+    order_s: float = STATED_ORDER_S
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, NUM_FRAMES, STILL, LISTED_EVENTS, BASE, PROVENANCE)
+    read: ClassVar[Column] = LISTED_EVENTS
+
+
 def _once_each(pairs: Iterator[PreferenceSample]) -> list[PreferenceSample]:
-    """Of pairs whose sides make the same claims the first: small lists have one permutation under several names."""
+    """One of the pairs whose sides make the same claims: small lists have one permutation under several names. Keys are
+    hashes, so the least of them is a draw, and no name is always the one that goes."""
     kept: dict[tuple[Any, ...], PreferenceSample] = {}
-    for pair in pairs:
+    for pair in sorted(pairs, key=lambda p: p.key):
         kept.setdefault((pair.task, *((c.text, c.rejected, c.evidence) for c in pair.claims)), pair)
     return list(kept.values())
 
@@ -141,9 +164,10 @@ class _Writer:
         for name, chain in chains.items():
             if len({e.subject for e in chain}) > 1:  # what one thing does has one order, and everybody knows it
                 yield from self.orders(name, chain)
-        if chains[EVERYTHING]:
+        if all(e.kind is not EventKind.STATED for e in self.evidence.events):  # in a clause nobody knows the thing
             yield from self.things(chains[EVERYTHING])
-        yield from self.crossings()
+            yield from self.occurrences()
+            yield from self.crossings()
         yield from self.questions()
         yield from self.times()
 
@@ -196,6 +220,8 @@ class _Writer:
     def things(self, chain: Chain) -> Iterator[PreferenceSample]:
         """Two things exchanged; a thing of another sort; a thing of another colour. One of each, drawn by the key."""
         names = list(dict.fromkeys(e.subject for e in chain))
+        if not names:
+            return
         if len(names) > 1:
             key = self.key(ACCOUNT, "entity", "exchanged")
             one, other = self.rng(key, "draw").sample(names, 2)
@@ -244,6 +270,40 @@ class _Writer:
         ]
         return Turn(Role.ASSISTANT, " ".join(sentences), (), (), ())
 
+    # --- which of these happen ---
+
+    def occurrences(self) -> Iterator[PreferenceSample]:
+        every = self.key(OCCURRENCE, "drawn")
+        for toggle in toggles(self.evidence, lambda name: self.rng(every, name)):
+            drawn = self.key(OCCURRENCE, toggle.kind, toggle.stage)  # of a drop and its mirror, which are worded alike
+            key = self.key(OCCURRENCE, toggle.how, toggle.kind, toggle.stage)
+            asked = self.rng(drawn, "order").sample(toggle.asked, len(toggle.asked))
+            claims = (
+                *self.evidence.answered(asked, toggle.true, rejected=False),
+                *self.evidence.answered(asked, toggle.told, rejected=True),
+            )
+            chosen, wrong = (self.occurring(drawn, asked, said) for said in (toggle.true, toggle.told))
+            named = tuple(e for s in asked for e in self.evidence.possible(s)) or self.evidence.accepted
+            how = self.how(toggle.how, "claims", toggle.stage, len(asked), (), toggle.strength, key)
+            yield self.pair(key, OCCURRENCE, how, _Sides(self.which(drawn, asked), chosen, wrong, claims, named))
+
+    def which(self, key: str, asked: Sequence[Said]) -> Turn:
+        words = {"clauses": "; ".join(self.words(s)["clause"] for s in asked)}
+        path = "occurrence.several" if len(asked) > 1 else "occurrence.one"
+        return Turn(Role.USER, self.wording.pick(path, seed_for(self.step.seed, key, "question"), **words), (), (), ())
+
+    def occurring(self, key: str, asked: Sequence[Said], said: Sequence[Said]) -> Turn:
+        """Those of `asked` that are said to happen, in the order in which they were asked about."""
+        seed = seed_for(self.step.seed, key, "answer")
+        if len(asked) == 1:
+            text = self.wording.pick("occurrence.yes" if said else "occurrence.no", seed, **self.words(asked[0]))
+        elif said:
+            lines = [self.words(s)["Clause"] + "." for s in asked if s in said]
+            text = " ".join([*lines, self.wording.pick("occurrence.end", seed)])
+        else:
+            text = self.wording.pick("occurrence.none", seed)
+        return Turn(Role.ASSISTANT, text, (), (), ())
+
     # --- everything that enters or leaves ---
 
     def crossings(self) -> Iterator[PreferenceSample]:
@@ -277,7 +337,12 @@ class _Writer:
     ) -> PreferenceSample:
         claims = (*self.evidence.listed(true, rejected=False), *self.evidence.listed(told, rejected=True))
         sides = _Sides(
-            self.ask(CROSSED, key), self.roll(key, true), self.roll(key, told), claims, self.evidence.accepted
+            self.ask(CROSSED, key),
+            self.roll(key, true),
+            self.roll(key, told),
+            claims,
+            self.evidence.accepted,
+            (true, told),
         )
         share = len(set(told) ^ set(true)) / len({*told, *true})
         return self.pair(key, CROSSED, self.how(kind, "captions", stage, len(true), order, share, key), sides)
@@ -317,7 +382,8 @@ class _Writer:
         both = sorted((right, wrong), key=lambda e: seed_for(self.step.seed, key, e.subject))
         words = {f"{n}_{k}": v for n, e in zip(("a", "b"), both, strict=True) for k, v in self.words(_said(e)).items()}
         words |= {f"x_{k}": v for k, v in self.words(_said(pivot)).items()} if pivot else {}
-        question = self.wording.pick(f"order.{which}", seed_for(self.step.seed, key, "question"), **words)
+        path = f"order.{which}_stated" if pivot and pivot.kind is EventKind.STATED else f"order.{which}"
+        question = self.wording.pick(path, seed_for(self.step.seed, key, "question"), **words)
         claims = tuple(self.ordered(which, e, o, pivot, e is wrong) for e, o in ((right, wrong), (wrong, right)))
         chosen, rejected_side = (self.tell("order.answer", key, self.words(_said(e))) for e in (right, wrong))
         sides = _Sides(Turn(Role.USER, question, (), (), ()), chosen, rejected_side, claims, named)
@@ -328,7 +394,7 @@ class _Writer:
         against = pivot or other
         early = which in ("first", "before")
         first, second = (one, against) if early else (against, one)
-        text = f"{first.subject} {first.kind} before {second.subject} {second.kind}"
+        text = f"{clause_told(_said(first))} before {clause_told(_said(second))}"
         return self.evidence.claim(text, self.evidence.before(_said(first), _said(second)), (_said(one),), wrong)
 
     # --- when ---
@@ -378,12 +444,13 @@ class _Writer:
         )
         claims = tuple(
             self.evidence.claim(
-                f"{said[0]} {said[1]} at [{s.start_s:.3f}, {s.end_s:.3f})", _held(s, true), (said,), side
+                f"{clause_told(said)} at [{s.start_s:.3f}, {s.end_s:.3f})", _held(s, true), (said,), side
             )
             for side, spans in ((False, true), (True, told))
             for s in spans
         )
-        sides = _Sides(self.ask(GROUNDING, key, words), chosen, wrong, claims, tuple(events))
+        question = self.ask("stated" if said[1] is EventKind.STATED else GROUNDING, key, words)
+        sides = _Sides(question, chosen, wrong, claims, tuple(events))
         strength = sum(s not in true for s in told) / len(told)
         return self.pair(key, GROUNDING, self.how(kind, "claims", stage, len(true), (), strength, key), sides)
 
@@ -396,8 +463,10 @@ class _Writer:
         return random.Random(seed_for(self.step.seed, key, what))
 
     def words(self, said: Said) -> dict[str, str]:
-        verb: dict[str, str] = self.wording.table(f"kinds.{said[1]}")
         who = defused(said[0])
+        if said[1] is EventKind.STATED:
+            return {"clause": who, "Clause": capital(who)}
+        verb: dict[str, str] = self.wording.table(f"kinds.{said[1]}")
         clause = f"{who} {verb['third']}"
         return {"subject": who, "clause": clause, "Clause": capital(clause)} | verb
 

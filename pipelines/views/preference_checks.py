@@ -9,7 +9,7 @@ The view is not used: what a text speaks of is found again in it, and held again
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -29,6 +29,7 @@ _FORMS = {
 _KIND = {form: kind for kind, forms in _FORMS.items() for form in forms.split("|")}
 _SPOKEN = re.compile(rf"\b(?:the|an?) ((?:(?!the\b|an?\b)[\w-]+ )+?)(?:is seen )?({'|'.join(_KIND)})\b", re.IGNORECASE)
 _EARLY = re.compile(r"\b(?:first|earlier|before)\b")
+_DENIED = re.compile(r"^no,|none of|no other of", re.IGNORECASE)
 _ALL = re.compile(r"nothing else|that is all", re.IGNORECASE)
 
 Said = tuple[str, EventKind]
@@ -50,7 +51,13 @@ def check_preference(
     if faults:
         return faults
     question, chosen, wrong = sample.turns[0].text, sample.turns[-1], sample.rejected[-1]
-    right_if = {"account": _account, "crossings": _crossings, "order": _order, "grounding": _grounding}[sample.task]
+    right_if = {
+        "account": _account,
+        "occurrence": _occurrence,
+        "crossings": _crossings,
+        "order": _order,
+        "grounding": _grounding,
+    }[sample.task]
     limit_s = slack_s if sample.task == "grounding" else order_s
     if right_if(question, chosen, events, limit_s) is not True:
         faults.append(f"chosen is not right: {chosen.text!r} {chosen.tgt_s}")
@@ -67,11 +74,24 @@ def check_ladder(samples: Iterable[PreferenceSample]) -> list[str]:
         (s.task, _sayings(s.turns[-1]), _sayings(s.rejected[-1]), _question(s), s.rejected[-1].tgt_s) for s in accepted
     )
     faults = [f"{n} pairs say {what}" for what, n in said.items() if n > 1]
-    for kind in ("drop", "insert"):
-        steps = sorted((s.perturbation.stage, s.perturbation.strength) for s in accepted if s.perturbation.kind == kind)
+    ladders: dict[tuple[str, ...], list[tuple[int, float]]] = defaultdict(list)
+    for one in accepted:
+        if one.perturbation.kind in ("drop", "insert"):
+            ladders[one.task, one.perturbation.kind, _toggled(one)].append(
+                (one.perturbation.stage, one.perturbation.strength)
+            )
+    for kind, found in ladders.items():
+        steps = sorted(found)
         if any(b[0] == a[0] or b[1] >= a[1] for a, b in pairwise(steps)):
             faults.append(f"stages of {kind} do not grow harder: {steps}")
     return faults
+
+
+def _toggled(sample: PreferenceSample) -> str:
+    """The kind of event that one answer has and the other has not; "" where lists of everything are compared."""
+    if sample.task != "occurrence":
+        return ""
+    return "".join(sorted(k for _, k in {*_sayings(sample.turns[-1])} ^ {*_sayings(sample.rejected[-1])}))
 
 
 def _sayings(turn: Turn) -> tuple[Said, ...]:
@@ -158,6 +178,17 @@ def _crossings(question: str, answer: Turn, events: Sequence[Event], order_s: fl
     del question, order_s
     true = sorted(_plain(e) for e in events if e.kind in (EventKind.ENTERS, EventKind.LEAVES))
     return sorted(spoken_of(answer.text)) == true if _ALL.search(answer.text) else None
+
+
+def _occurrence(question: str, answer: Turn, events: Sequence[Event], order_s: float) -> bool | None:
+    """Of the named happenings those that are true; what is not named must be denied in words."""
+    del order_s
+    asked, said = spoken_of(question), spoken_of(answer.text)
+    if not asked or not set(said) <= set(asked) or len(set(said)) < len(said):
+        return None
+    if _DENIED.search(answer.text) is None and len(said) < len(asked):
+        return None
+    return {a for a in asked if _of(a, events)} == set(said)
 
 
 def _order(question: str, answer: Turn, events: Sequence[Event], order_s: float) -> bool | None:

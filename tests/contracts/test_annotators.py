@@ -35,7 +35,7 @@ from reelmill.schemas.keys import canonical_json
 
 pytestmark = pytest.mark.slow
 Engines = Mapping[str, dict[str, Any]]
-WHOLE_DATASETS = ("mix",)
+WHOLE_DATASETS = ("even_pairs", "mix")
 NAMES = [f.name for f in recipe_files() if f.name not in WHOLE_DATASETS]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from reelmill.schemas.sample import PreferenceSample, kind_of
 
 
 @pytest.mark.parametrize(
-    ("option", "seen"), [({"captions": "engine"}, "captions=engine"), ({"evidence": "x"}, "evidence=x")]
+    ("option", "seen"),
+    [({"captions": "engine"}, "captions=engine"), ({"evidence": "x"}, "evidence=x"), ({"even": "no"}, "even=no")],
 )
 def test_an_unknown_option_is_named(option, seen):
     with pytest.raises(BadInput, match=seen):
@@ -36,6 +38,24 @@ def test_the_seed_is_identity_and_truth_has_a_name_of_its_own():
         "events_truth",
         "dpo_perturb_truth",
     ]
+
+
+def test_pairs_that_tell_are_a_dataset_of_another_name():
+    open_ = dpo_perturb.recipe(even=False)
+    assert open_.name == "dpo_perturb_uneven"
+    assert open_.fingerprint_hash() != dpo_perturb.recipe().fingerprint_hash()
+    assert dpo_perturb.recipe("truth", even=False).name == "dpo_perturb_uneven_truth"
+
+
+def test_events_in_words_come_from_a_model_or_from_people(tmp_path: Path):
+    listed = dpo_perturb.recipe("listed", list_engine="openai:m@http://127.0.0.1:9/v1")
+    assert [r.name for r in in_order(listed)][-2:] == ["listed_events", "dpo_perturb_listed"]
+    said = tmp_path / "train.json"
+    said.write_text(json.dumps({"v": {"duration": 2.0, "timestamps": [[0.2, 1.0]], "sentences": ["It beeps."]}}))
+    human = dpo_perturb.recipe(f"human:activitynet_captions:{said}", even=False)
+    assert human.name.startswith("dpo_perturb_uneven_human_activitynet_captions")
+    with pytest.raises(BadInput, match="no path"):
+        dpo_perturb.recipe("human:activitynet_captions")
 
 
 def test_pairs_from_a_rendered_film_are_stored_whole_and_right(tmp_path: Path):

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 from pair_rows import pairs_of
-from view_rows import event
+from view_rows import event, video
 
 from reelmill.sinks.publishing import blind
-from reelmill.sinks.publishing.blind import Pair, Side, audit, audit_in_sequence, length_ratio, mirrored, pair_of
+from reelmill.sinks.publishing.blind import Kept, Pair, Side, audit, audit_in_sequence, length_ratio, mirrored, pair_of
 
 NAMES = ("red circle", "blue square", "pink star", "green cross")
 
@@ -104,14 +104,22 @@ def test_another_colour_is_mirrored_by_the_exchange_back_only():
 def test_a_sample_becomes_what_a_reader_has():
     two = (event("the red circle", "enters", 1.0, 1.5), event("the blue square", "enters", 3.0, 3.4))
     pairs = [pair_of(s) for s in pairs_of(two) if s.verdict.accepted]
-    (shuffle,) = [p for p in pairs if p.kind == "account: shuffle"]
-    assert shuffle.chosen.steps == (("red circle", "enters"), ("blue square", "enters"))
-    assert shuffle.rejected.steps == shuffle.chosen.steps[::-1]
-    assert {p.kind for p in pairs} >= {"crossings: drop or insert", "order: swap", "grounding: borrowed"}
+    orders = {f"account: {kind}" for kind in ("shuffle", "reverse", "swap", "frames")}
+    (account,) = [p for p in pairs if p.kind in orders]  # of two items, all four are the same
+    assert account.chosen.steps == (("red circle", "enters"), ("blue square", "enters"))
+    assert account.rejected.steps == account.chosen.steps[::-1]
+    assert {p.kind for p in pairs} >= {"order: swap", "grounding: borrowed"}
     borrowed = [p for p in pairs if p.kind == "grounding: borrowed"]
     assert {p.chosen.times for p in borrowed} == {(1.0 / 6, 1.5 / 6), (0.5, 3.4 / 6)}
     assert all("1.00 to 1.50 s" in p.chosen.text + p.rejected.text for p in borrowed)
-    assert shuffle.source == "d" * 64
+    assert account.source == "d" * 64
+
+
+def test_a_denial_speaks_of_nothing():
+    """Else "no" and "yes, the red circle enters" would look the same to a reader of happenings."""
+    two = (event("the red circle", "enters", 1.0, 1.5), event("the blue square", "stops", 3.0, 3.4))
+    pairs = [pair_of(s) for s in pairs_of(two) if s.task == "occurrence" and s.perturbation.kind == "drop"]
+    assert {(len(p.chosen.steps), len(p.rejected.steps)) for p in pairs} == {(1, 0)}
 
 
 @pytest.mark.parametrize(
@@ -130,3 +138,32 @@ def test_the_ratio_that_balances_lengths(lengths, ratio):
 def test_no_lengths_have_no_ratio():
     with pytest.raises(ValueError, match="seen none"):
         length_ratio([])
+
+
+def test_what_a_card_says_is_one_line_for_each_kind():
+    kept = Kept()
+    for n in range(30):
+        two = (event("the red circle", "enters", 1.0, 1.5), event("the blue square", "enters", 3.0, 3.4))
+        for sample in pairs_of(two, key=f"clip{n}", media=replace(video(), digest=f"{n:064x}")):
+            if sample.verdict.accepted:
+                kept.add(sample)
+    lines = {u.kind: u for u in kept.unseen()}
+    order, attribute = lines["order: swap"], lines["account: attribute"]
+    assert (order.pairs, attribute.pairs) == (60, 30)
+    assert order.best is attribute.best is None, "too few to say"
+
+
+def test_a_card_looks_at_the_first_pairs_of_a_kind_and_counts_all(monkeypatch):
+    monkeypatch.setattr(blind, "LEAST", 20)
+    monkeypatch.setattr(blind, "ENOUGH", 40)
+    two = (event("the red circle", "enters", 1.0, 1.5), event("the blue square", "enters", 3.0, 3.4))
+    kept = Kept()
+    for n in range(60):
+        for sample in pairs_of(two, key=f"clip{n}", media=replace(video(), digest=f"{n:064x}")):
+            if sample.task == "order":
+                kept.add(sample)
+    (order,) = kept.unseen()
+    assert order.best is not None
+    assert order.length is not None
+    assert (order.pairs, order.best.pairs, order.length.pairs) == (120, 40, 40)
+    assert order.best.auc >= order.length.auc

@@ -15,8 +15,10 @@ import published
 import pytest
 import yaml  # type: ignore[import-untyped]  # PyYAML ships no types; what it reads is annotated where it is used
 
+from reelmill.schemas.clip import NewClip
+from reelmill.schemas.column import Column
 from reelmill.schemas.provenance import Provenance
-from reelmill.schemas.sample import Sample
+from reelmill.schemas.sample import Perturbation, PreferenceSample, Role, Sample, Turn
 from reelmill.sinks import card as cards
 from reelmill.sinks.card import LabelErrors, label_errors, note_label_errors
 from reelmill.sinks.card import yaml as to_yaml
@@ -192,3 +194,31 @@ def test_a_dataset_sums_what_its_commits_say(tmp_path: Path) -> None:
         outcomes, files = part_files([{"key": key, "verdict": None}], (), None)
         dataset.ledger.commit(lease, outcomes, files, seconds, used)
     assert cards.Cost.of(Store(tmp_path).dataset("words-t", "1")) == cards.Cost("words-t@1", 1.75, 6, 50, 0.5)
+
+
+def pair(made: NewClip, i: int, n: int, kind: str) -> PreferenceSample:
+    """A pair whose rejected side is always the shorter one."""
+    plain = published.sample(made, i, n)
+    sides = [Turn(Role.ASSISTANT, f"The ball {words}.", (), (), ()) for words in ("stops at last", "stops")]
+    held = {f.name: getattr(plain, f.name) for f in dataclasses.fields(Sample)} | {"turns": (plain.turns[0], sides[0])}
+    how = Perturbation(kind, "claims", 1.0, 0, 2, (), n)
+    return PreferenceSample(**held, rejected=(sides[1],), perturbation=how, claims=(), margin=1.0)
+
+
+def test_what_can_be_told_of_pairs_unseen_stands_on_the_card(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = [published.clip(i, frames=1) for i in range(26)]
+    published.commit(store, "clips-t", published.CLIPS, [(c.parent_key, [c]) for c in made])
+    pairs = [
+        (c.key, [pair(c, i, n, "swap" if n == 1 else "drop") for n in (0, 1, 2, 4, 6)]) for i, c in enumerate(made)
+    ]
+    view = published.commit(store, "pairs-t", Column.of("samples", tuple[PreferenceSample, ...]), pairs)
+    pack(store, view)
+    said = text(view)
+
+    assert "| when: drop or insert | 104 | 1.00 (1.00 to 1.00) | length | 1.00 (1.00 to 1.00) |" in said
+    assert "| what: swap | 26 |  | | too few pairs to say |" in said
+
+
+def test_a_set_without_pairs_says_nothing_of_them(packed: Dataset) -> None:
+    assert "unseen" not in text(packed)

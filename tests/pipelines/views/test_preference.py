@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,9 +17,10 @@ from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
 from reelmill.pipelines.views.evidenced import Evidence, alike
-from reelmill.pipelines.views.preference import ComparePerturbed
+from reelmill.pipelines.views.preference import STATED_ORDER_S, CompareListed, ComparePerturbed
 from reelmill.pipelines.views.preference_checks import check_ladder, check_preference, spoken_of
-from reelmill.schemas.event import RULE_KINDS, EventKind
+from reelmill.schemas import arrow
+from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.sample import Claim, PreferenceSample
 from reelmill.schemas.verdict import ACCEPTED
 
@@ -117,7 +119,8 @@ def test_a_third_thing_is_what_before_and_after_are_asked_about():
 
 
 def test_a_list_with_something_missing_is_wrong_because_it_says_that_it_is_all():
-    (drop,), (insert,) = of("drop", accepted(PLAIN)), of("insert", accepted(PLAIN))
+    pairs = accepted(PLAIN, OPEN)
+    (drop,), (insert,) = of("drop", pairs, "crossings"), of("insert", pairs, "crossings")
     for pair in (drop, insert):
         (whole,) = [c for c in pair.claims if c.rejected and c.text.startswith("nothing else")]
         assert whole.holds is (pair is insert)
@@ -265,6 +268,49 @@ def test_a_row_alone_is_the_row_in_any_batch_and_any_order_of_events(events, rng
     assert outcomes(step, two, one)[1] == alone == outcomes(step, mixed)[0]
 
 
+def clause_events(events: Sequence[Event]) -> list[Event]:
+    """The same events as somebody's clauses, without a thing or a kind of their own."""
+    third = {k: ComparePerturbed().wording.table(f"kinds.{k}.third") for k in RULE_KINDS}
+    return [
+        replace(e, kind=EventKind.STATED, subject="", subject_id="", phrase=f"{e.subject} {third[e.kind]}.")
+        for e in events
+    ]
+
+
+def test_events_in_somebodys_words_give_pairs_that_are_as_right():
+    """From the truth told in clauses: the checker holds the answers against the events themselves."""
+    tasks: Counter[str] = Counter()
+    step = ComparePerturbed(order_s=STATED_ORDER_S)
+    for seed in range(400, 404):
+        for key, medium, count, events in true_clips(seed, PRESET):
+            for pair in pairs_of(clause_events(events), key, medium, count, step):
+                if pair.verdict.accepted:
+                    assert check_preference(pair, events) == [], (pair.turns, pair.rejected)
+                    tasks[pair.task] += 1
+    assert set(tasks) == {"account", "order", "grounding"}
+
+
+def test_of_clauses_nothing_is_exchanged_or_denied():
+    pairs = pairs_of(clause_events(PLAIN), step=ComparePerturbed(order_s=STATED_ORDER_S))
+    assert {s.perturbation.kind for s in pairs} <= {"shuffle", "reverse", "swap", "frames", "shift", "borrowed"}
+    starts_s = {third.phrase.rstrip("."): third.span.start_s for third in clause_events(PLAIN)}
+    for pair in pairs:
+        if pair.task == "order" and pair.verdict.accepted:
+            told = next(c.text for c in pair.claims if not c.rejected)
+            first, second = told.split(" before ")
+            assert starts_s[second] - starts_s[first] >= STATED_ORDER_S
+
+
+def test_listed_events_are_read_from_their_own_column():
+    listed = CompareListed()
+    assert "listed_events" in {c.name for c in listed.needs}
+    assert listed.order_s == STATED_ORDER_S
+    row = row_of((), key="clip")
+    row["listed_events"] = [arrow.plain(e) for e in clause_events(PLAIN)]
+    (out,) = outcomes(listed, row)
+    assert {s.task for s in out["samples"]} == {"account", "order", "grounding"}
+
+
 def lies(pair: PreferenceSample) -> list[PreferenceSample]:
     """A pair with one thing wrong in each."""
     chosen, wrong, how = pair.turns[-1], pair.rejected[-1], pair.perturbation
@@ -286,7 +332,7 @@ def lies(pair: PreferenceSample) -> list[PreferenceSample]:
 
 def test_the_check_finds_every_seeded_defect():
     pairs = accepted(PLAIN, OPEN)
-    assert {s.task for s in pairs} == {"account", "crossings", "order", "grounding"}
+    assert {s.task for s in pairs} == {"account", "occurrence", "crossings", "order", "grounding"}
     for pair in pairs:
         assert check_preference(pair, PLAIN) == []
         for number, lie in enumerate(lies(pair)):
@@ -294,7 +340,7 @@ def test_the_check_finds_every_seeded_defect():
 
 
 def test_the_check_finds_a_rejected_side_that_is_only_incomplete():
-    (pair, *_) = of("drop", accepted(PLAIN))
+    (pair, *_) = of("drop", accepted(PLAIN, OPEN), "crossings")
     modest = replace(
         pair.rejected[0], text=pair.rejected[0].text.replace("Nothing else", "Something").replace("all", "some")
     )
@@ -302,10 +348,10 @@ def test_the_check_finds_a_rejected_side_that_is_only_incomplete():
 
 
 def test_the_check_finds_stages_that_coincide():
-    pairs = accepted(PLAIN)
+    pairs = accepted(PLAIN, OPEN)
     assert check_ladder(pairs) == []
     assert check_ladder([*pairs, replace(pairs[0], key="again")])
-    (drop,) = of("drop", pairs)
+    (drop,) = of("drop", pairs, "crossings")
     harder = replace(drop, perturbation=replace(drop.perturbation, stage=1))
     assert check_ladder([drop, harder])
 
