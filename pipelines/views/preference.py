@@ -13,7 +13,7 @@ so that they differ in what they claim and in nothing else. What does not pass i
     tasks         perturbations
     account       shuffle, reverse, swap, frames (order); entity (exchanged, foreign), attribute (another colour)
     occurrence    drop, insert, replace: which of these happen
-    crossings     drop, insert, replace: everything that enters or leaves, "nothing else" being said (never even)
+    crossings     drop, insert (neither is even), replace: everything that enters or leaves, "nothing else" being said
     order         swap: which comes first, last, after a third
     grounding     shift (moved in time), borrowed (another thing's time)
 
