@@ -36,16 +36,26 @@ _GROUP = 512
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRecipe:
     """`query` reads the view `samples(dataset, key, family, task, method, confidence, digest, licence)`, may use the
-    named `parameters`, and returns `key, state, reason, detail` with one row per sample."""
+    named `parameters`, and returns `key, state, reason, detail` with one row per sample.
+
+    A recipe that decides by more than its samples names the datasets in `reads`, and gives what it makes of them as
+    further views (`beside`).
+    """
 
     name: str
     version: str
     inputs: tuple[str, ...]
     query: str
     parameters: tuple[tuple[str, str | int | float], ...] = ()
+    reads: tuple[str, ...] = ()
 
     def fingerprint(self) -> dict[str, Any]:
         return {"recipe": self.name, "inputs": list(self.inputs), "query": self.query, "with": dict(self.parameters)}
+
+    def beside(self, store: Store, samples: dict[str, dict[str, Any]]) -> dict[str, pa.Table]:
+        """Further views for the query, by name, from the samples by key (`dataset`, `sample`) and the `reads`."""
+        del store, samples
+        return {}
 
 
 def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), watcher: Watcher = Silent()) -> Report:
@@ -54,7 +64,7 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
     dataset = Store(place.store).dataset(f"{recipe.name}-{place.slug}", recipe.version)
     samples = _input_samples(recipe, Store(place.store))
     identity = {"name": dataset.name, "version": dataset.version, "recipe": recipe.name}
-    made_from = [Store(place.store).find(label) for label in recipe.inputs]
+    made_from = [Store(place.store).find(label) for label in (*recipe.inputs, *recipe.reads)]
     fed = {d.label: canonical_json(d.identity["fingerprint"]) for d in made_from}
     dataset.ledger.begin({**identity, "fingerprint": {**recipe.fingerprint(), "fed": fed}})
     lease = dataset.ledger.take(limits.wait_s, lambda holder: watcher.waiting(dataset.label, holder))
@@ -67,7 +77,7 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
         keys = dataset.ledger.pending()
         watcher.started(dataset.label, len(samples), len(samples) - len(keys))
         done = []
-        for one in _commit(recipe, dataset, lease, samples, keys) if keys else ():
+        for one in _commit(recipe, dataset, lease, samples, keys, place) if keys else ():
             done.append(one)
             watcher.advanced(dataset.label, one)
         report = report_of(Dataset(dataset.place), changed, len(samples) - len(keys), done, started)
@@ -94,10 +104,13 @@ def _input_samples(recipe: TableRecipe, store: Store) -> dict[str, dict[str, Any
     return found
 
 
-def _verdicts(recipe: TableRecipe, samples: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+def _verdicts(
+    recipe: TableRecipe, samples: dict[str, dict[str, Any]], views: dict[str, pa.Table] | None = None
+) -> dict[str, dict[str, str]]:
     view = pa.Table.from_pylist([_flat(s["dataset"], s["sample"]) for s in samples.values()], schema=VIEW)
     with duckdb.connect() as connection:
-        connection.register("samples", view)
+        for name, table in {"samples": view, **(views or {})}.items():
+            connection.register(name, table)
         relation = connection.sql(recipe.query, params=dict(recipe.parameters))
         rows = relation.to_arrow_table().to_pylist() if relation is not None else []
     verdicts = {r["key"]: r for r in rows}
@@ -123,9 +136,14 @@ def _flat(dataset: str, sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def _commit(
-    recipe: TableRecipe, dataset: Dataset, lease: Lease, samples: dict[str, dict[str, Any]], keys: Sequence[str]
+    recipe: TableRecipe,
+    dataset: Dataset,
+    lease: Lease,
+    samples: dict[str, dict[str, Any]],
+    keys: Sequence[str],
+    place: Place,
 ) -> Iterator[Done]:
-    verdicts = _verdicts(recipe, samples)
+    verdicts = _verdicts(recipe, samples, recipe.beside(Store(place.store), samples))
     for group in grouped(list(keys), _GROUP):
         rows = [_row(recipe, k, verdicts[k], samples[k]["sample"]) for k in group]
         outcomes, files = part_files(rows, (), SAMPLES)
