@@ -1,4 +1,4 @@
-"""Choosing text-rich material: clusters of looks in which enough clips and pictures have readable text; the rest says so.
+"""Choosing text-rich material: clusters of looks in which enough clips and pictures have readable text.
 
 After LLaVAR (Zhang et al. 2023): CLIP features of a sample are put into 100 clusters, and the text-rich ones are kept
 after a look at them. Here they are chosen by a stated rule, and `--set clusters=3,7` decides otherwise; the verdict of
@@ -119,8 +119,8 @@ def recipe(
     """`inputs` are datasets of samples, `ocr_rich` of the same media among them; their weights are not used. `vectors`
     names a dataset of `embeddings` of these media, whose clips are put into `count` clusters.
 
-    A cluster is chosen where at least `least_clips` clips are in it, and at least `least_share` of them have an accepted
-    transcription; or where `clusters` ("3,7") names it. Raises BadInput.
+    A cluster is chosen where at least `least_clips` clips are in it, and at least `least_share` of them have an
+    accepted transcription; or where `clusters` ("3,7") names it. Raises BadInput.
     """
     if not vectors:
         raise BadInput("text_rich wants embeddings", seen="no vectors", do="give --set vectors=embeddings-NAME@1")

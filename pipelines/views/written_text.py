@@ -6,7 +6,7 @@ A pair that the teacher's own step refused stays refused with its reason. Furthe
     quotes_unread_text  the answer has words in quotation marks that no agreed line has (LLaVAR's rule, `checks.occurs`)
     unread_number       the answer has a number that neither an agreed line nor the caption has
 
-    pair    "What does the sign say?" "It says \\"GATE 24\\"."  quote "GATE 24", which two engines read
+    pair    "What does the sign say?" "It is gate 24."  quote "GATE 24", which two engines read
     sample  the same, evidence ("frame0.line0",)
 """
 
