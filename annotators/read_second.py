@@ -21,13 +21,13 @@ import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.ocr.line import Reader
-from reelmill.annotators.ocr.tracks import iou
 from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA
 from reelmill.annotators.text import TESSERACT, TEXTS, ReadText
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.media import ShownFrame
 from reelmill.schemas.text import TextLine
+from reelmill.schemas.tube import Box
 
 SECOND_TEXTS = Column.of("second_texts", tuple[TextLine, ...])
 SECOND_ENGINE = Column.of("second_engine", str)
@@ -53,12 +53,15 @@ class ReadSecond(ReadText):
 
 @dataclass(frozen=True)
 class AgreeTexts:
-    """The first engine's lines that the second read alike, where their boxes overlap by `least_iou`.
+    """The first engine's lines that the second read alike in the same place: what their boxes share is at least
+    `least_share` of the smaller one.
 
-    A line keeps the first engine's characters, place and number; its confidence is the lesser of the two.
+    Not IoU: RapidOCR grows its boxes around the letters and Tesseract does not, so that two boxes of one line seldom
+    reach an IoU of 0.5. A line keeps the first engine's characters, place and number; its confidence is the lesser of
+    the two.
     """
 
-    least_iou: float = 0.5
+    least_share: float = 0.5
     needs: ClassVar[tuple[Column, ...]] = (KEY, TEXTS, SECOND_TEXTS)
     gives: ClassVar[tuple[Column, ...]] = (AGREED,)
     revision: ClassVar[str] = "1"
@@ -72,18 +75,26 @@ class AgreeTexts:
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         first, second = (arrow.typed(tuple[TextLine, ...], row[c.name]) for c in (TEXTS, SECOND_TEXTS))
-        return {"agreed_texts": tuple(agreed(first, second, self.least_iou))}
+        return {"agreed_texts": tuple(agreed(first, second, self.least_share))}
 
 
-def agreed(first: Sequence[TextLine], second: Sequence[TextLine], least_iou: float) -> Iterator[TextLine]:
+def agreed(first: Sequence[TextLine], second: Sequence[TextLine], least_share: float) -> Iterator[TextLine]:
     """Lines of `first` with a partner in `second`, in their order. A line is the partner of one at most."""
     free = list(second)
     for line in first:
         alike = [o for o in free if o.frame == line.frame and compared(o.text) == compared(line.text)]
-        best = max(alike, key=lambda o: (iou(line.box, o.box), -o.order), default=None)
-        if best is not None and compared(line.text) and iou(line.box, best.box) >= least_iou:
+        best = max(alike, key=lambda o: (shared(line.box, o.box), -o.order), default=None)
+        if best is not None and compared(line.text) and shared(line.box, best.box) >= least_share:
             free.remove(best)
             yield dataclasses.replace(line, confidence=min(line.confidence, best.confidence))
+
+
+def shared(one: Box, other: Box) -> float:
+    """What two boxes share over the smaller one, 0 to 1."""
+    wide = min(one.x1_px, other.x1_px) - max(one.x0_px, other.x0_px)
+    high = min(one.y1_px, other.y1_px) - max(one.y0_px, other.y0_px)
+    least = min(one.area_px, other.area_px)
+    return max(0.0, wide) * max(0.0, high) / least if least > 0 else 0.0
 
 
 def compared(text: str) -> str:
