@@ -111,7 +111,7 @@ def _verdicts(
     with duckdb.connect() as connection:
         for name, table in {"samples": view, **(views or {})}.items():
             connection.register(name, table)
-        relation = connection.sql(recipe.query, params=dict(recipe.parameters))
+        relation = connection.sql(recipe.query, params={n: v for n, v in recipe.parameters if f"${n}" in recipe.query})
         rows = relation.to_arrow_table().to_pylist() if relation is not None else []
     verdicts = {r["key"]: r for r in rows}
     if len(rows) != len(samples) or verdicts.keys() != samples.keys():
