@@ -190,14 +190,14 @@ def test_samples_do_not_depend_on_the_order_of_lines_or_on_neighbours():
 
 def test_from_true_lines_every_sample_is_right_and_quotes_what_is_there():
     made: Counter[str] = Counter()
-    for seed in range(40):
+    for seed in range(25):
         exact = picture_truth(compose_picture(seed))
         media = picture((exact.width_px, exact.height_px))
         for sample in samples(exact.texts, step=CompileDialogues(), media=media, key=str(seed)):
             assert check_dialogue(sample, exact.texts) == [], sample.turns
             assert check_quotes(sample, exact.texts) == []
             made[sample.task] += 1
-    assert made["present"] == 80
+    assert made["present"] == 50
     assert set(made) == set(TASKS) - {"illegible"}
     assert min(made.values()) >= 3
 
@@ -240,7 +240,7 @@ def test_the_checker_catches_wrong_boxes_denials_and_forms():
     faint = line("rn1l", 20, 150, order=3, confidence=0.52)
     (illegible,) = samples((*LINES, faint), LINES, LINES, task="illegible")
     assert check_dialogue(illegible, LINES) == []
-    assert check_dialogue(illegible, (*LINES, faint)) == [f"'rn1l' can be read at {faint.box}"]
+    assert "'rn1l' can be read at" in check_dialogue(illegible, (*LINES, faint))[0]
     assert check_dialogue(dataclasses.replace(largest, turns=largest.turns[:1]), LINES)
     assert check_quotes(seeded(largest, 'It says "HOTEL".'), LINES)
 

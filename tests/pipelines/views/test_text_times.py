@@ -161,7 +161,7 @@ def true_clip(seed: int) -> tuple[Any, Any, tuple[ShownFrame, ...]]:
 
 def test_from_true_texts_every_sample_is_right():
     made = dict.fromkeys(TASKS, 0)
-    for seed in range(12):
+    for seed in range(6):
         exact, media, frames = true_clip(seed)
         tracks = true_tracks(exact, media, frames)
         found = samples(tracks, media=media, frames=frames, read=[f.frame for f in frames], key=str(seed))
@@ -169,7 +169,7 @@ def test_from_true_texts_every_sample_is_right():
             if sample.verdict.accepted:
                 assert check_text_times(sample, true_spans(exact, media)) == [], sample.turns
                 made[sample.task] += 1
-    assert min(made.values()) >= 5, made
+    assert min(made.values()) >= 3, made
 
 
 def test_true_lines_are_in_pixels_of_the_stored_frame_and_of_its_shot():
