@@ -5,7 +5,7 @@ dataset stays number 3. Seeding after Arthur and Vassilvitskii (2007, k-means++)
 several such tries the one with the least squared distances, since a single one is often caught in a poor place.
 
 >>> clusters({"a": (1.0, 0.0), "b": (0.0, 1.0), "c": (0.9, 0.1)}, 2)
-{'a': 0, 'b': 1, 'c': 0}
+{'a': 0, 'c': 0, 'b': 1}
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def place(tmp_path: Path) -> Place:
     store = Store(tmp_path / "store")
     clips = [published.clip(i) for i in range(16)]
     with_text = [*clips[:6], clips[8]]
-    task = {"family": "ocr_rich", "task": "transcription"}
+    task: dict[str, Any] = {"family": "ocr_rich", "task": "transcription"}
     made = [(c.key, [published.sample(c, i, **task)]) for i, c in enumerate(with_text)]
     published.commit(store, "ocr_rich-t", published.SAMPLES, made)
     embedded(store, {c.key: around(SIGN if i < 8 else LAWN, i) for i, c in enumerate(clips)})
