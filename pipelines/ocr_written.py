@@ -6,7 +6,7 @@ After LLaVAR stage B (Zhang et al. 2023), with every quotation and number of an 
 from __future__ import annotations
 
 from reelmill.annotators.text import TESSERACT
-from reelmill.pipelines import agreed_text, clips, written
+from reelmill.pipelines import agreed_text, captions, clips, written
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
 from reelmill.pipelines.views.worded import SAMPLES
@@ -25,7 +25,10 @@ def recipe(
     pictures too."""
     if not write_engine:
         raise BadInput("questions are written by a model", seen="no engine", do="give --engine write=openai:MODEL@URL")
-    made = written.of_agreed_text(write_engine, caption_engine, text_engine, second_engine)
-    only = "video" if caption_engine == "embedded" else ""
-    source = Rows(clips.recipe(), joined=(agreed_text.recipe(text_engine, second_engine), made), only=only)
+    made = (
+        captions.recipe(caption_engine),
+        agreed_text.recipe(text_engine, second_engine),
+        written.of_agreed_text(write_engine, caption_engine, text_engine, second_engine),
+    )
+    source = Rows(clips.recipe(), joined=made, only="video" if caption_engine == "embedded" else "")
     return Recipe(name="ocr_written", version="1", source=source, steps=(CompileWrittenText(),), explode=SAMPLES)
