@@ -192,7 +192,7 @@ def _written(asked: Asked) -> dict[str, Any]:
     said = _evidence(asked)
     if not said:
         return {"answerable": False, "answer": "", "quote": ""}
-    question = asked.quotations[-1]
+    question = " ".join(asked.quotations[1:2])
     meant = next((s for s in said if " ".join(s.split()[:3]).lower() in question), said[0])
     return {"answerable": True, "answer": meant, "quote": meant}
 
