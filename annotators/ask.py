@@ -21,6 +21,7 @@ from reelmill.annotators.asking import REPAIR, Asks, Conversation, Outcome, Ques
 from reelmill.annotators.caption import CAPTION
 from reelmill.annotators.engines.engine import Request
 from reelmill.annotators.prompts._load import load_prompt
+from reelmill.annotators.read_second import AGREED
 from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, ShownClip, evenly, times_of
 from reelmill.annotators.text import TEXTS
 from reelmill.schemas.answer import WrittenPair
@@ -67,13 +68,14 @@ class AskAndWrite(Asks):
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(cpus=0.5, rows_per_commit=32)
     observed: ClassVar[str] = "the caption, the text, shown frames"
+    texts: ClassVar[Column] = TEXTS
 
     @property
     def prompts(self) -> tuple[str, ...]:
         return (self.prompt, _WRITE, REPAIR)
 
     def _talk(self, row: dict[str, Any]) -> Conversation:
-        clip, told = ShownClip.of(row), evidence(row)
+        clip, told = ShownClip.of(row), evidence(row, self.texts.name)
         if not told:
             raise Unusable("no_evidence", "no caption and no text")
         prompt = load_prompt(self.prompt).filled(evidence=told, most=f"{self.most}")
@@ -101,9 +103,25 @@ class AskAndWrite(Asks):
         return WrittenPair(question, written.answer, written.quote, borne_out(written, told, step))
 
 
-def evidence(row: dict[str, Any]) -> str:
-    """What is known of a clip, as text: its caption, and its lines of text in reading order, each once."""
-    lines = dict.fromkeys(t["text"] for t in sorted(row["texts"] or (), key=lambda t: (t["frame"], t["order"])))
+@dataclass(frozen=True)
+class AskOfAgreedText(AskAndWrite):
+    """As `AskAndWrite`, of the caption and of those lines alone that two engines read alike."""
+
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, JPEGS, CAPTION, AGREED)
+    texts: ClassVar[Column] = AGREED
+
+    def _talk(self, row: dict[str, Any]) -> Conversation:
+        if not row[AGREED.name]:
+            raise Unusable("no_agreed_text", "two engines read no line alike")
+        return (yield from super()._talk(row))
+
+
+def evidence(row: dict[str, Any], texts: str = TEXTS.name) -> str:
+    """What is known of a clip, as text: its caption, and its lines of text in reading order, each once.
+
+    `texts` names the column of the lines.
+    """
+    lines = dict.fromkeys(t["text"] for t in sorted(row[texts] or (), key=lambda t: (t["frame"], t["order"])))
     caption = [f"Caption: {row['caption']}"] if row["caption"] else []
     return "\n".join([*caption, *(f"Text: {line}" for line in lines)])
 

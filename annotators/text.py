@@ -100,6 +100,20 @@ class ReadText:
         engine: Reader = self.__dict__["_reader"]
         frames = [arrow.typed(ShownFrame, f) for f in row["frames"]]
         jpegs: Sequence[bytes] = row["jpegs"]
+        lines, words, unsure = self._lines(engine, frames, jpegs)
+        return {
+            "texts": tuple(line for i in lines for line in lines[i]),
+            "text_words": tuple(words),
+            "text_tracks": self._tracks(arrow.typed(MediaRef, row["media"]), frames, jpegs, lines),
+            "text_engine": engine.name,
+            "text_frames": tuple(frames[i].frame for i in lines),
+            "text_unsure": unsure,
+        }
+
+    def _lines(
+        self, engine: Reader, frames: Sequence[ShownFrame], jpegs: Sequence[bytes]
+    ) -> tuple[dict[int, list[TextLine]], list[TextWord], int]:
+        """Lines of each frame that was read, by its index; their words; and how many lines were too unsure to keep."""
         lines: dict[int, list[TextLine]] = {}
         words: list[TextWord] = []
         unsure = 0
@@ -109,14 +123,7 @@ class ReadText:
             unsure += len(found) - len(sure)
             lines[i] = _placed(sure, frames[i])
             words += _words(sure, frames[i])
-        return {
-            "texts": tuple(line for i in lines for line in lines[i]),
-            "text_words": tuple(words),
-            "text_tracks": self._tracks(arrow.typed(MediaRef, row["media"]), frames, jpegs, lines),
-            "text_engine": engine.name,
-            "text_frames": tuple(frames[i].frame for i in lines),
-            "text_unsure": unsure,
-        }
+        return lines, words, unsure
 
     def _wanted(self, text: str) -> float:
         short = len(text.strip()) < self.short_chars

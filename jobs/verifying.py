@@ -14,7 +14,7 @@ from rich.table import Table
 
 from reelmill.jobs.inspecting import opened
 from reelmill.pipelines.documents.check import check_document
-from reelmill.pipelines.scenes.evidence import in_clip, tube_in_clip
+from reelmill.pipelines.scenes.evidence import in_clip, true_spans, tube_in_clip
 from reelmill.pipelines.scenes.render import load_truth, record_of
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
@@ -23,6 +23,8 @@ from reelmill.pipelines.views.cotask_checks import check_cotasks
 from reelmill.pipelines.views.live_checks import check_live
 from reelmill.pipelines.views.preference_checks import check_preference
 from reelmill.pipelines.views.st_align_checks import check_st_align
+from reelmill.pipelines.views.text_checks import check_dialogue, check_text_times
+from reelmill.pipelines.views.transcription import LOCATE, READ, TRANSCRIPTION
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Event
@@ -39,6 +41,8 @@ from reelmill.sinks.state.place import Folder
 from reelmill.sinks.verify import verify as verify_bytes
 
 SLACKS_S = (1e-6, 0.1, 0.5)
+_ROUNDED_S = 1e-4  # a clip's first frame lies on its cut, but for the rounding of two sums
+_STAGE_A = (TRANSCRIPTION, READ, LOCATE)
 _ABILITIES = {
     "tubes": ("tube", "false tubes"),
     "events": ("events", "enters", "leaves", "moves", "stops"),
@@ -52,8 +56,8 @@ _NOT_OF_VIEW = {
     "cotasks": ("text",),
     "cotasks_pairs": ("text",),
     "dpo_perturb": ("text",),
-    "ocr_rich": ("tubes", "events"),
     "code_guided": ("tubes", "events", "text"),
+    **dict.fromkeys(("ocr_rich", "ocr_dialogues", "ocr_written", "text_times"), ("tubes", "events")),
 }
 """Evidence that a view does not rest on, and whose figures would only be noise beside it."""
 _IN_WORDS_OF_A_MODEL = ("listed_events", "internvid_tg_listed")
@@ -160,8 +164,12 @@ class _Beside:
         return [r for r in table.to_pylist() if r["verdict"]["state"] == State.ACCEPTED]
 
     def _clips(self) -> Iterator[_Clip]:
-        for row in self.table("clips", children=True):
-            yield _Clip(row["key"], arrow.typed(MediaRef, row["media"]))
+        """The clips that evidence and samples are about: those at the true cuts, the cut ones, else the uncut ones."""
+        names = (f"clips{self.suffix}", "clips", "clips_whole")
+        made = next((d for name in names for d in self.store.datasets() if d.name == f"{name}-{self.slug}"), None)
+        for row in made.children().to_pylist() if made is not None else ():
+            if row["verdict"]["state"] == State.ACCEPTED:
+                yield _Clip(row["key"], arrow.typed(MediaRef, row["media"]))
 
     def predictions(self) -> dict[str, Predicted]:
         """Accepted evidence by file, in the time of the file."""
@@ -218,9 +226,8 @@ def _sample_figures(dataset: Dataset, beside: _Beside) -> list[Figure]:
     kind = kind_of(children.column_names)
     for row in children.drop_columns(["part"]).to_pylist():
         sample: Sample = arrow.typed(kind, row)
-        clip = beside.clips.get(sample.parent_key)
-        if sample.verdict.accepted and clip is not None and clip.media.uri in beside.truths:
-            for name, faults in _judged(sample, clip.media, beside.truths[clip.media.uri]):
+        if sample.verdict.accepted and sample.media.uri in beside.truths:
+            for name, faults in _judged(sample, sample.media, beside.truths[sample.media.uri]):
                 total[name] += 1
                 right[name] += not faults
     return [Figure(name, right[name] / total[name], None, None, total[name]) for name in sorted(total)]
@@ -228,11 +235,13 @@ def _sample_figures(dataset: Dataset, beside: _Beside) -> list[Figure]:
 
 def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tuple[str, list[str]]]:
     """Names of figures and the faults that a sample has in each."""
-    if sample.family == "ocr_rich":
-        at_s = sample.frames[0].at_s + (media.span.start_s if media.span else 0.0)
-        shot = [s for s in exact.shots if s.start_s <= at_s < s.end_s]
-        texts = [t for t in exact.texts if not shot or shot[0].start_s <= t.at_s < shot[0].end_s]
-        yield f"texts right: {sample.task}", check_transcription(sample, texts)
+    if sample.task.startswith("text_"):
+        shown = true_spans(exact, media)
+        for slack_s in SLACKS_S:
+            yield f"text times right within {slack_s:g} s: {sample.task}", check_text_times(sample, shown, slack_s)
+    elif sample.family == "ocr_rich":
+        check = check_transcription if sample.task in _STAGE_A else check_dialogue
+        yield f"texts right: {sample.task}", check(sample, _texts_at(sample, media, exact))
     elif sample.family == "code_guided":
         faults = check_document(sample, record_of(Path(media.uri)) or {})
         yield "answers right", faults
@@ -259,3 +268,10 @@ def _faults(sample: Sample, media: MediaRef, exact: SceneTruth, events: Sequence
     inside = (tube_in_clip(t, media.span, media.duration_s) for t in exact.tubes)
     least_iou = 0.999 if slack_s == SLACKS_S[0] else 0.5
     return check_st_align(sample, [t for t in inside if t is not None], events, slack_s, least_iou)
+
+
+def _texts_at(sample: Sample, media: MediaRef, exact: SceneTruth) -> list[TextLine]:
+    """The true lines of the frame that a sample is about, in pixels of the medium."""
+    at_s = sample.frames[0].at_s + (media.span.start_s if media.span else 0.0) + _ROUNDED_S
+    shot = [s for s in exact.shots if s.start_s <= at_s < s.end_s]
+    return [t for t in exact.texts if not shot or shot[0].start_s <= t.at_s < shot[0].end_s]

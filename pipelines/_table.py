@@ -55,7 +55,11 @@ class TableRecipe:
     use the named `parameters`, and returns `key, state, reason, detail` with one row per sample. Of preference pairs
     the table has `pair, form, mirror` too: the kind, what the sides say names aside, and that the other way round; else
     null. `shares` reads also the table `verdicts` that it gave, and says for each input what was asked and what came
-    (`sinks.shares.SHARES`)."""
+    (`sinks.shares.SHARES`).
+
+    A recipe that decides by more than its samples names the datasets in `reads`, and gives what it makes of them as
+    further tables (`beside`).
+    """
 
     name: str
     version: str
@@ -63,9 +67,15 @@ class TableRecipe:
     query: str
     parameters: tuple[tuple[str, str | int | float], ...] = ()
     shares: str = ""
+    reads: tuple[str, ...] = ()
 
     def fingerprint(self) -> dict[str, Any]:
         return {"recipe": self.name, "inputs": list(self.inputs), "query": self.query, "with": dict(self.parameters)}
+
+    def beside(self, store: Store, samples: pa.Table) -> dict[str, pa.Table]:
+        """Further tables for the query, by name, from the table `samples` and the `reads`."""
+        del store, samples
+        return {}
 
     def used(self, query: str) -> dict[str, Any]:
         """The parameters that a query names: DuckDB refuses those that it does not."""
@@ -78,7 +88,8 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
     dataset = Store(place.store).dataset(f"{recipe.name}-{place.slug}", recipe.version)
     given = Given([(label, Store(place.store).find(label)) for label in recipe.inputs])
     identity = {"name": dataset.name, "version": dataset.version, "recipe": recipe.name}
-    fed = {d.label: canonical_json(d.identity["fingerprint"]) for _, d in given.inputs}
+    made_from = [*(d for _, d in given.inputs), *(Store(place.store).find(label) for label in recipe.reads)]
+    fed = {d.label: canonical_json(d.identity["fingerprint"]) for d in made_from}
     with duckdb.connect() as connection:
         keys = given.fill(connection)
         dataset.ledger.begin({**identity, "fingerprint": {**recipe.fingerprint(), "fed": fed}})
@@ -87,6 +98,8 @@ def run_table(recipe: TableRecipe, place: Place, *, limits: Limits = Limits(), w
             changed, pending = _listed(dataset, lease, keys)
             watcher.started(dataset.label, len(keys), len(keys) - len(pending))
             done = []
+            if pending:
+                _lay_beside(recipe, connection, Store(place.store))
             for one in _commit(recipe, dataset, lease, given, connection, pending) if pending else ():
                 done.append(one)
                 watcher.advanced(dataset.label, one)
@@ -105,6 +118,11 @@ def _listed(dataset: Dataset, lease: Lease, keys: Sequence[str]) -> tuple[snapsh
         dataset.ledger.void(lease, dataset.ledger.winners().of_key)  # first: a kill after it is made good next time
     changed = dataset.ledger.list_inputs(lease, listed)
     return changed, set(dataset.ledger.pending())
+
+
+def _lay_beside(recipe: TableRecipe, connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    for name, table in recipe.beside(store, connection.table("samples").to_arrow_table()).items():
+        connection.register(name, table)
 
 
 class Given:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from reelmill.annotators.ask import AskAndWrite
+from reelmill.annotators.ask import AskAndWrite, AskOfAgreedText
 from reelmill.annotators.caption import CLIP
-from reelmill.pipelines import captions, clips, text
+from reelmill.annotators.text import TESSERACT
+from reelmill.pipelines import agreed_text, captions, clips, text
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.rows import Rows
 from reelmill.schemas.errors import BadInput
@@ -18,3 +19,13 @@ def recipe(write_engine: str = "", caption_engine: str = "embedded", form: str =
     only = "video" if caption_engine == "embedded" else ""
     source = Rows(clips.recipe(), joined=(made, text.recipe()), only=only, with_frames=True)
     return Recipe(name="written", version="1", source=source, steps=(AskAndWrite(write_engine),))
+
+
+def of_agreed_text(
+    write_engine: str, caption_engine: str = "embedded", text_engine: str = "rapidocr", second_engine: str = TESSERACT
+) -> Recipe:
+    """As `recipe`, where the teacher is told only of lines that two engines read alike."""
+    made = (captions.recipe(caption_engine), agreed_text.recipe(text_engine, second_engine))
+    only = "video" if caption_engine == "embedded" else ""
+    source = Rows(clips.recipe(), joined=made, only=only, with_frames=True)
+    return Recipe(name="written_of_text", version="1", source=source, steps=(AskOfAgreedText(write_engine),))

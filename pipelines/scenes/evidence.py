@@ -1,4 +1,4 @@
-"""Truth in the place of evidence: clips cut at the true cuts, and the true tubes and events of each, for any view.
+"""Truth in the place of evidence: clips cut at the true cuts, and their true tubes, events and texts, for any view.
 
 What a view makes of true evidence must be right in every sample; what it makes of found evidence is measured by that.
 """
@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.cut import CutClips, Found, cut_video
 from reelmill.annotators.decode.local import local_path
-from reelmill.annotators.shown import MEDIA
+from reelmill.annotators.ocr.order import in_reading_order
+from reelmill.annotators.read_second import AGREED, SECOND_ENGINE, SECOND_TEXTS
+from reelmill.annotators.shown import FRAMES, MEDIA
+from reelmill.annotators.text import ENGINE, READ, TEXTS, TRACKS, UNSURE
 from reelmill.annotators.tubes import TUBES, TUBES_NOTE
 from reelmill.pipelines.scenes.render import load_truth
 from reelmill.pipelines.scenes.truth import METHOD, SceneTruth
@@ -24,8 +28,9 @@ from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import BadInput, Unusable
 from reelmill.schemas.event import Event
 from reelmill.schemas.keys import child_key, micros
-from reelmill.schemas.media import MediaRef
+from reelmill.schemas.media import Kind, MediaRef, ShownFrame
 from reelmill.schemas.span import Span
+from reelmill.schemas.text import TextLine, TextSighting, TextTrack
 from reelmill.schemas.tube import Tube
 
 EVENTS = Column.of("events", tuple[Event, ...])
@@ -119,3 +124,101 @@ def _keyed(event: Event, clip: str) -> Event:
     times = (micros(event.span.start_s), micros(event.span.end_s))
     key = child_key(clip, "event", str(event.kind), event.subject_id, *times)
     return dataclasses.replace(event, key=key, parent_key=clip)
+
+
+@dataclass(frozen=True)
+class TrueTexts:
+    """The signs of a rendered picture, or of a clip's shots, as lines of each stored frame and as texts over time.
+
+    Both engines are given the truth, so they agree on all of it. Lines are in pixels of the stored frame, times in
+    seconds of the clip; a track ends where its shot does, to the frame of the file.
+    """
+
+    method: ClassVar[str] = METHOD
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES)
+    gives: ClassVar[tuple[Column, ...]] = (TEXTS, TRACKS, ENGINE, READ, UNSURE, SECOND_TEXTS, SECOND_ENGINE, AGREED)
+    revision: ClassVar[str] = "1"
+    resources: ClassVar[Resources] = Resources(rows_per_commit=64)
+
+    def setup(self) -> None: ...
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return each_row(self, batch, self._row)
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        media: MediaRef = arrow.typed(MediaRef, row["media"])
+        frames = arrow.typed(tuple[ShownFrame, ...], row["frames"])
+        exact = truth_of(media)
+        lines = tuple(line for frame in frames for line in true_lines(exact, media, frame))
+        return {
+            **dict.fromkeys(("texts", "second_texts", "agreed_texts"), lines),
+            **dict.fromkeys(("text_engine", "second_engine"), METHOD),
+            "text_tracks": () if media.kind is Kind.IMAGE else true_tracks(exact, media, frames),
+            "text_frames": tuple(f.frame for f in frames),
+            "text_unsure": 0,
+        }
+
+
+def true_lines(exact: SceneTruth, media: MediaRef, frame: ShownFrame) -> list[TextLine]:
+    """The signs that stand in one stored frame, in reading order."""
+    at_s = frame.at_s + _start_s(media)
+    shot = next((s for s in exact.shots if s.start_s - _EDGE_S <= at_s < s.end_s - _EDGE_S), None)
+    if exact.shots and shot is None:
+        return []
+    signs = [t for t in exact.texts if shot is None or shot.start_s <= t.at_s < shot.end_s]
+    scale = np.array([frame.width_px / exact.width_px, frame.height_px / exact.height_px])
+    quads = [np.array(t.quad_px).reshape(4, 2) * scale for t in signs]
+    return [
+        TextLine(signs[i].text, tuple(quads[i].ravel().tolist()), 1.0, n, frame.frame, frame.at_s, METHOD)
+        for n, i in enumerate(in_reading_order(quads))
+    ]
+
+
+def true_tracks(exact: SceneTruth, media: MediaRef, frames: tuple[ShownFrame, ...]) -> tuple[TextTrack, ...]:
+    """One track per sign and shot that some stored frame of the clip shows, by start, then from top to bottom."""
+    found = [
+        _track(sign, lines, span, frames)
+        for shot in exact.shots
+        if (span := _within(shot, media)) is not None
+        if (lines := [t for f in frames if _holds(span, f.at_s) for t in true_lines(exact, media, f)])
+        for sign in exact.texts
+        if shot.start_s <= sign.at_s < shot.end_s
+    ]
+    return tuple(sorted(found, key=lambda t: (t.span.start_s, t.sightings[0].box.y0_px, t.sightings[0].box.x0_px)))
+
+
+def true_spans(exact: SceneTruth, media: MediaRef) -> list[tuple[str, Span]]:
+    """Every text of a clip and when it is shown, in seconds of the clip, whether a stored frame shows it or not."""
+    shots = [(shot, span) for shot in exact.shots if (span := _within(shot, media)) is not None]
+    return [(t.text, span) for shot, span in shots for t in exact.texts if shot.start_s <= t.at_s < shot.end_s]
+
+
+def _track(sign: TextLine, lines: list[TextLine], span: Span, frames: tuple[ShownFrame, ...]) -> TextTrack:
+    own = [t for t in lines if t.text == sign.text]
+    before = [f.at_s for f in frames if f.at_s < span.start_s - _EDGE_S]
+    return TextTrack(
+        text=sign.text,
+        script=sign.script,
+        span=span,
+        start_after_s=before[-1] if before else None,
+        seen_until_s=own[-1].at_s,
+        confidence=1.0,
+        frames=tuple(dict.fromkeys(t.frame for t in own)),
+        sightings=tuple(TextSighting(t.frame, t.at_s, t.quad_px, t.text, 1.0) for t in own),
+        method=METHOD,
+    )
+
+
+def _start_s(media: MediaRef) -> float:
+    return media.span.start_s if media.span else 0.0
+
+
+def _holds(span: Span, at_s: float) -> bool:
+    return span.start_s - _EDGE_S <= at_s < span.end_s - _EDGE_S
+
+
+def _within(shot: Span, media: MediaRef) -> Span | None:
+    """The part of a shot that a clip covers, in seconds of the clip; None where it covers none of it."""
+    start_s, end_s = shot.start_s - _start_s(media), shot.end_s - _start_s(media)
+    start_s, end_s = max(0.0, start_s), min(end_s, media.duration_s)
+    return Span(start_s, end_s) if end_s - start_s > _EDGE_S else None

@@ -76,7 +76,7 @@ class CompileTranscription(Worded):
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         clip = self.material(row, row["text_engine"])
-        pages = _pages(clip, arrow.typed(tuple[TextLine, ...], row["texts"]))
+        pages = pages_of(clip, arrow.typed(tuple[TextLine, ...], row["texts"]))
         if not pages:
             raise Unusable("no_text", f"0 lines in {len(clip.frames)} shown frame(s)")
         chosen = different(pages, self.same_text)[: self.frames_max]
@@ -140,7 +140,7 @@ class Page:
         return sum(n * line.confidence for n, line in zip(sizes, self.lines, strict=True)) / sum(sizes)
 
 
-def _pages(clip: Material, lines: Sequence[TextLine]) -> list[Page]:
+def pages_of(clip: Material, lines: Sequence[TextLine]) -> list[Page]:
     """The frames that have text, in order of time."""
     of_frame: dict[int, list[TextLine]] = defaultdict(list)
     for line in lines:
@@ -152,14 +152,14 @@ def _pages(clip: Material, lines: Sequence[TextLine]) -> list[Page]:
 def _page(media: MediaRef, frame: ShownFrame, lines: Sequence[TextLine]) -> Page:
     kept = []
     for line in sorted(lines, key=lambda line: (line.order, line.quad_px, line.text)):
-        text, box = defused(line.text), _in_medium(line.box, frame, media)
+        text, box = defused(line.text), in_medium(line.box, frame, media)
         if text and box.area_px > 0:
             kept.append((line, text, box))
     share = sum(box.area_px for _, _, box in kept) / (media.width_px * media.height_px)
     return Page(frame, tuple(k[0] for k in kept), tuple(k[1] for k in kept), tuple(k[2] for k in kept), share)
 
 
-def _in_medium(box: Box, frame: ShownFrame, media: MediaRef) -> Box:
+def in_medium(box: Box, frame: ShownFrame, media: MediaRef) -> Box:
     """A box of a stored frame in pixels of its medium, cut at the edges."""
     x, y = media.width_px / frame.width_px, media.height_px / frame.height_px
     scaled = Box(box.x0_px * x, box.y0_px * y, box.x1_px * x, box.y1_px * y)
@@ -194,7 +194,7 @@ class _View:
     def __init__(self, step: CompileTranscription, wording: Phrasings, clip: Material, page: Page) -> None:
         self.step, self.wording, self.clip, self.page = step, wording, clip, page
         least = step.line_confidence
-        self.sure = [i for i, line in enumerate(page.lines) if line.confidence >= least and _says_much(page.texts[i])]
+        self.sure = [i for i, line in enumerate(page.lines) if line.confidence >= least and says_much(page.texts[i])]
 
     def transcription(self, fault: Verdict | None) -> Sample:
         """All lines in reading order. The answer's boxes are those of its lines; its text names none of them."""
@@ -219,7 +219,7 @@ class _View:
     def locates(self) -> Iterator[Sample]:
         """Where does this line stand? Only of a text that the whole frame shows exactly once."""
         texts = self.page.texts
-        once = [i for i in self.sure if _count(self.page.text, texts[i]) == 1]
+        once = [i for i in self.sure if times_said(self.page.text, texts[i]) == 1]
         for i in self.drawn(LOCATE, once):
             key, box = self.key(LOCATE, self.place(i)), self.page.boxes[i]
             answer = self.say(Role.ASSISTANT, LOCATE, key, boxes=(box,))
@@ -261,12 +261,12 @@ def text_id(line: TextLine) -> str:
     return f"frame{line.frame}.line{line.order}"
 
 
-def _says_much(text: str) -> bool:
+def says_much(text: str) -> bool:
     """At least two letters or digits are left to ask about; a lone letter is found in nearly any text."""
     return sum(c.isalnum() for c in normalised(text)) >= 2
 
 
-def _count(within: str, text: str) -> int:
+def times_said(within: str, text: str) -> int:
     """How often `text` stands in `within` at word boundaries, normalised."""
     words, wanted = normalised(within).split(), normalised(text).split()
     return sum(words[i : i + len(wanted)] == wanted for i in range(len(words) - len(wanted) + 1))

@@ -17,7 +17,7 @@ from chat_server import Act, Asked, chatting, completion
 from PIL import Image
 
 from reelmill.annotators.annotator import Annotator
-from reelmill.annotators.ask import AskAndWrite, Written, borne_out, evidence
+from reelmill.annotators.ask import AskAndWrite, AskOfAgreedText, Written, borne_out, evidence
 from reelmill.annotators.ask_spans import AskSpans, Located
 from reelmill.annotators.caption import Caption
 from reelmill.annotators.check_facts import CheckFacts, YesNo, yes_margin
@@ -269,9 +269,18 @@ def test_pairs_rest_on_words_of_the_evidence(ask: Any) -> None:
     assert out["pairs"]
     for pair in out["pairs"]:
         assert pair["verdict"]["state"] == "accepted"
-        assert pair["quote"] in "Caption: A red circle enters from the left."
+        assert pair["quote"] in evidence(known)
+    assert any("red circle" in pair["answer"] for pair in out["pairs"])
     (nothing,) = ask(AskAndWrite, MOVING | {"caption": None, "texts": []})
     assert nothing["verdict"]["reason"] == "no_evidence"
+
+
+def test_of_agreed_text_the_teacher_is_told_what_two_engines_read_alike(ask: Any) -> None:
+    known = {"caption": "A wall.", "texts": [line("EX1T ONLY HERE", 0)], "agreed_texts": [line("OPEN DAILY", 0)]}
+    (out,) = ask(AskOfAgreedText, MOVING | known)
+    assert [pair["quote"] for pair in out["pairs"]] == ["Caption: A wall.", "Text: OPEN DAILY"]
+    (nothing,) = ask(AskOfAgreedText, MOVING | known | {"agreed_texts": []})
+    assert nothing["verdict"]["reason"] == "no_agreed_text"
 
 
 def test_evidence_is_the_caption_and_each_line_once_in_reading_order() -> None:

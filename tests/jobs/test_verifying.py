@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from reelmill.jobs import verifying
-from reelmill.pipelines import internvid_tg, ocr_rich
+from reelmill.pipelines import internvid_tg, ocr_dialogues, ocr_rich, text_times
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._run import Local, run
@@ -99,3 +100,21 @@ def test_media_without_truth_cannot_be_measured(place: Place, tmp_path: Path) ->
     run(ocr_rich.recipe(), bare, Local(1))
     with pytest.raises(BadInput, match=r"no media with a \.truth\.json"):
         verifying.truth_table(bare.store, "ocr_rich-bare")
+
+
+@pytest.mark.parametrize(
+    ("made", "tasks"),
+    [
+        (ocr_rich, {"transcription", "read", "locate"}),
+        (ocr_dialogues, {"present", "line_count", "word_count", "script"}),
+        (text_times, {"text_when", "text_at"}),
+    ],
+)
+def test_every_sample_compiled_from_true_text_is_right(place: Place, made: ModuleType, tasks: set[str]) -> None:
+    recipe = made.recipe(evidence="truth")
+    counts = run(recipe, place, Local(2))[-1].counts
+    figures = figures_of(place, f"{recipe.name}-seen")
+    exact = [f for f in figures.values() if "within" not in f.name or "within 1e-06 s" in f.name]
+    assert sum(f.count for f in exact) == counts.accepted_children > 0
+    assert all(f.value == 1.0 for f in figures.values())
+    assert {f.name.rpartition(": ")[2] for f in exact} >= tasks

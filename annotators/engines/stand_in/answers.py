@@ -194,10 +194,13 @@ def _questions(asked: Asked) -> dict[str, Any]:
 
 
 def _written(asked: Asked) -> dict[str, Any]:
+    """The sentence that the question names by its first words, else the first."""
     said = _evidence(asked)
     if not said:
         return {"answerable": False, "answer": "", "quote": ""}
-    return {"answerable": True, "answer": said[0], "quote": said[0]}
+    question = " ".join(asked.quotations[1:2])
+    meant = next((s for s in said if " ".join(s.split()[:3]).lower() in question), said[0])
+    return {"answerable": True, "answer": meant, "quote": meant}
 
 
 def _anything(asked: Asked) -> dict[str, Any]:

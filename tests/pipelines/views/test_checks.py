@@ -27,6 +27,10 @@ from reelmill.schemas.tube import Box
         ("the end.", "end", True),
         ("don't walk", "DONT WALK", True),
         ("don’t walk", "don't walk", True),
+        ("the driver's seat", "drivers seat", True),
+        ("the driver's seat", "driver", False),
+        ("A ten-minute walk", "10 minute walk", True),
+        ("eleven", "11", False),  # the published table ends at ten
         ("e-mail", "e mail", True),
         ("RED\nBOOK", "red book", True),
         ("anything", "", False),
