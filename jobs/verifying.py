@@ -13,14 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from reelmill.jobs.inspecting import opened
-from reelmill.pipelines.documents.check import check_document
 from reelmill.pipelines.scenes.evidence import in_clip, tube_in_clip
 from reelmill.pipelines.scenes.render import load_truth, record_of
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
-from reelmill.pipelines.views.checks import check_grounding, check_transcription
-from reelmill.pipelines.views.preference_checks import check_preference
-from reelmill.pipelines.views.st_align_checks import check_st_align
+from reelmill.pipelines.views.checks.documents import check_document
+from reelmill.pipelines.views.checks.grounding import check_grounding
+from reelmill.pipelines.views.checks.preference import check_preference
+from reelmill.pipelines.views.checks.st_align import check_st_align
+from reelmill.pipelines.views.checks.transcription import check_transcription
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Event

@@ -15,9 +15,9 @@ from view_rows import event, video
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
+from reelmill.pipelines.views.checks.preference import check_ladder, check_preference, spoken_of
 from reelmill.pipelines.views.evidenced import Evidence, alike
 from reelmill.pipelines.views.preference import ComparePerturbed
-from reelmill.pipelines.views.preference_checks import check_ladder, check_preference, spoken_of
 from reelmill.schemas.event import RULE_KINDS, EventKind
 from reelmill.schemas.sample import Claim, PreferenceSample
 from reelmill.schemas.verdict import ACCEPTED

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from view_rows import compiled, event, row, shown, video
 
-from reelmill.pipelines.views.checks import check_grounding
+from reelmill.pipelines.views.checks.grounding import check_grounding
 from reelmill.pipelines.views.grounding import CompileGrounding
 from reelmill.pipelines.views.happenings import clause_of
 from reelmill.pipelines.views.phrasing import load
@@ -102,6 +102,50 @@ def test_two_that_begin_next_together_are_no_answer():
 
 
 def test_edges_that_are_nearly_one_are_not_put_in_order():
+    near = (event(RED, "enters", 0.4, 0.9), event(BLUE, "moves", 0.95, 2.0))
+    assert reasons(near, "order") == reasons(near, "next_event") == {"too_close": 1}
+    touching = (event(RED, "moves", 0.4, 0.9), event(RED, "stops", 0.9, 2.0))
+    assert set(reasons(touching, "order")) == {""}
+
+
+def test_an_open_event_that_could_belong_to_the_answer_refuses_it():
+    early = event(BLUE, "enters", 0.1, 0.2, accepted=False)
+    found = many((*EVENTS, early), "order")
+    assert {s.verdict.reason for s in found} == {""}
+    assert not [s for s in found if "before" in s.turns[0].text or "preced" in s.turns[0].text]
+    throughout = event(BLUE, "stops", 0.1, 5.9, accepted=False)
+    assert reasons((*EVENTS, throughout), "order") == reasons((*EVENTS, throughout), "next_event") == {"unsettled": 1}
+
+
+def test_occurrences_are_counted_with_all_their_times():
+    told = {s.evidence: s.turns[1] for s in many(EVENTS, "count")}
+    twice = told[EVENTS[1].key, EVENTS[3].key]
+    assert "twice" in twice.text.lower()
+    assert twice.tgt_s == (1.2, 2.0, 3.0, 4.0)
+    assert len([s for s in samples(EVENTS) if s.task == "count" and len(s.evidence) == 1]) == 1
+
+
+def test_times_that_touch_or_have_one_name_cannot_be_counted():
+    touching = (event(RED, "moves", 1.0, 2.0), event(RED, "moves", 2.0, 3.0))
+    assert reasons(touching, "count") == {"ambiguous_count": 1}
+    one_name = (event(RED, "moves", 1.0, 2.0, who="t1"), event(RED, "moves", 3.0, 4.0, who="t2"))
+    assert reasons(one_name, "count") == {"ambiguous_subject": 1}
+
+
+def test_yes_and_no_are_as_often_and_stand_in_the_same_words():
+    found = many(EVENTS[:3], "during", clips=200)
+    answers = Counter(s.turns[1].text.partition(" ")[0].strip(",.:").lower() for s in found)
+    assert abs(answers["yes"] - answers["no"]) < 4 * len(found) ** 0.5 / 2, answers
+    starts = {a: {s.turns[0].text.split()[0] for s in found if s.turns[1].text.lower().startswith(a)} for a in answers}
+    assert starts["yes"] == starts["no"]
+    lasts = {a: {s.turns[0].src_s for s in found if s.turns[1].text.lower().startswith(a)} for a in answers}
+    assert {round(e - s, 3) for s, e in lasts["no"]} == {round(e - s, 3) for s, e in lasts["yes"]}
+
+
+def test_no_is_said_only_of_a_time_that_nobody_claimed():
+    doubt = event(RED, "moves", 4.0, 6.0, accepted=False, proposed=[(0.0, 1.9)])
+    found = many((event(RED, "moves", 2.0, 4.0), doubt, event(BLUE, "enters", 1.0, 1.5)), "during", clips=40)
+    assert {s.evidence[0] for s in found} == {f"event of {BLUE} enters 1.0"}, "nowhere is free of the red circle"
     near = (event("the orange circle", "moves", 0.0, 1.9), event("the large object", "moves", 4.0, 6.0))
     red = event(RED, "moves", 2.0, 3.0)
     assert red.key in {s.evidence[0] for s in many((red,), "during", clips=9)}
