@@ -28,7 +28,8 @@ def recipe(evidence: str = "rules", agreement: bool = True, seed: int = 0, capti
 
 def _true() -> Rows:
     from reelmill.annotators.cut import CLIPS
-    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents
+    from reelmill.annotators.events import EVENTS
+    from reelmill.pipelines.scenes.evidence import CutAtTruth, TrueEvents
 
     cut = Recipe(
         name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS

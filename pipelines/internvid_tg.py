@@ -43,7 +43,8 @@ def recipe(
 
 def _from_truth() -> Recipe:
     from reelmill.annotators.cut import CLIPS
-    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents
+    from reelmill.annotators.events import EVENTS
+    from reelmill.pipelines.scenes.evidence import CutAtTruth, TrueEvents
 
     cut = Recipe(
         name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS

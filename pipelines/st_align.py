@@ -37,7 +37,8 @@ def recipe(
 
 def _from_truth(step: CompileStAlign) -> Recipe:
     from reelmill.annotators.cut import CLIPS
-    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents, TrueTubes
+    from reelmill.annotators.events import EVENTS
+    from reelmill.pipelines.scenes.evidence import CutAtTruth, TrueEvents, TrueTubes
 
     cut = Recipe(
         name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS

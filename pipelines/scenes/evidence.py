@@ -15,6 +15,7 @@ import pyarrow as pa
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.cut import CutClips, Found, cut_video
 from reelmill.annotators.decode.local import local_path
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import MEDIA
 from reelmill.annotators.tubes import TUBES, TUBES_NOTE
 from reelmill.pipelines.scenes.render import load_truth
@@ -28,7 +29,6 @@ from reelmill.schemas.media import MediaRef
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Tube
 
-EVENTS = Column.of("events", tuple[Event, ...])
 _EDGE_S = 1e-3
 
 

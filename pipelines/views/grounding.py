@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from reelmill.annotators.agree import ABSENT_PHRASES, LISTED_EVENTS
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.happenings import (
-    EVENTS,
     FAMILY,
     GROUNDING,
     ClipView,

@@ -26,7 +26,6 @@ from reelmill.pipelines.views.phrasing import (
     sample_key,
 )
 from reelmill.pipelines.views.worded import Worded
-from reelmill.schemas.column import Column
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import micros, seed_for
 from reelmill.schemas.sample import Role, Sample, Turn
@@ -36,7 +35,6 @@ from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 FAMILY = "internvid_tg"
 GROUNDING, SPAN_CAPTION, DENSE_CAPTION = "grounding", "span_caption", "dense_caption"
 
-EVENTS = Column.of("events", tuple[Event, ...])
 _SMALL = frozenset({"a", "an", "the", "one", "two", "three", "some", "someone", "somebody", "something", "several"})
 
 

@@ -27,13 +27,14 @@ from itertools import combinations, pairwise
 from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views import perturb
 from reelmill.pipelines.views.curated import NUM_FRAMES
 from reelmill.pipelines.views.evidenced import CROSSINGS, EVERYTHING, Chain, Evidence, Said, alike
 from reelmill.pipelines.views.grounding import STILL
-from reelmill.pipelines.views.happenings import EVENTS, clipped, flat, recoloured, united
+from reelmill.pipelines.views.happenings import clipped, flat, recoloured, united
 from reelmill.pipelines.views.phrasing import (
     TIME,
     Label,

@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
-from reelmill.pipelines.views.happenings import EVENTS, ClipView, Happening
+from reelmill.pipelines.views.happenings import ClipView, Happening
 from reelmill.pipelines.views.phrasing import defused
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow

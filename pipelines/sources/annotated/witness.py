@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row, step_name
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import MEDIA
 from reelmill.annotators.tubes import TUBES
 from reelmill.pipelines.sources.annotated.measures import METHOD, UNMEASURED
@@ -40,8 +41,6 @@ from reelmill.schemas.media import MediaRef
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Tube
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
-
-EVENTS = Column.of("events", tuple[Event, ...])
 
 _SAME_SHAPE = 0.02
 """Two frame sizes are one picture at two scales where their aspect ratios differ by less than this share."""
