@@ -22,8 +22,8 @@ from measure import Result, bars, say
 from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import MEDIUM
 from reelmill.pipelines.scenes.truth import truth
+from reelmill.pipelines.views.checks.preference import check_preference
 from reelmill.pipelines.views.preference import PAIRS, ComparePerturbed
-from reelmill.pipelines.views.preference_checks import check_preference
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema
 from reelmill.schemas.event import Event

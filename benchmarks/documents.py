@@ -2,7 +2,7 @@
 
 Documents of both looks pass through `clips` and `text` as they would in use: frames as they are stored, not originals.
 A word counts as read as in `ocr.py`: in the multiset of words of the file's answer, case folded, letters and digits
-alone. Answers are those of `code_guided`, recomputed by `documents/check.py`.
+alone. Answers are those of `code_guided`, recomputed by `views/checks/documents.py`.
 
     python benchmarks/documents.py --count 240
 """
@@ -21,9 +21,9 @@ from ocr import Tally, read, score_scene
 from reelmill.pipelines import code_guided
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._run import Local, run
-from reelmill.pipelines.documents.check import check_document, truth_faults
 from reelmill.pipelines.documents.compose import KINDS, LOOKS
 from reelmill.pipelines.documents.render import load_document, render_documents
+from reelmill.pipelines.views.checks.documents import check_document, truth_faults
 from reelmill.schemas import arrow
 from reelmill.schemas.sample import Sample
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ledger import Unsynced
 from measure import Cost, Result, cost, say
 from PIL import Image, ImageDraw
 
@@ -44,26 +45,12 @@ from reelmill.sinks.dataset import Store
 from reelmill.sinks.ledger import Ledger
 from reelmill.sinks.pack import pack
 from reelmill.sinks.parts import part_files
-from reelmill.sinks.state.objects import LocalObjects
 from reelmill.sinks.state.snapshot import Entry
 
 CLIP_S, FPS, FRAMES, PER_SOURCE, PER_COMMIT = 3.0, 25, 6, 10, 64
 SIZE = (320, 180)
 SETTLED = 0.2
 """Share of a run, at its start, in which caches may fill; growth is looked for after it."""
-
-
-class Unsynced(LocalObjects):
-    """Writes without sync or link: only to make the store. Nothing that is measured uses it."""
-
-    def put(self, name: str, data: bytes) -> None:
-        self.put_if_absent(name, data)
-
-    def put_if_absent(self, name: str, data: bytes) -> bool:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return True
 
 
 # ---- a store of made clips -------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ CASES = (Case(256, 0.5), Case(16, 0.5), Case(16, 0.96))
 
 
 class Unsynced(LocalObjects):
-    """Writes without sync or link: only to make a large ledger in a minute. Nothing that is measured uses it."""
+    """Writes without sync or link: only to make a large store in a minute. Nothing that is measured uses it."""
 
     def put(self, name: str, data: bytes) -> None:
         self.put_if_absent(name, data)

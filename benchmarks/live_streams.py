@@ -24,8 +24,8 @@ from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
 from reelmill.pipelines.scenes.truth import SceneTruth, truth
+from reelmill.pipelines.views.checks.live import check_live
 from reelmill.pipelines.views.live import CompileLive
-from reelmill.pipelines.views.live_checks import check_live
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema
 from reelmill.schemas.event import Event

@@ -181,10 +181,9 @@ def run(
 
 @app.command("import")
 def import_(
-    form: Annotated[
+    set: Annotated[
         str,
         typer.Argument(
-            metavar="SET",
             help="How the set is written: llava_json, ms_swift, webdataset; coco, laion (captions); textvqa.",
         ),
     ],
@@ -213,7 +212,7 @@ def import_(
 
     where = running.Where(store, name, workers=workers, limit=limit)
     packed = pack_media if pack else ""
-    raise typer.Exit(importing.import_set(form, path, tuple(media or ()), where, packed, whole=whole))
+    raise typer.Exit(importing.import_set(set, path, tuple(media or ()), where, packed, whole=whole))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from reelmill.jobs.running import Where
 from reelmill.pipelines import imported
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines.sources.annotated import webdataset
-from reelmill.pipelines.sources.imports import ImportedRows
+from reelmill.pipelines.sources.annotated.imports import ImportedRows
 from reelmill.schemas.errors import BadInput
 from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.state.place import on_disk
@@ -18,13 +18,13 @@ from reelmill.sinks.state.place import on_disk
 SHARDS = "webdataset"
 
 
-def import_set(form: str, path: Path, media: tuple[str, ...], where: Where, pack_media: str, *, whole: bool) -> int:
+def import_set(set: str, path: Path, media: tuple[str, ...], where: Where, pack_media: str, *, whole: bool) -> int:
     """Import the set at `path` with the media at `media`; returns the exit code. Raises NotFound or BadInput."""
-    made = imported.recipe(form, str(path.absolute()), whole)
-    if form == SHARDS and not media:
+    made = imported.recipe(set, str(path.absolute()), whole)
+    if set == SHARDS and not media:
         media = (str(_unpacked(path, where)),)
     if not media:
-        raise BadInput(f"{form} names media that it does not hold", seen="no --media", do="give --media FOLDER")
+        raise BadInput(f"{set} names media that it does not hold", seen="no --media", do="give --media FOLDER")
     if isinstance(made.source, ImportedRows):
         made.source.require_rows()
     code = running.run(made, media, where, pack_media)

@@ -13,17 +13,18 @@ from rich.console import Console
 from rich.table import Table
 
 from reelmill.jobs.inspecting import opened
-from reelmill.pipelines.documents.check import check_document
 from reelmill.pipelines.scenes.evidence import in_clip, true_spans, tube_in_clip
 from reelmill.pipelines.scenes.render import load_truth, record_of
 from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
-from reelmill.pipelines.views.checks import check_grounding, check_transcription
-from reelmill.pipelines.views.cotask_checks import check_cotasks
-from reelmill.pipelines.views.live_checks import check_live
-from reelmill.pipelines.views.preference_checks import check_preference
-from reelmill.pipelines.views.st_align_checks import check_st_align
-from reelmill.pipelines.views.text_checks import check_dialogue, check_text_times
+from reelmill.pipelines.views.checks.cotasks import check_cotasks
+from reelmill.pipelines.views.checks.documents import check_document
+from reelmill.pipelines.views.checks.grounding import check_grounding
+from reelmill.pipelines.views.checks.live import check_live
+from reelmill.pipelines.views.checks.preference import check_preference
+from reelmill.pipelines.views.checks.st_align import check_st_align
+from reelmill.pipelines.views.checks.texts import check_dialogue, check_text_times
+from reelmill.pipelines.views.checks.transcription import check_transcription
 from reelmill.pipelines.views.transcription import LOCATE, READ, TRANSCRIPTION
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput

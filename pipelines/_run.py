@@ -26,7 +26,7 @@ from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Place, Recipe, in_order
 from reelmill.pipelines._watch import Board, watched
 from reelmill.pipelines._work import Done
-from reelmill.pipelines.sources.imports import ImportedRows
+from reelmill.pipelines.sources.annotated.imports import ImportedRows
 from reelmill.pipelines.sources.rows import Rows, ready
 from reelmill.schemas.errors import Drift, OverBudget
 from reelmill.schemas.keys import canonical_json

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reelmill.pipelines._recipe import Recipe
+from reelmill.pipelines.sources.annotated.set_file import SetFile
 from reelmill.pipelines.sources.annotated.source import Annotated
-from reelmill.pipelines.sources.annotated.spool import SetFile
 from reelmill.pipelines.sources.annotated.validating import ValidateAnnotation
 
 

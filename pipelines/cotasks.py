@@ -6,8 +6,9 @@ made by stated rules from the true account, and every pair is checked claim by c
 
 from __future__ import annotations
 
-from reelmill.pipelines import clips, events, media
+from reelmill.pipelines import clips, events
 from reelmill.pipelines._recipe import Recipe
+from reelmill.pipelines._truth import true_clips
 from reelmill.pipelines.sources.rows import Rows
 from reelmill.pipelines.views.cotasks import PAIRS, CompareCoTasks, CompileCoTasks
 from reelmill.pipelines.views.worded import SAMPLES
@@ -31,23 +32,12 @@ def recipe(
 def _evidence(evidence: str, agreement: bool) -> tuple[str, Rows]:
     """The name of a dataset with a place for the form's, and where its rows come from."""
     if evidence == "truth":
-        return "{}_truth", _true()
+        return "{}_truth", true_clips()
     if evidence.startswith("human:"):
         return _stated(evidence)
     if evidence != "rules":
         raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules, truth or human:SET:PATH")
     return "{}", Rows(clips.recipe(), joined=(events.recipe(agreement),), only="video")
-
-
-def _true() -> Rows:
-    from reelmill.annotators.cut import CLIPS
-    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents
-
-    cut = Recipe(
-        name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS
-    )
-    true = Recipe(name="events_truth", version="1", source=Rows(cut), steps=(TrueEvents(),), explode=EVENTS)
-    return Rows(cut, joined=(true,), only="video")
 
 
 def _stated(evidence: str) -> tuple[str, Rows]:

@@ -7,8 +7,9 @@ claim of both sides is checked, and stages that would coincide for a short list 
 
 from __future__ import annotations
 
-from reelmill.pipelines import clips, events, listed_events, media, witnessed
+from reelmill.pipelines import clips, events, listed_events, witnessed
 from reelmill.pipelines._recipe import Recipe
+from reelmill.pipelines._truth import true_clips
 from reelmill.pipelines.sources.rows import Rows
 from reelmill.pipelines.views.preference import PAIRS, STATED_ORDER_S, CompareListed, ComparePerturbed
 from reelmill.schemas.errors import BadInput
@@ -37,7 +38,7 @@ def recipe(
     if evidence == "rules":
         found, own, step = events.recipe(agreement), "", ComparePerturbed(seed=seed, even=even)
     elif evidence == "truth":
-        return _recipe(f"{form}_truth", _true(), ComparePerturbed(seed=seed, even=even))
+        return _recipe(f"{form}_truth", true_clips(), ComparePerturbed(seed=seed, even=even))
     elif evidence == "listed":
         found = listed_events.recipe(list_engine, localise_engine, embed_engine, model_revision, list_revision)
         own, step = "_listed", CompareListed(seed=seed, even=even)
@@ -52,14 +53,3 @@ def recipe(
 
 def _recipe(form: str, source: Rows, step: ComparePerturbed) -> Recipe:
     return Recipe(name=f"dpo_perturb{form}", version="1", source=source, steps=(step,), explode=PAIRS)
-
-
-def _true() -> Rows:
-    from reelmill.annotators.cut import CLIPS
-    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents
-
-    cut = Recipe(
-        name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS
-    )
-    true = Recipe(name="events_truth", version="1", source=Rows(cut), steps=(TrueEvents(),), explode=EVENTS)
-    return Rows(cut, joined=(true,), only="video")

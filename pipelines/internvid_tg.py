@@ -7,8 +7,9 @@ listed by a model and placed by localisers, or stated by people.
 
 from __future__ import annotations
 
-from reelmill.pipelines import clips, events, listed_events, media
+from reelmill.pipelines import clips, events, listed_events
 from reelmill.pipelines._recipe import Recipe
+from reelmill.pipelines._truth import true_clips
 from reelmill.pipelines.sources.rows import Rows
 from reelmill.pipelines.views.grounding import CompileGrounding, CompileListed
 from reelmill.pipelines.views.worded import SAMPLES
@@ -28,7 +29,9 @@ def recipe(
     localisers agree (engines as in `listed_events`); human:SET:PATH for what the annotated set in PATH says; or truth
     for rendered scenes. `agreement` as in `events`."""
     if evidence == "truth":
-        return _from_truth()
+        return Recipe(
+            name="internvid_tg_truth", version="1", source=true_clips(), steps=(CompileGrounding(),), explode=SAMPLES
+        )
     if evidence.startswith("human:"):
         return _from_people(evidence)
     if evidence == "listed":
@@ -39,18 +42,6 @@ def recipe(
         raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules, listed, truth or human:SET:PATH")
     source = Rows(clips.recipe(), joined=(events.recipe(agreement),), only="video")
     return Recipe(name="internvid_tg", version="1", source=source, steps=(CompileGrounding(),), explode=SAMPLES)
-
-
-def _from_truth() -> Recipe:
-    from reelmill.annotators.cut import CLIPS
-    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents
-
-    cut = Recipe(
-        name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS
-    )
-    true = Recipe(name="events_truth", version="1", source=Rows(cut), steps=(TrueEvents(),), explode=EVENTS)
-    source = Rows(cut, joined=(true,), only="video")
-    return Recipe(name="internvid_tg_truth", version="1", source=source, steps=(CompileGrounding(),), explode=SAMPLES)
 
 
 def _from_people(evidence: str) -> Recipe:

@@ -6,8 +6,9 @@ ends of annotated steps. Here the times are those of verified events and the wor
 
 from __future__ import annotations
 
-from reelmill.pipelines import clips, events, media
+from reelmill.pipelines import clips, events
 from reelmill.pipelines._recipe import Recipe
+from reelmill.pipelines._truth import true_clips
 from reelmill.pipelines.sources.rows import Rows
 from reelmill.pipelines.views.live import SAMPLES, CompileLive
 from reelmill.schemas.errors import BadInput
@@ -17,20 +18,10 @@ def recipe(evidence: str = "rules", agreement: bool = False) -> Recipe:
     """One row per video clip, exploded into streams. `evidence` is rules, or truth for rendered scenes; `agreement` as
     in `events`."""
     if evidence == "truth":
-        return _from_truth()
+        return Recipe(
+            name="live_stream_truth", version="1", source=true_clips(), steps=(CompileLive(),), explode=SAMPLES
+        )
     if evidence != "rules":
         raise BadInput(f"evidence={evidence}", seen="an unknown kind", do="use rules or truth")
     source = Rows(clips.recipe(), joined=(events.recipe(agreement),), only="video")
     return Recipe(name="live_stream", version="1", source=source, steps=(CompileLive(),), explode=SAMPLES)
-
-
-def _from_truth() -> Recipe:
-    from reelmill.annotators.cut import CLIPS
-    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents
-
-    cut = Recipe(
-        name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS
-    )
-    true = Recipe(name="events_truth", version="1", source=Rows(cut), steps=(TrueEvents(),), explode=EVENTS)
-    source = Rows(cut, joined=(true,), only="video")
-    return Recipe(name="live_stream_truth", version="1", source=source, steps=(CompileLive(),), explode=SAMPLES)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from reelmill.pipelines import clips, detections, events, media, tubes
+from reelmill.pipelines import clips, detections, events, tubes
 from reelmill.pipelines._recipe import Recipe
+from reelmill.pipelines._truth import true_clips
 from reelmill.pipelines.sources.rows import Rows
 from reelmill.pipelines.views.st_align import SAMPLES, CompileDetected, CompileStAlign
 from reelmill.schemas.errors import BadInput
@@ -23,7 +24,10 @@ def recipe(
     if isinstance(per_form, bool) or not isinstance(per_form, int) or per_form < 1:
         raise BadInput(f"per_form={per_form}", seen="no such number", do="give a whole number of at least 1")
     if evidence == "truth":
-        return _from_truth(CompileStAlign(per_form=per_form))
+        exact = CompileStAlign(per_form=per_form)
+        return Recipe(
+            name="st_align_truth", version="1", source=true_clips(tubes=True), steps=(exact,), explode=SAMPLES
+        )
     if evidence == "detections":
         source = Rows(clips.recipe(), joined=(detections.recipe(detect_engine, phrases),))
         step = CompileDetected(per_form=per_form)
@@ -33,16 +37,3 @@ def recipe(
     source = Rows(clips.recipe(), joined=(tubes.recipe(), events.recipe(agreement)), only="video")
     compiled = CompileStAlign(per_form=per_form)
     return Recipe(name="st_align", version="1", source=source, steps=(compiled,), explode=SAMPLES)
-
-
-def _from_truth(step: CompileStAlign) -> Recipe:
-    from reelmill.annotators.cut import CLIPS
-    from reelmill.pipelines.scenes.evidence import EVENTS, CutAtTruth, TrueEvents, TrueTubes
-
-    cut = Recipe(
-        name="clips_truth", version="1", source=Rows(media.recipe(), only="video"), steps=(CutAtTruth(),), explode=CLIPS
-    )
-    followed = Recipe(name="tubes_truth", version="1", source=Rows(cut), steps=(TrueTubes(),))
-    happened = Recipe(name="events_truth", version="1", source=Rows(cut), steps=(TrueEvents(),), explode=EVENTS)
-    source = Rows(cut, joined=(followed, happened), only="video")
-    return Recipe(name="st_align_truth", version="1", source=source, steps=(step,), explode=SAMPLES)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from reelmill.annotators.events import EVENTS
 from reelmill.pipelines import clips
 from reelmill.pipelines._recipe import Recipe
 from reelmill.pipelines.sources.annotated.reading import is_spoken
-from reelmill.pipelines.sources.annotated.spool import SetFile
-from reelmill.pipelines.sources.annotated.witness import EVENTS, WitnessAnnotations
+from reelmill.pipelines.sources.annotated.set_file import SetFile
+from reelmill.pipelines.sources.annotated.witness import WitnessAnnotations
 from reelmill.pipelines.sources.rows import Rows
 from reelmill.schemas.errors import BadInput
 

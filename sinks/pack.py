@@ -24,7 +24,7 @@ from typing import Any
 
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput, Corrupt, StoreUnusable
-from reelmill.schemas.keys import canonical_json
+from reelmill.schemas.keys import canonical_json, file_digest
 from reelmill.schemas.media import FrameRef, MediaRef
 from reelmill.schemas.points import reach
 from reelmill.schemas.sample import PreferenceSample, Sample
@@ -304,7 +304,7 @@ class _Packing:
             "val_share": self.val_share,
             "limits": arrow.plain(self.limits),
             "libraries": _libraries(),
-            "tables": {name: _digest(self.root / name) for name in files},
+            "tables": {name: file_digest(self.root / name) for name in files},
         }
         return hashlib.sha256(canonical_json(said).encode()).hexdigest()
 
@@ -441,12 +441,7 @@ def _shard_facts(shard: Shard) -> dict[str, Any]:
 
 
 def _described(root: Path, name: str) -> dict[str, Any]:
-    return {"path": name, "sha256": _digest(root / name), "bytes": (root / name).stat().st_size}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"path": name, "sha256": file_digest(root / name), "bytes": (root / name).stat().st_size}
 
 
 def _record(dataset: Dataset) -> dict[str, Any]:

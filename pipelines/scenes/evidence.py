@@ -16,6 +16,7 @@ import pyarrow as pa
 from reelmill.annotators.annotator import Resources, each_row
 from reelmill.annotators.cut import CutClips, Found, cut_video
 from reelmill.annotators.decode.local import local_path
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.ocr.order import in_reading_order
 from reelmill.annotators.read_second import AGREED, SECOND_ENGINE, SECOND_TEXTS
 from reelmill.annotators.shown import FRAMES, MEDIA
@@ -33,7 +34,6 @@ from reelmill.schemas.span import Span
 from reelmill.schemas.text import TextLine, TextSighting, TextTrack
 from reelmill.schemas.tube import Tube
 
-EVENTS = Column.of("events", tuple[Event, ...])
 _EDGE_S = 1e-3
 
 

@@ -28,7 +28,7 @@ from reelmill.pipelines.documents.content import Document, Table
 from reelmill.pipelines.documents.render import load_document
 from reelmill.pipelines.scenes.truth import METHOD
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
-from reelmill.pipelines.views.checks import normalised
+from reelmill.pipelines.views.checks.words import normalised
 from reelmill.pipelines.views.phrasing import Label, Material, Phrasings, defused, listed, sample, sample_key
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas.column import KEY, Column

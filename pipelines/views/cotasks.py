@@ -30,10 +30,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.candidates import RULES, Candidate, Item, Setting, Told, quotas
-from reelmill.pipelines.views.grounding import EVENTS, STILL
+from reelmill.pipelines.views.grounding import STILL
 from reelmill.pipelines.views.happenings import ClipView, flat, may_be, united
 from reelmill.pipelines.views.phrasing import Label, capital, joined_methods, sample, sample_key
 from reelmill.pipelines.views.worded import Worded

@@ -23,36 +23,30 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from reelmill.annotators.agree import ABSENT_PHRASES, LISTED_EVENTS
-from reelmill.annotators.annotator import step_name
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.happenings import (
     FAMILY,
+    GROUNDING,
     ClipView,
-    Happening,
-    claims,
     clause_of,
-    flat,
     may_be,
     recoloured,
-    united,
 )
-from reelmill.pipelines.views.phrasing import TIME, Label, Material, listed, sample
+from reelmill.pipelines.views.phrasing import Label, Material, sample
 from reelmill.pipelines.views.timeline import Timeline, TimelineRules, dialogue
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import RULE_KINDS, AbsentPhrase, Event, EventKind
-from reelmill.schemas.keys import micros, seed_for
-from reelmill.schemas.sample import Role, Sample, Turn
-from reelmill.schemas.span import Span
-from reelmill.schemas.verdict import Verdict, rejected
+from reelmill.schemas.keys import seed_for
+from reelmill.schemas.sample import Sample
 
-GROUNDING, SPAN_CAPTION, DENSE_CAPTION, ABSENT = "grounding", "span_caption", "dense_caption", "absent"
+ABSENT = "absent"
 
 STILL = Column.of("still", bool)
-EVENTS = Column.of("events", tuple[Event, ...])
 
 _DENIABLE = (EventKind.ENTERS, EventKind.LEAVES, EventKind.STOPS)
 """Kinds whose absence may be asked of a thing that has other events; every one of those implies that it moves."""
@@ -74,7 +68,7 @@ class CompileGrounding(Worded):
     phrasings: str = FAMILY
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, STILL, EVENTS, BASE, PROVENANCE)
     looked_at: ClassVar[str] = "events of the clip"
-    revision: ClassVar[str] = "2"
+    revision: ClassVar[str] = "3"
     read: ClassVar[Column] = EVENTS
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +95,7 @@ class CompileListed(CompileGrounding):
 
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, STILL, LISTED_EVENTS, ABSENT_PHRASES, BASE, PROVENANCE)
     read: ClassVar[Column] = LISTED_EVENTS
-    revision: ClassVar[str] = "1"
+    revision: ClassVar[str] = "2"
 
 
 def _tally(events: Sequence[Event]) -> str:
@@ -114,61 +108,13 @@ class _View(ClipView):
     """When does it happen, what happens then, everything in order, what does not happen."""
 
     def __init__(self, step: CompileGrounding, clip: Material, events: Sequence[Event]) -> None:
-        super().__init__(step, clip, events)
+        super().__init__(step, clip, events, step.ambiguous_tiou)
         self.rules = step
 
     def samples(self) -> Iterator[Sample]:
-        for happening in self.happenings:
-            if happening.accepted:
-                yield self.grounding(happening)
-                yield from self.span_captions(happening)
-        yield self.dense_caption()
+        yield from self.times()
+        yield self.dense_caption(self.events, self.rules.dense_min_share)
         yield from self.absent()
-
-    def grounding(self, happening: Happening) -> Sample:
-        """When does it happen? All of its times, or a refusal where some of them are not settled."""
-        key = self.key(GROUNDING, happening.subject, happening.kind)
-        spans = united(e.span for e in happening.accepted)
-        words = self.words(happening.subject, happening.kind) | {"times": listed([TIME] * len(spans))}
-        turns = (self.ask(GROUNDING, key, words), self.tell("grounding.answer", key, words, spans))
-        return self.sample(
-            key, GROUNDING, turns, happening.accepted, self.settled(happening) or self.named_alone(happening)
-        )
-
-    def span_captions(self, happening: Happening) -> Iterator[Sample]:
-        """What fills this interval? One sample per interval of the happening."""
-        for span in sorted({e.span for e in happening.accepted}, key=lambda s: (s.start_s, s.end_s)):
-            named = tuple(e for e in happening.accepted if e.span == span)
-            place = micros(span.start_s), micros(span.end_s)
-            key = self.key(SPAN_CAPTION, happening.subject, happening.kind, *place)
-            words = self.words(happening.subject, happening.kind)
-            turns = (self.ask(SPAN_CAPTION, key, words, (span,)), self.tell("span_caption.answer", key, words, ()))
-            yield self.sample(key, SPAN_CAPTION, turns, named, self._alone(happening, span))
-
-    def _alone(self, happening: Happening, span: Span) -> Verdict | None:
-        for other in self.happenings:
-            if (other.subject, other.kind) == (happening.subject, happening.kind):
-                continue
-            for rival in other.events:
-                tiou = max(span.tiou(s) for s in claims(rival))
-                if tiou >= self.rules.ambiguous_tiou:
-                    seen = f"{other.subject!r} {other.kind} overlaps it with tIoU {tiou:.2f}"
-                    return rejected(step_name(self.step), "ambiguous_span", seen)
-        return None
-
-    def dense_caption(self) -> Sample:
-        """Everything in order. Refused where too much of it is not settled to be called everything."""
-        key = self.key(DENSE_CAPTION)
-        form = seed_for(self.step.seed, key, "dense_caption.line")
-        named = list(dict.fromkeys((e.span, e.subject, e.kind) for e in self.accepted))
-        lines = [self.wording.pick("dense_caption.line", form, **self.words(who, kind)) for _, who, kind in named]
-        answer = Turn(Role.ASSISTANT, "\n".join(lines), (), flat(span for span, _, _ in named), ())
-        share = len(self.accepted) / len(self.events)
-        verdict = None
-        if share < self.rules.dense_min_share:
-            seen = f"{len(self.accepted)} of {len(self.events)} events accepted, want {self.rules.dense_min_share:.0%}"
-            verdict = rejected(step_name(self.step), "unsettled", seen)
-        return self.sample(key, DENSE_CAPTION, (self.ask(DENSE_CAPTION, key, {}), answer), self.accepted, verdict)
 
     def absent(self) -> Iterator[Sample]:
         """Questions about what no event speaks of, not even a refused one: another kind first, then another colour."""

@@ -10,27 +10,31 @@ events are its times, accepted or not. The temporal forms (`grounding`, `timelin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from reelmill.annotators.annotator import step_name
 from reelmill.pipelines.views.phrasing import (
+    TIME,
     Label,
     Material,
     capital,
     defused,
     joined_methods,
+    listed,
     sample,
     sample_key,
 )
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas.event import Event, EventKind
-from reelmill.schemas.keys import seed_for
+from reelmill.schemas.keys import micros, seed_for
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.span import Span
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 
 FAMILY = "internvid_tg"
+GROUNDING, SPAN_CAPTION, DENSE_CAPTION = "grounding", "span_caption", "dense_caption"
+
 _SMALL = frozenset({"a", "an", "the", "one", "two", "three", "some", "someone", "somebody", "something", "several"})
 
 
@@ -74,17 +78,78 @@ def united(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 class ClipView:
-    """One clip. Wordings are drawn per sample, so that no sample depends on another."""
+    """One clip, and the forms that every view of times has: when, what then, everything in order.
 
-    def __init__(self, step: Worded, clip: Material, events: Sequence[Event]) -> None:
-        self.step, self.wording, self.clip = step, step.wording, clip
-        self.events = tuple(sorted((clipped(by_clause(e), clip.duration_s) for e in events), key=in_time))
+    Wordings are drawn per sample, so that no sample depends on another. A span is not asked about where another event
+    (or a proposal for a refused one) overlaps it by `ambiguous_tiou`.
+    """
+
+    def __init__(self, step: Worded, clip: Material, events: Sequence[Event], ambiguous_tiou: float = 0.5) -> None:
+        self.step, self.wording, self.clip, self.ambiguous_tiou = step, step.wording, clip, ambiguous_tiou
+        self.events = tuple(sorted((clipped(self.known(e), clip.duration_s) for e in events), key=in_time))
         self.accepted = tuple(e for e in self.events if e.verdict.accepted)
         self.happenings = happenings(self.events)
         ids: dict[str, set[str]] = defaultdict(set)
         for event in self.events:
             ids[event.subject].add(event.subject_id)
         self.shared = {subject for subject, found in ids.items() if len(found) > 1}
+
+    def known(self, event: Event) -> Event:
+        """An event as its forms speak of it."""
+        return by_clause(event)
+
+    def times(self) -> Iterator[Sample]:
+        """When does it happen, and what happens then, of everything that was accepted."""
+        for happening in self.happenings:
+            if happening.accepted:
+                yield self.grounding(happening)
+                yield from self.span_captions(happening)
+
+    def grounding(self, happening: Happening) -> Sample:
+        """When does it happen? All of its times, or a refusal where some of them are not settled."""
+        key = self.key(GROUNDING, happening.subject, happening.kind)
+        spans = united(e.span for e in happening.accepted)
+        words = self.words_of(happening.accepted[0]) | {"times": listed([TIME] * len(spans))}
+        turns = (self.ask(GROUNDING, key, words), self.tell("grounding.answer", key, words, spans))
+        return self.sample(
+            key, GROUNDING, turns, happening.accepted, self.settled(happening) or self.named_alone(happening)
+        )
+
+    def span_captions(self, happening: Happening) -> Iterator[Sample]:
+        """What fills this interval? One sample per interval of the happening."""
+        for span in sorted({e.span for e in happening.accepted}, key=lambda s: (s.start_s, s.end_s)):
+            named = tuple(e for e in happening.accepted if e.span == span)
+            place = micros(span.start_s), micros(span.end_s)
+            key = self.key(SPAN_CAPTION, happening.subject, happening.kind, *place)
+            words = self.words_of(named[0])
+            turns = (self.ask(SPAN_CAPTION, key, words, (span,)), self.tell("span_caption.answer", key, words, ()))
+            yield self.sample(key, SPAN_CAPTION, turns, named, self._alone(happening, span))
+
+    def _alone(self, happening: Happening, span: Span) -> Verdict | None:
+        for other in self.happenings:
+            if (other.subject, other.kind) == (happening.subject, happening.kind):
+                continue
+            for rival in other.events:
+                tiou = max(span.tiou(s) for s in claims(rival))
+                if tiou >= self.ambiguous_tiou:
+                    seen = f"{other.subject!r} {other.kind} overlaps it with tIoU {tiou:.2f}"
+                    return rejected(step_name(self.step), "ambiguous_span", seen)
+        return None
+
+    def dense_caption(self, events: Sequence[Event], least_share: float, *account: str) -> Sample:
+        """Everything in order, of one account. Refused where too much of it is not settled to be called everything."""
+        key = self.key(DENSE_CAPTION, *account)
+        form = seed_for(self.step.seed, key, "dense_caption.line")
+        accepted = [e for e in events if e.verdict.accepted]
+        named = {(e.span, e.subject, e.kind): e for e in reversed(accepted)}
+        told = sorted(named.values(), key=in_time)
+        lines = [self.wording.pick("dense_caption.line", form, **self.words_of(e)) for e in told]
+        answer = Turn(Role.ASSISTANT, "\n".join(lines), (), flat(e.span for e in told), ())
+        verdict = None
+        if len(accepted) / len(events) < least_share:
+            seen = f"{len(accepted)} of {len(events)} events accepted, want {least_share:.0%}"
+            verdict = rejected(step_name(self.step), "unsettled", seen)
+        return self.sample(key, DENSE_CAPTION, (self.ask(DENSE_CAPTION, key, {}), answer), accepted, verdict)
 
     def settled(self, happening: Happening) -> Verdict | None:
         if not happening.refused:
@@ -104,6 +169,9 @@ class ClipView:
     def key(self, task: str, *identity: str | int) -> str:
         return sample_key(self.clip.key, FAMILY, task, *identity)
 
+    def words_of(self, event: Event) -> dict[str, str]:
+        return self.words(event.subject, event.kind)
+
     def words(self, subject: str, kind: EventKind) -> dict[str, str]:
         """Everything that a wording may say about one happening. Of a clause in somebody's words, that clause alone."""
         if kind is EventKind.STATED:
@@ -115,7 +183,7 @@ class ClipView:
 
     def ask(self, task: str, key: str, words: dict[str, str], spans: Sequence[Span] = ()) -> Turn:
         seed = seed_for(self.step.seed, key, "question")
-        path = "stated.question" if task == "grounding" and "base" not in words else f"{task}.question"
+        path = "stated.question" if task == GROUNDING and "base" not in words else f"{task}.question"
         text = self.wording.pick(path, seed, **words)
         return Turn(Role.USER, text, flat(spans), (), ())
 

@@ -17,7 +17,8 @@ from reelmill.annotators.annotator import step_name
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.annotated.dialogue import harmless
 from reelmill.pipelines.sources.annotated.fields import METHOD, UNMEASURED
-from reelmill.pipelines.sources.imports import ANNOTATION, CLIP_KEY
+from reelmill.pipelines.sources.annotated.imports import CLIP_KEY
+from reelmill.pipelines.sources.annotated.validating import ANNOTATION
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.phrasing import Label, Material, sample, sample_key
 from reelmill.pipelines.views.worded import Worded, lent

@@ -28,10 +28,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.changes import Change, Stretch, apart_s, changes, clear_of, doubtful_s, stretches
-from reelmill.pipelines.views.grounding import EVENTS, STILL
+from reelmill.pipelines.views.grounding import STILL
 from reelmill.pipelines.views.happenings import ClipView, Happening, claims, indefinite, may_be, recoloured
 from reelmill.pipelines.views.phrasing import Label, Material, capital, defused, joined_methods, listed, sample
 from reelmill.pipelines.views.phrasing import sample_key as key_of

@@ -32,12 +32,13 @@ from typing import Any, ClassVar
 
 from reelmill.annotators.agree import LISTED_EVENTS
 from reelmill.annotators.annotator import step_name
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views import perturb
 from reelmill.pipelines.views.curated import NUM_FRAMES
 from reelmill.pipelines.views.evidenced import CROSSINGS, EVERYTHING, Chain, Evidence, Said, alike, clause_told
-from reelmill.pipelines.views.grounding import EVENTS, STILL
+from reelmill.pipelines.views.grounding import STILL
 from reelmill.pipelines.views.happenings import by_clause, clipped, flat, recoloured, united
 from reelmill.pipelines.views.occurrence import toggles
 from reelmill.pipelines.views.phrasing import (

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from reelmill.annotators.annotator import step_name
-from reelmill.pipelines.views.happenings import FAMILY, ClipView, Happening, claims, fits, flat, united
+from reelmill.pipelines.views.happenings import FAMILY, ClipView, Happening, claims, flat, may_be, united
 from reelmill.pipelines.views.phrasing import TIME, Label, capital, joined_methods, listed, sample
 from reelmill.schemas.event import Event
 from reelmill.schemas.keys import micros, seed_for
@@ -177,12 +177,15 @@ class Timeline:
     def _elsewhere(self, asked: Happening, duration_s: float) -> list[Span]:
         """Spans of a duration, a tenth of a second apart, in which nobody says that it happens: `apart_s` and
         more away from every proposal, so that a no is not a matter of edges."""
-        alike = [h for h in self.view.happenings if h.kind is asked.kind and _may_be(h.subject, asked.subject)]
+        alike = [h for h in self.view.happenings if h.kind is asked.kind and self._may_be(h.subject, asked.subject)]
         taken = [c for h in alike for e in h.events for c in claims(e)]
         last = int((self.view.clip.duration_s - duration_s) / _GRID_S + _SAME_S)
         starts = (round(i * _GRID_S, 3) for i in range(last + 1))
         spans = [Span(s, round(s + duration_s, 6)) for s in starts if s + duration_s <= self.view.clip.duration_s]
         return [s for s in spans if all(_gap_s(s, t) >= self.rules.apart_s for t in taken)]
+
+    def _may_be(self, one: str, other: str) -> bool:
+        return may_be(one, other, self.view.wording.table("near"), set(self.view.wording.options("vague.words")))
 
     # ---- in short ----
 
@@ -251,7 +254,3 @@ def _times(spans: Sequence[Span]) -> dict[str, str]:
 def _gap_s(one: Span, other: Span) -> float:
     """Seconds between two spans; negative where they overlap."""
     return max(other.start_s - one.end_s, one.start_s - other.end_s)
-
-
-def _may_be(one: str, other: str) -> bool:
-    return fits(one, other) or fits(other, one)

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from reelmill.annotators.annotator import step_name
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
-from reelmill.pipelines.views.checks import normalised
+from reelmill.pipelines.views.checks.words import normalised
 from reelmill.pipelines.views.phrasing import (
     Label,
     Material,

@@ -6,16 +6,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from random_weights import grounding_dino, owlv2
+from stepped import run_sound as run
 
-from reelmill.annotators.annotator import Annotator, result_schema
+from reelmill.annotators.annotator import Annotator
 from reelmill.annotators.cutting.shown import jpeg
 from reelmill.annotators.detect import DETECTIONS, Detect, Detector, Found, distinct, phrase_places
 from reelmill.schemas import arrow
-from reelmill.schemas.column import schema
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.schemas.media import ShownFrame
 from reelmill.schemas.tube import Box
@@ -43,14 +42,6 @@ def picture(seed, size=(90, 160)):
 def row(pictures, key="k", **more):
     frames = [ShownFrame(12 * i, 0.5 * i, p.shape[1], p.shape[0], "", 0, 1) for i, p in enumerate(pictures)]
     return {"key": key, "frames": [arrow.plain(f) for f in frames], "jpegs": [jpeg(p, 90) for p in pictures], **more}
-
-
-def run(step, *rows):
-    table = step(pa.Table.from_pylist(list(rows), schema=schema(*step.needs)))
-    assert table.schema == result_schema(step.gives)
-    answers = table.to_pylist()
-    assert all(a["fault"] is None and a["verdict"] is None for a in answers), answers
-    return answers
 
 
 def detections(answer):

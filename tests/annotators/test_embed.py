@@ -8,8 +8,9 @@ import pytest
 import random_weights
 from painted import texture
 from PIL import Image
+from stepped import run
 
-from reelmill.annotators.annotator import Annotator, result_schema
+from reelmill.annotators.annotator import Annotator
 from reelmill.annotators.cutting.shown import jpeg
 from reelmill.annotators.embed import DESCRIPTOR, DualEncoder, Embed, describe, encoder, identity, unit
 from reelmill.schemas import arrow
@@ -45,12 +46,6 @@ def row(pictures, key="k" * 26):
         for i, (p, j) in enumerate(zip(pictures, jpegs, strict=True))
     ]
     return {"key": key, "frames": arrow.plain(tuple(shown)), "jpegs": jpegs}
-
-
-def run(step, *rows):
-    table = step(pa.Table.from_pylist(list(rows), schema=schema(*step.needs)))
-    assert table.schema == result_schema(step.gives)
-    return table.to_pylist()
 
 
 def ready(engine="embedded"):

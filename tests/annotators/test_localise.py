@@ -9,13 +9,13 @@ from __future__ import annotations
 from itertools import combinations, pairwise
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_weights import siglip
+from stepped import run
 
-from reelmill.annotators.annotator import Annotator, result_schema
+from reelmill.annotators.annotator import Annotator
 from reelmill.annotators.localise import (
     SIMILAR,
     Localise,
@@ -27,7 +27,6 @@ from reelmill.annotators.localise import (
     localise,
 )
 from reelmill.schemas import arrow
-from reelmill.schemas.column import schema
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Proposal
 from reelmill.schemas.media import Kind, MediaRef
@@ -215,12 +214,6 @@ def step(folder):
     ready = Localise(f"transformers:{folder}")
     object.__setattr__(ready, "_encoder", Known())
     return ready
-
-
-def run(step, *rows):
-    table = step(pa.Table.from_pylist(list(rows), schema=schema(*step.needs)))
-    assert table.schema == result_schema(step.gives)
-    return table.to_pylist()
 
 
 SEEN = (0.1, 0.1, 0.8, 0.8, 0.8, 0.1, 0.1, 0.1)

@@ -6,18 +6,17 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from stepped import run
 
-from reelmill.annotators.annotator import Annotator, result_schema
+from reelmill.annotators.annotator import Annotator
 from reelmill.annotators.cutting.shown import jpeg
 from reelmill.annotators.score import SAFETY, SCORES, Head, Score, found_check, read_tensors, text_shares, union_px
 from reelmill.schemas import arrow
 from reelmill.schemas.clip import ClipStats
-from reelmill.schemas.column import schema
 from reelmill.schemas.embedding import FrameEmbedding
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.schemas.media import Kind, MediaRef, ShownFrame
@@ -49,12 +48,6 @@ def row(key="k" * 26, *, kind=Kind.VIDEO, duration_s=2.0, frames=None, lines=(),
         "text_frames": list(read),
         **more,
     }
-
-
-def run(step, *rows):
-    table = step(pa.Table.from_pylist(list(rows), schema=schema(*step.needs)))
-    assert table.schema == result_schema(step.gives)
-    return table.to_pylist()
 
 
 def ready(*given_, **named):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from stepped import run_sound as run
 
-from reelmill.annotators.annotator import Annotator, result_schema
+from reelmill.annotators.annotator import Annotator
 from reelmill.annotators.cutting.shown import jpeg
 from reelmill.annotators.shown import decoded
 from reelmill.annotators.text import TEXTS, TRACKS, WORDS, ReadText, reader
 from reelmill.schemas import arrow
-from reelmill.schemas.column import schema
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.media import Kind, MediaRef, ShownFrame
 
@@ -52,14 +51,6 @@ def row(pictures, key="k" * 26, every_s=0.5, kind=Kind.VIDEO):
     ]
     media = MediaRef("file:///v", "d", kind, 640, 240, every_s * len(pictures), None, "")
     return {"key": key, "media": arrow.plain(media), "frames": arrow.plain(tuple(shown)), "jpegs": jpegs}
-
-
-def run(step, *rows):
-    table = step(pa.Table.from_pylist(list(rows), schema=schema(*step.needs)))
-    assert table.schema == result_schema(step.gives)
-    answers = table.to_pylist()
-    assert all(a["fault"] is None and a["verdict"] is None for a in answers), answers
-    return answers
 
 
 def texts_of(answer):

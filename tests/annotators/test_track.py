@@ -11,8 +11,9 @@ import pytest
 import torch
 from drawn import RED, Shot, Thing, evenly, film, path, texture
 from random_weights import sam2_video
+from stepped import run_sound as run
 
-from reelmill.annotators.annotator import Annotator, result_schema
+from reelmill.annotators.annotator import Annotator
 from reelmill.annotators.cutting.shown import jpeg
 from reelmill.annotators.track import (
     AGREED,
@@ -255,14 +256,6 @@ def row(clip, *found, key="k"):
     media = MediaRef(str(clip), "0" * 64, Kind.VIDEO, 160, 120, 0.8, Span(0.0, 0.8), "unknown")
     plain = [arrow.plain(d) for d in found]
     return {"key": key, "media": arrow.plain(media), "num_frames": 20, "detections": plain}
-
-
-def run(step, *rows):
-    table = step(pa.Table.from_pylist(list(rows), schema=schema(*step.needs)))
-    assert table.schema == result_schema(step.gives)
-    answers = table.to_pylist()
-    assert all(a["fault"] is None and a["verdict"] is None for a in answers), answers
-    return answers
 
 
 def test_it_is_an_annotator(step):

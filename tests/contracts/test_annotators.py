@@ -75,7 +75,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
             "ocr_written": {"caption_engine": asked, "write_engine": asked},
             "speech": {"speech_engine": weights["whisper"]},
             "detections": detects,
-            "imported": {"form": "llava_json", "path": str(an_existing_set(tmp_path_factory.mktemp("set")))},
+            "imported": {"set": "llava_json", "path": str(an_existing_set(tmp_path_factory.mktemp("set")))},
             "similar": {"embed_engine": weights["siglip"], "phrases": ["a red circle", "nothing"]},
             "tracks": detects | {"track_engine": weights["sam2_video"], "most_things": 1},
         }

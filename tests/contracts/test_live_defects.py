@@ -20,7 +20,7 @@ from reelmill.pipelines._run import Local, run
 from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import PRESETS, Timing
 from reelmill.pipelines.scenes.render import render
-from reelmill.pipelines.views.live_checks import leaks
+from reelmill.pipelines.views.checks.live import leaks
 from reelmill.schemas import arrow
 from reelmill.schemas.event import Event
 from reelmill.schemas.sample import Role, StreamSample, Turn

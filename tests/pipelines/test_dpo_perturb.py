@@ -16,7 +16,7 @@ from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.evidence import in_clip
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import load_truth, render
-from reelmill.pipelines.views.preference_checks import check_preference
+from reelmill.pipelines.views.checks.preference import check_preference
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.sample import PreferenceSample, kind_of

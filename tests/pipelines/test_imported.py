@@ -22,14 +22,13 @@ from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place, in_order
 from reelmill.pipelines._run import Limits, Local, drifted, run
 from reelmill.pipelines.sources.annotated.fields import blank
-from reelmill.pipelines.sources.imports import ImportedRows
-from reelmill.pipelines.sources.naming import Names
-from reelmill.pipelines.sources.spool import Spool
+from reelmill.pipelines.sources.annotated.imports import ImportedRows
+from reelmill.pipelines.sources.annotated.naming import Names
 from reelmill.pipelines.views.imported import CompileImported
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, Region, Stated
 from reelmill.schemas.column import schema
-from reelmill.schemas.errors import BadInput, Corrupt, NotFound, Unusable
+from reelmill.schemas.errors import BadInput, NotFound, Unusable
 from reelmill.schemas.media import Kind, MediaRef
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.span import Span
@@ -60,6 +59,10 @@ def names(folder: Path, *uris: str) -> Names:
         ("./coco\\train2017\\1.jpg", "coco/train2017/1.jpg"),
         ("train2017/1.jpg", "1.jpg"),
         ("https://x.org/1.jpg", "https://x.org/1.jpg"),
+        ("v_one", "films/v_one.mp4"),
+        ("val/v_one", "films/val/v_one.webm"),
+        ("bP5_660.0_810.0", "bP5_660.0_810.0.mkv"),
+        (f"sha256:{1:064x}", "renamed.mp4"),
     ],
 )
 def test_the_shorter_path_is_the_end_of_the_longer(tmp_path: Path, name: str, file: str) -> None:
@@ -72,6 +75,9 @@ def test_the_shorter_path_is_the_end_of_the_longer(tmp_path: Path, name: str, fi
         ("gqa/1.jpg", "vg/1.jpg", "media_missing"),
         ("1.jpg", "11.jpg", "media_missing"),
         ("1.JPG", "1.jpg", "media_missing"),
+        ("1.png", "1.jpg", "media_missing"),
+        ("test/v_one", "films/val/v_one.webm", "media_missing"),
+        ("sha256:" + "a" * 64, "1.jpg", "media_missing"),
         ("https://x.org/1.jpg", "1.jpg", "media_missing"),
         ("1.jpg", "https://x.org/1.jpg", "media_missing"),
         ("../vg/1.jpg", "vg/1.jpg", "media_name_refused"),
@@ -90,6 +96,8 @@ def test_two_files_of_one_name_are_ambiguous_unless_their_bytes_are_the_same(tmp
     with pytest.raises(Unusable, match="media_ambiguous"):
         names(tmp_path, "a/1.jpg", "b/1.jpg").digest("1.jpg")
     assert names(tmp_path, "a/1.jpg", "b/1.jpg").digest("b/1.jpg") == f"{1:064x}"
+    with pytest.raises(Unusable, match="media_ambiguous"):
+        names(tmp_path, "1.jpg", "1.png").digest("1")
     both = [{"uri": str(tmp_path / n), "digest": "0" * 64, "problem": None, "live": True} for n in ("1.jpg", "b/1.jpg")]
     assert Names(pa.Table.from_pylist(both), (str(tmp_path),)).digest("1.jpg") == "0" * 64
 
@@ -103,34 +111,6 @@ def test_a_match_is_always_an_end(held: list[str], said: list[str]) -> None:
     listing = names(Path("/nowhere-at-all"), "://".join(["file", "x"]))
     fits = listing._fits("/".join(said), said, "/" + "/".join(held))
     assert fits == (len(said) <= len(held) and held[-shorter:] == said)
-
-
-# --- the spool ---
-
-
-def test_a_spool_is_made_again_where_it_is_missing_or_lacks_a_key(tmp_path: Path) -> None:
-    rows = [("a", "a.jpg", "1"), ("b", "b.jpg", "2"), ("a", "a.jpg", "1")]
-    spool = Spool(tmp_path / "c" / "s.sqlite", lambda: rows)
-    assert spool.of(["b", "a", "b"]) == [("b.jpg", "2"), ("a.jpg", "1"), ("b.jpg", "2")]
-    rows.append(("c", "", "3"))
-    assert spool.of(["c"]) == [("", "3")]
-    with pytest.raises(Corrupt, match="run again"):
-        spool.of(["d"])
-    assert [p.name for p in (tmp_path / "c").iterdir()] == ["s.sqlite"]
-
-
-def test_many_keys_and_a_fill_that_breaks_off(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "s.sqlite", lambda: [(str(i), "", str(i)) for i in range(1_200)])
-    assert spool.of([str(i) for i in range(1_200)])[-1] == ("", "1199")
-
-    def broken() -> Any:
-        yield ("x", "", "y")
-        raise BadInput("the set", seen="its end")
-
-    with pytest.raises(BadInput):
-        spool.fill(broken())
-    assert spool.of(["5"]) == [("", "5")], "the old one stays"
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 # --- the view ---

@@ -20,7 +20,7 @@ from reelmill.pipelines._recipe import Place, in_order
 from reelmill.pipelines._run import Local, run
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import render_set
-from reelmill.pipelines.views.checks import check_grounding
+from reelmill.pipelines.views.checks.grounding import check_grounding
 from reelmill.pipelines.views.grounding import CompileListed
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput

@@ -6,25 +6,24 @@ lie and no part of the identity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from reelmill.annotators.annotator import VERDICT
 from reelmill.pipelines._recipe import Load, Place, Recipe
-from reelmill.pipelines.sources.annotated import spool
-from reelmill.pipelines.sources.annotated.spool import SetFile, Spool
+from reelmill.pipelines.sources.annotated.set_file import SetFile
+from reelmill.pipelines.sources.annotated.spool import Spool, SpoolRow
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation
 from reelmill.schemas.column import KEY, Column
+from reelmill.schemas.keys import child_key
 from reelmill.schemas.verdict import rejected
-from reelmill.sinks.state import keyed
-from reelmill.sinks.state.keyed import Numbered
 from reelmill.sinks.state.snapshot import Entry
 
 ORIGINAL = Column.of("original", Annotation)
@@ -53,41 +52,43 @@ class Annotated:
 
     def entries(self, place: Place, progress: Callable[[int, int], None]) -> list[Entry]:
         """Every row, also the refused ones. Raises what the reader raises."""
-        keys = spool.spooled(self.owner, place.cache).index["key"].to_pylist()
-        progress(len(keys), len(keys))
-        return [Entry.derived(key) for key in keys]
+        return [Entry.derived(row.key) for row in spooled(self.owner, place.cache).listed(progress)]
 
     def open(self, place: Place, recipe: Recipe) -> Load:
         """A machine that has no spooled rows (another worker's) reads the set once itself."""
         del recipe
-        return _Reader(spool.spooled(self.owner, place.cache)).load
+        spool = spooled(self.owner, place.cache)
+
+        def load(keys: Sequence[str]) -> pa.Table:
+            rows = [_row(key, json.loads(text)) for key, (_, text) in zip(keys, spool.of(keys), strict=True)]
+            return pa.Table.from_pylist(rows, schema=_SCHEMA)
+
+        return load
 
 
-class _Reader:
-    """Answers groups of keys. May be shared between threads."""
-
-    def __init__(self, spooled: Spool) -> None:
-        self.spooled = spooled
-        index = spooled.index
-        self.numbers = Numbered.of(keyed.column(index["key"]), np.arange(index.num_rows))
-        self.offsets, self.sizes = (index[name].to_numpy() for name in ("offset", "size"))
-
-    @cached_property
-    def stream(self) -> Any:
-        return Path(self.spooled.rows).open("rb")
-
-    def load(self, keys: Sequence[str]) -> pa.Table:
-        rows = [self._row(key, number) for key, number in zip(keys, self.numbers.numbers(keys), strict=True)]
-        schema = pa.schema([KEY.field, ORIGINAL.stored, AGAIN.field, VERDICT.field])
-        return pa.Table.from_pylist(rows, schema=schema)
-
-    def _row(self, key: str, number: int) -> dict[str, Any]:
-        found = spool.at(self.stream, int(self.offsets[number]), int(self.sizes[number]))
-        refused = found.get("refused")
-        verdict = arrow.plain(rejected(STEP, refused["reason"], _detail(refused))) if refused else None
-        return {"key": key, "original": found.get("annotation"), "again": found["again"], "verdict": verdict}
+def spooled(owner: SetFile, cache: Path) -> Spool:
+    """The rows of a set's file in the folder `cache`: another file, reader or row type has another spool."""
+    shape = hashlib.sha256(str(arrow.schema_of(Annotation)).encode()).hexdigest()[:8]
+    name = f"{owner.name}-{owner.revision}-{shape}-{owner.digest[:32]}.sqlite"
+    return Spool(cache / "annotated" / name, lambda: placed(owner))
 
 
-def _detail(refused: dict[str, str]) -> str:
+def placed(owner: SetFile) -> Iterator[SpoolRow]:
+    """Rows with keys of digest, set, id and place."""
+    for one in owner.told():
+        key = child_key(owner.digest, "annotation", owner.name, one.row.original_id, one.place)
+        yield SpoolRow(key, one.media, one.text)
+
+
+_SCHEMA = pa.schema([KEY.field, ORIGINAL.stored, AGAIN.field, VERDICT.field])
+
+
+def _row(key: str, found: dict[str, Any]) -> dict[str, Any]:
+    refused = found.get("refused")
+    verdict = arrow.plain(rejected(STEP, refused["reason"], detailed(refused))) if refused else None
+    return {"key": key, "original": found.get("annotation"), "again": found["again"], "verdict": verdict}
+
+
+def detailed(refused: dict[str, str]) -> str:
     """What was seen, behind the set's own id: a refused row has no column that says which it is."""
     return ": ".join(part for part in (refused["original_id"], refused["detail"]) if part)

@@ -1,177 +1,114 @@
-"""The rows of an annotated set, read once and put where any of them is found at once, however large the set.
+"""A set's rows by key, on disk: a set is read once from its beginning, and worked on in the order of its keys.
 
-A set's own file can only be read from its beginning; groups of keys come in the order of their hashes. So a reader runs
-once, each row becomes one line of JSON in `rows.jsonl`, and `index.parquet` holds where each lies. A group then costs
-its own rows. Rows of a Parquet file would have to be sorted by key first, or a group would decode nearly all of it.
+An SQLite file, put in place whole. Where it is missing, or lacks a key (another machine, an emptied cache, a set that
+grew), it is made again from the set. Nothing of it is held in memory.
 
-Memory while it is written: one row, and 16 bytes and a slot for each id (about 150 bytes a row) to know one that comes
-again. Memory after: key, offset and size of each row, about 60 bytes.
+>>> import tempfile
+>>> spool = Spool(Path(tempfile.mkdtemp()) / "s.sqlite", lambda: [SpoolRow("a", "a.jpg", "{}")])
+>>> spool.of(["a"])
+[('a.jpg', '{}')]
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import sqlite3
 import uuid
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from reelmill.pipelines.sources.annotated.reading import Refused, reader, revision
-from reelmill.schemas import arrow
-from reelmill.schemas.annotation import Annotation
-from reelmill.schemas.errors import BadInput, NotFound
-from reelmill.schemas.keys import canonical_json, child_key, file_digest
-
-_INDEX = pa.schema([("key", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
-_BATCH = 16_384
+from reelmill.schemas.errors import Corrupt, StoreUnusable
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one row lies in the spooled file. `media` names the medium that it is about, "" for a refused row."""
+class SpoolRow(NamedTuple):
+    """Key, the name of its medium ("" for a refused row), and the row as JSON."""
 
     key: str
-    offset: int
-    size: int
     media: str
+    text: str
 
 
-@dataclass(frozen=True, slots=True)
-class SetFile:
-    """A set's file or folder: `name` is that of its reader, `digest` of all bytes that lie there."""
+class Listed(NamedTuple):
+    """A row without its text, of which `size` is the number of characters."""
 
-    name: str
-    path: Path
-    digest: str
-
-    @classmethod
-    def at(cls, name: str, path: str) -> SetFile:
-        """Raises NotFound on a set that no reader knows, or where nothing lies."""
-        reader(name)
-        where = Path(path).expanduser().absolute()
-        if not where.exists():
-            raise NotFound(f"annotations {path!r}", seen="no such file or folder", do="check the path")
-        return cls(name, where, digest_of(where))
-
-    @property
-    def revision(self) -> str:
-        return revision(self.name)
-
-    def rows(self) -> Iterator[Annotation | Refused]:
-        return reader(self.name)(self.path)
-
-    def require_unchanged(self) -> None:
-        """Raises BadInput where the file is another by now than the one whose digest names the rows."""
-        seen = digest_of(self.path)
-        if seen != self.digest:
-            said = f"sha256 {seen[:12]}, it was {self.digest[:12]}"
-            raise BadInput(f"annotations {str(self.path)!r} changed while they were read", seen=said, do="run again")
+    key: str
+    media: str
+    size: int
 
 
-def digest_of(path: Path) -> str:
-    """sha256 of a file's bytes; of a folder, of the names and digests of all files below it. Hex."""
-    if path.is_file():
-        return file_digest(path)
-    hasher = hashlib.sha256()
-    for file in sorted(f for f in path.rglob("*") if f.is_file()):
-        name = file.relative_to(path).as_posix().encode("utf-8", "surrogateescape")
-        hasher.update(name + b"\0" + file_digest(file).encode() + b"\n")
-    return hasher.hexdigest()
+Heard = Callable[[int, int], None]
+"""Told how many rows were read, of how many known: a set's end is not known before it is there."""
 
 
-def write(rows: Iterable[Annotation | Refused], owner: SetFile, out: BinaryIO) -> Iterator[Place]:
-    """Write every row to `out`, a line each; yields where each lies. A key is of digest, set, id and place."""
-    seen: Counter[bytes] = Counter()
-    for place, row in enumerate(rows):
-        again = 0
-        if isinstance(row, Annotation):
-            name = hashlib.sha256(row.original_id.encode("utf-8", "surrogatepass")).digest()[:16]
-            again = seen[name]
-            seen[name] += 1
-        line, row = _line(row, again)
-        key = child_key(owner.digest, "annotation", owner.name, row.original_id, place)
-        yield Place(key, out.tell(), len(line), row.media_uri if isinstance(row, Annotation) else "")
-        out.write(line)
+def _unheard(done: int, total: int) -> None:
+    """For whoever need not be told."""
 
 
-def _line(row: Annotation | Refused, again: int) -> tuple[bytes, Annotation | Refused]:
-    """A row as one line. One that no store can hold (a lone surrogate, an infinity) is refused in its place."""
-    try:
-        return _json(row, again), row
-    except (UnicodeEncodeError, ValueError) as error:
-        reason, detail = ("unstorable", str(error)) if isinstance(row, Annotation) else (row.reason, row.detail)
-        refused = Refused(_storable(row.original_id), reason, _storable(detail))
-        return _json(refused, 0), refused
+_ASKED = 500
+"""Keys of one query: SQLite takes 999 at least."""
 
 
-def _json(row: Annotation | Refused, again: int) -> bytes:
-    kind = "annotation" if isinstance(row, Annotation) else "refused"
-    return canonical_json({kind: arrow.plain(row), "again": again}).encode() + b"\n"
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def at(stream: BinaryIO, offset: int, size: int) -> dict[str, Any]:
-    """The row that lies there. May be called by several threads: it moves no file position."""
-    found: dict[str, Any] = json.loads(os.pread(stream.fileno(), size, offset))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Spool:
-    """A spooled set in a folder."""
+    """`rows` reads the set from its beginning. Groups may be asked for by several threads and processes."""
 
-    folder: Path
+    path: Path
+    rows: Callable[[], Iterable[SpoolRow]]
 
-    @property
-    def rows(self) -> Path:
-        return self.folder / "rows.jsonl"
+    def fill(self, heard: Heard = _unheard) -> None:
+        """Write all rows and put the file in place. Two runs at once may both do it. Raises what the reader raises."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
+        try:
+            with closing(sqlite3.connect(part)) as base, base:
+                base.execute("pragma journal_mode = off")
+                base.execute("create table rows (place integer primary key, key text, media text, row text)")
+                base.executemany("insert into rows (key, media, row) values (?, ?, ?)", self._heard(heard))
+                base.execute("create index by_key on rows (key)")
+            part.replace(self.path)
+        except sqlite3.Error as error:
+            raise StoreUnusable(
+                str(self.path.parent), seen=str(error), do="free room, or give another --store"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
 
-    @property
-    def index(self) -> pa.Table:
-        return pq.read_table(self.folder / "index.parquet", schema=_INDEX)
+    def _heard(self, heard: Heard) -> Iterator[SpoolRow]:
+        for number, row in enumerate(self.rows(), 1):
+            heard(number, number)
+            yield row
 
+    def listed(self, heard: Heard = _unheard) -> Iterator[Listed]:
+        """Every row in the set's order; the set is read where it is not spooled."""
+        if not self.path.is_file():
+            self.fill(heard)
+        with closing(self._opened()) as base:
+            yield from map(Listed._make, base.execute("select key, media, length(row) from rows order by place"))
 
-def spooled(owner: SetFile, cache: Path) -> Spool:
-    """The set's rows in the folder `cache`, read now if they are not there. Two runs at once may both do it: the files
-    are the same, and each appears whole. Raises what the reader raises."""
-    shape = hashlib.sha256(str(arrow.schema_of(Annotation)).encode()).hexdigest()[:8]
-    folder = cache / "annotated" / f"{owner.name}-{owner.revision}-{shape}-{owner.digest[:32]}"
-    if not (folder / "index.parquet").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        _fill(owner, folder)
-    return Spool(folder)
+    def of(self, keys: Sequence[str]) -> list[tuple[str, str]]:
+        """(medium, row) of each key, in order. Raises Corrupt where the set has no such row any more."""
+        found = self._known(keys)
+        if len(found) < len(set(keys)):
+            self.fill()
+            found = self._known(keys)
+        missing = next((k for k in keys if k not in found), None)
+        if missing is not None:
+            raise Corrupt(f"row {missing} of an annotated set", seen="the set holds it no more", do="run again")
+        return [found[k] for k in keys]
 
+    def _known(self, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+        if not self.path.is_file():
+            return {}
+        found: dict[str, tuple[str, str]] = {}
+        with closing(self._opened()) as base:
+            for first in range(0, len(keys), _ASKED):
+                some = keys[first : first + _ASKED]
+                marks = ",".join("?" * len(some))
+                query = f"select key, media, row from rows where key in ({marks})"  # noqa: S608 - question marks alone
+                found |= {key: (media, row) for key, media, row in base.execute(query, some)}
+        return found
 
-def _fill(owner: SetFile, folder: Path) -> None:
-    """Rows first, index last: where the index stands, the rows are whole."""
-    aside = {name: folder / f".{name}.{uuid.uuid4().hex}" for name in ("rows.jsonl", "index.parquet")}
-    try:
-        with aside["rows.jsonl"].open("wb") as out, pq.ParquetWriter(aside["index.parquet"], _INDEX) as index:
-            for batch in _batches(write(owner.rows(), owner, out)):
-                index.write_batch(batch)
-        owner.require_unchanged()
-        for name, file in aside.items():
-            file.replace(folder / name)
-    finally:
-        for file in aside.values():
-            file.unlink(missing_ok=True)
-
-
-def _batches(places: Iterable[Place]) -> Iterator[pa.RecordBatch]:
-    held: list[dict[str, Any]] = []
-    for place in places:
-        held.append({"key": place.key, "offset": place.offset, "size": place.size})
-        if len(held) == _BATCH:
-            yield pa.RecordBatch.from_pylist(held, schema=_INDEX)
-            held = []
-    yield pa.RecordBatch.from_pylist(held, schema=_INDEX)
+    def _opened(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)

@@ -11,22 +11,25 @@ of frames inside the clip are taken: each is a claim about its own frame.
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row, step_name
+from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import MEDIA
 from reelmill.annotators.tubes import TUBES
-from reelmill.pipelines.sources.annotated import spool
 from reelmill.pipelines.sources.annotated.measures import METHOD, UNMEASURED
-from reelmill.pipelines.sources.annotated.spool import SetFile
+from reelmill.pipelines.sources.annotated.naming import Mentions, last_part
+from reelmill.pipelines.sources.annotated.set_file import SetFile
+from reelmill.pipelines.sources.annotated.source import placed
+from reelmill.pipelines.sources.annotated.spool import Spool
 from reelmill.pipelines.sources.annotated.validating import LEFT_OUT, judged, reasons
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, LeftOut, Stated
@@ -39,14 +42,6 @@ from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Tube
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 
-EVENTS = Column.of("events", tuple[Event, ...])
-
-DIGEST = "sha256:"
-"""A medium that a set names by the digest of its bytes: `sha256:` and 64 hex digits."""
-_SUFFIXES = (
-    *(".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv"),
-    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif"),
-)
 _SAME_SHAPE = 0.02
 """Two frame sizes are one picture at two scales where their aspect ratios differ by less than this share."""
 
@@ -68,7 +63,7 @@ class WitnessAnnotations:
     method: ClassVar[str] = METHOD
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA)
     gives: ClassVar[tuple[Column, ...]] = (EVENTS, TUBES, LEFT_OUT)
-    revision: ClassVar[str] = "1"
+    revision: ClassVar[str] = "2"
     resources: ClassVar[Resources] = Resources(rows_per_commit=64)
 
     @classmethod
@@ -101,7 +96,7 @@ class WitnessAnnotations:
             raise Unusable("no_time", "a picture has no events")
         found = self._said.about(media)
         if not found:
-            raise Unusable("not_annotated", f"{self.set_name} says nothing of {_last_part(media.uri)!r}")
+            raise Unusable("not_annotated", f"{self.set_name} says nothing of {last_part(media.uri)!r}")
         clip = _Clip(self, row["key"], media, media.span)
         said = [clip.of(one) for one in found]
         return {
@@ -216,55 +211,21 @@ def _sizes(tube: Tube, media: MediaRef) -> str:
 
 
 class Said:
-    """A set read once, its annotations by the medium they are about. Holds names and places, no annotation."""
+    """A set read once into a folder of its own, its annotations by the medium they are about."""
 
     def __init__(self, owner: SetFile) -> None:
-        self.stream: Any = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed by `close`
-        self.places: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
-        for place in spool.write(owner.rows(), owner, self.stream):
-            if place.media:
-                self.places[_stem(place.media)].append((place.media, place.offset, place.size))
-        self.stream.flush()
-        owner.require_unchanged()
+        self.folder = tempfile.TemporaryDirectory()
+        self.spool = Spool(Path(self.folder.name) / "rows.sqlite", lambda: placed(owner))
+        try:
+            self.mentions = Mentions((row.key, row.media) for row in self.spool.listed() if row.media)
+        except BaseException:
+            self.close()
+            raise
 
     def about(self, media: MediaRef) -> list[Annotation]:
-        """Annotations of a medium, each id once. Raises Unusable("ambiguous_name") where several media of the set have
-        its name and none of their paths ends as its own does."""
-        named = self.places.get(_stem(media.uri), [])
-        if len({uri for uri, _, _ in named}) > 1:
-            named = _by_path(media.uri, named)
-        found = (*self.places.get(DIGEST + media.digest, ()), *named)
-        rows = (spool.at(self.stream, offset, size) for _, offset, size in found)
+        """Annotations of a medium, each id once. Raises Unusable("media_ambiguous") as `Mentions.of`."""
+        rows = (json.loads(text) for _, text in self.spool.of(self.mentions.of(media.uri, media.digest)))
         return [arrow.typed(Annotation, row["annotation"]) for row in rows if not row["again"]]
 
     def close(self) -> None:
-        self.stream.close()
-
-
-def _by_path(uri: str, named: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    own = _parts(uri)
-    fitting = [one for one in named if own[-len(_parts(one[0])) :] == _parts(one[0])]
-    if len({media for media, _, _ in fitting}) != 1:
-        seen = ", ".join(sorted({media for media, _, _ in named})[:4])
-        raise Unusable("ambiguous_name", f"{_last_part(uri)!r} may be any of {seen}")
-    return fitting
-
-
-def _parts(uri: str) -> list[str]:
-    *folders, last = PurePosixPath(uri.partition("://")[2] or uri).parts
-    return [*folders, _stem(last)]
-
-
-def _last_part(uri: str) -> str:
-    return uri.rstrip("/").rpartition("/")[2]
-
-
-def _stem(uri: str) -> str:
-    """The last part of a path without the suffix of a medium. What follows a point in a YouTube id's times is none.
-
-    >>> _stem("a/b/clip.MP4"), _stem("bP5KfdFJzC4_660.0_810.0"), _stem("sha256:ab")
-    ('clip', 'bP5KfdFJzC4_660.0_810.0', 'sha256:ab')
-    """
-    last = _last_part(uri)
-    head, point, tail = last.rpartition(".")
-    return head if head and f"{point}{tail}".lower() in _SUFFIXES else last
+        self.folder.cleanup()

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from reelmill.pipelines.views.aligned.subjects import SAME_FRAME_S, Thing, alike, quality
+from reelmill.pipelines.views.happenings import clipped, flat
 from reelmill.pipelines.views.phrasing import Material, Phrasings, capital, sample_key
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import seed_for
@@ -99,8 +100,8 @@ class Story:
         """`events` are all that were proposed; `note` says what became of things that are not among `things`."""
         self.rules, self.seed, self.wording, self.clip, self.note = rules, seed, wording, clip, note
         self.things = tuple(sorted(things, key=lambda t: (t.from_s, t.id)))
-        clipped = (_clipped(e, clip.duration_s) for e in events)
-        self.events = tuple(sorted(clipped, key=lambda e: (e.span.start_s, e.span.end_s, e.subject_id, e.kind)))
+        inside = (clipped(e, clip.duration_s) for e in events)
+        self.events = tuple(sorted(inside, key=lambda e: (e.span.start_s, e.span.end_s, e.subject_id, e.kind)))
 
     @cached_property
     def acts(self) -> tuple[Act, ...]:
@@ -243,14 +244,3 @@ class Story:
             return None
         at_s = tuple(self.clip.frames[p].at_s for p in places)
         return Tubelet(at_s, tuple(who.boxes[p] for p in places), span.end_s)
-
-
-def flat(spans: Iterable[Span]) -> tuple[float, ...]:
-    return tuple(t for span in spans for t in (span.start_s, span.end_s))
-
-
-def _clipped(event: Event, duration_s: float) -> Event:
-    """An end beyond the clip's by a rounding error (a microsecond) is the clip's end."""
-    if event.span.end_s > duration_s > event.span.start_s and event.span.within(duration_s):
-        return replace(event, span=Span(event.span.start_s, duration_s))
-    return event

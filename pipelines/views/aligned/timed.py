@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import permutations, product
 
-from reelmill.pipelines.views.aligned.story import Act, Draft, Fault, Story, flat
+from reelmill.pipelines.views.aligned.story import Act, Draft, Fault, Story
 from reelmill.pipelines.views.aligned.subjects import VAGUE, Thing, alike
-from reelmill.pipelines.views.happenings import may_be, recoloured
+from reelmill.pipelines.views.happenings import flat, may_be, recoloured
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import micros, seed_for
 from reelmill.schemas.sample import Role, Turn

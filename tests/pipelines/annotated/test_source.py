@@ -11,14 +11,14 @@ import pytest
 from reelmill.pipelines import annotations as said
 from reelmill.pipelines._recipe import Place, Recipe
 from reelmill.pipelines._run import Local, Report, run
-from reelmill.pipelines.sources.annotated import spool
 from reelmill.pipelines.sources.annotated.measures import annotation
 from reelmill.pipelines.sources.annotated.reading import Refused
-from reelmill.pipelines.sources.annotated.source import Annotated
-from reelmill.pipelines.sources.annotated.spool import SetFile, digest_of, spooled
+from reelmill.pipelines.sources.annotated.set_file import SetFile, digest_of, told
+from reelmill.pipelines.sources.annotated.source import Annotated, spooled
+from reelmill.pipelines.sources.annotated.spool import Spool, SpoolRow
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, Stated
-from reelmill.schemas.errors import BadInput, NotFound
+from reelmill.schemas.errors import BadInput, Corrupt, NotFound
 
 VIDEOS: dict[str, Any] = {
     "v_one": {"duration": 20.5, "timestamps": [[0, 4.25], [4, 21]], "sentences": ["A cat sits.", "It leaves."]},
@@ -99,44 +99,68 @@ def test_the_set_is_read_once_and_every_group_finds_its_own_rows(
     def never(*_: object) -> None:
         raise AssertionError("the set was read a second time")
 
-    monkeypatch.setattr(spool, "_fill", never)
+    monkeypatch.setattr(Spool, "fill", never)
     load = source.open(place, said.recipe("charades_sta", str(file)))
     for group in (keys[250:][::-1], keys[:3], [keys[7]]):
         texts = [row["original"]["stated"][0]["text"] for row in load(group).to_pylist()]
         assert texts == [f"sentence number {keys.index(key)}." for key in group]
 
 
+def test_a_spool_is_made_again_where_it_is_missing_or_lacks_a_key(tmp_path: Path) -> None:
+    rows = [SpoolRow("a", "a.jpg", "1"), SpoolRow("b", "b.jpg", "2"), SpoolRow("a", "a.jpg", "1")]
+    spool = Spool(tmp_path / "c" / "s.sqlite", lambda: rows)
+    assert spool.of(["b", "a", "b"]) == [("b.jpg", "2"), ("a.jpg", "1"), ("b.jpg", "2")]
+    assert [(row.key, row.size) for row in spool.listed()] == [("a", 1), ("b", 1), ("a", 1)], "a place each"
+    rows.append(SpoolRow("c", "", "3"))
+    assert spool.of(["c"]) == [("", "3")]
+    with pytest.raises(Corrupt, match="run again"):
+        spool.of(["d"])
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["s.sqlite"]
+
+
+def test_many_keys_and_a_fill_that_breaks_off(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s.sqlite", lambda: [SpoolRow(str(i), "", str(i)) for i in range(1_200)])
+    assert spool.of([str(i) for i in range(1_200)])[-1] == ("", "1199")
+
+    def broken() -> Any:
+        yield SpoolRow("x", "", "y")
+        raise BadInput("the set", seen="its end")
+
+    with pytest.raises(BadInput):
+        Spool(spool.path, broken).fill()
+    assert spool.of(["5"]) == [("", "5")], "the old one stays"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_broken_off_spool_is_made_anew(set_file: Path, tmp_path: Path) -> None:
     owner = SetFile.at("activitynet_captions", str(set_file))
     first = spooled(owner, tmp_path)
-    whole = first.rows.read_bytes()
-    (first.folder / "index.parquet").unlink()
-    first.rows.write_bytes(whole[:10])
-    assert spooled(owner, tmp_path).rows.read_bytes() == whole
-    assert sorted(f.name for f in first.folder.iterdir()) == ["index.parquet", "rows.jsonl"]
+    whole = list(first.listed())
+    assert len(whole) == 4
+    first.path.rename(first.path.with_name(f".{first.path.name}.broken-off"))
+    again = spooled(owner, tmp_path)
+    assert list(again.listed()) == whole
+    assert [f.name for f in first.path.parent.glob("[!.]*")] == [first.path.name]
 
 
 def test_a_file_that_changes_while_it_is_read_is_the_users_error(set_file: Path, tmp_path: Path) -> None:
     owner = SetFile.at("activitynet_captions", str(set_file))
     set_file.write_text(json.dumps({"v_new": VIDEOS["v_one"]}))
     with pytest.raises(BadInput, match="changed while"):
-        spooled(owner, tmp_path / "cache")
+        spooled(owner, tmp_path / "cache").fill()
     assert [f for f in (tmp_path / "cache").rglob("*") if f.is_file()] == []
 
 
-def test_what_no_store_can_hold_is_refused_in_its_place(tmp_path: Path) -> None:
+def test_what_no_store_can_hold_is_refused_in_its_place() -> None:
     lone, endless = annotation("demo", "\ud800", "a.mp4"), annotation("demo", "2", "a.mp4", duration_s=float("inf"))
     good = annotation("demo", "3", "a.mp4", stated=(Stated("e\u0301 \U0001f600", None, ""),))
-    owner = SetFile("activitynet_captions", tmp_path, "0" * 64)
-    with (tmp_path / "rows").open("w+b") as out:
-        places = list(spool.write([lone, endless, good, Refused("\udfff", "torn", "\ud800")], owner, out))
-        out.flush()
-        rows = [spool.at(out, p.offset, p.size) for p in places]
+    held = list(told([lone, endless, good, Refused("\udfff", "torn", "\ud800")]))
+    rows = [json.loads(one.text) for one in held]
     assert [row.get("refused", {}).get("reason") for row in rows] == ["unstorable", "unstorable", None, "torn"]
     assert rows[0]["refused"]["original_id"] == "\\ud800"
     assert arrow.typed(Annotation, rows[2]["annotation"]) == good
-    assert [p.media for p in places] == ["", "", "a.mp4", ""]
-    assert len({p.key for p in places}) == 4
+    assert [one.media for one in held] == ["", "", "a.mp4", ""]
+    assert [one.place for one in held] == [0, 1, 2, 3]
 
 
 def test_the_digest_of_a_folder_is_of_names_and_bytes(tmp_path: Path) -> None:

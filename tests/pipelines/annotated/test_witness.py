@@ -19,9 +19,10 @@ from reelmill.pipelines import internvid_tg, witnessed
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines._run import Local, run
+from reelmill.pipelines.sources.annotated import naming
 from reelmill.pipelines.sources.annotated.measures import annotation, tube_of
-from reelmill.pipelines.sources.annotated.spool import SetFile
-from reelmill.pipelines.sources.annotated.witness import Said, WitnessAnnotations, _Clip, _stem
+from reelmill.pipelines.sources.annotated.set_file import SetFile
+from reelmill.pipelines.sources.annotated.witness import Said, WitnessAnnotations, _Clip
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, LeftOut, Stated
 from reelmill.schemas.column import schema
@@ -180,7 +181,7 @@ def about(owner: SetFile, uri: str) -> list[str]:
     ],
 )
 def test_a_medium_is_known_by_the_last_part_of_its_path(uri: str, stem: str) -> None:
-    assert _stem(uri) == stem
+    assert naming.stem(uri) == stem
 
 
 def test_a_set_names_media_with_or_without_folder_and_suffix(tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_a_set_may_name_a_medium_by_its_bytes(tmp_path: Path) -> None:
 def test_one_name_for_two_media_is_settled_by_the_path_or_refused(tmp_path: Path) -> None:
     owner = set_of(tmp_path, "a/0001.mp4", "b/0001.mp4", "0002.mp4")
     assert about(owner, "/films/b/0001.mp4") == ["b/0001.mp4"]
-    with pytest.raises(Unusable, match="ambiguous_name"):
+    with pytest.raises(Unusable, match="media_ambiguous"):
         about(owner, "/films/0001.mp4")
     assert about(owner, "/films/c/0002.mp4") == ["0002.mp4"]
 

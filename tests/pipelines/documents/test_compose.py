@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from reelmill.pipelines.documents import compose as composing
-from reelmill.pipelines.documents.check import truth_faults
 from reelmill.pipelines.documents.compose import KINDS, LOOKS, Made, compose, identity
 from reelmill.pipelines.documents.looks import Look
+from reelmill.pipelines.views.checks.documents import truth_faults
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.keys import canonical_json

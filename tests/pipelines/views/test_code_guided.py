@@ -15,13 +15,13 @@ from view_rows import LINK, compiled, row, shown
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines import code_guided as recipes
 from reelmill.pipelines._recipe import step_identity
-from reelmill.pipelines.documents.check import check_document
 from reelmill.pipelines.documents.compose import KINDS, LOOKS
 from reelmill.pipelines.documents.content import Content, Document, Field, Listing
 from reelmill.pipelines.documents.render import load_document, render_documents
 from reelmill.pipelines.scenes.render import render_picture
 from reelmill.pipelines.views import code_guided
-from reelmill.pipelines.views.checks import occurs
+from reelmill.pipelines.views.checks.documents import check_document
+from reelmill.pipelines.views.checks.words import occurs
 from reelmill.pipelines.views.code_guided import WRITTEN, Asked, CompileDocument, asked
 from reelmill.pipelines.views.phrasing import load
 from reelmill.schemas.errors import BadInput

@@ -20,7 +20,7 @@ from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM, Preset
 from reelmill.pipelines.scenes.truth import truth
 from reelmill.pipelines.views.candidates import Item, quotas
-from reelmill.pipelines.views.cotask_checks import check_cotasks
+from reelmill.pipelines.views.checks.cotasks import check_cotasks
 from reelmill.pipelines.views.cotasks import POOLS, CompareCoTasks, CompileCoTasks
 from reelmill.schemas import arrow
 from reelmill.schemas.column import schema

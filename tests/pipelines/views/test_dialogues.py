@@ -12,9 +12,9 @@ from view_rows import compiled, line, picture, row, shown
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines.ocr_dialogues import recipe
 from reelmill.pipelines.scenes.pictures import compose_picture, picture_truth
+from reelmill.pipelines.views.checks.texts import check_dialogue, check_quotes, quoted
 from reelmill.pipelines.views.dialogues import CompileDialogues
 from reelmill.pipelines.views.phrasing import load
-from reelmill.pipelines.views.text_checks import check_dialogue, check_quotes, quoted
 from reelmill.pipelines.views.text_facts import TASKS, entities
 from reelmill.schemas.errors import NotFound
 from reelmill.schemas.sample import Sample

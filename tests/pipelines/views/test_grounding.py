@@ -19,7 +19,7 @@ from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
 from reelmill.pipelines.scenes.truth import truth
-from reelmill.pipelines.views.checks import check_grounding
+from reelmill.pipelines.views.checks.grounding import check_grounding
 from reelmill.pipelines.views.grounding import CompileGrounding
 from reelmill.pipelines.views.happenings import united
 from reelmill.schemas.errors import Drift

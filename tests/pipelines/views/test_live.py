@@ -22,8 +22,8 @@ from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
 from reelmill.pipelines.scenes.truth import SceneTruth, truth
 from reelmill.pipelines.views.changes import apart_s, changes, stretches
+from reelmill.pipelines.views.checks.live import check_live, leaks
 from reelmill.pipelines.views.live import CompileLive
-from reelmill.pipelines.views.live_checks import check_live, leaks
 from reelmill.pipelines.views.phrasing import load
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import RULE_KINDS, Event

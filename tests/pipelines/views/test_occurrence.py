@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pair_rows import pairs_of
 from view_rows import event
 
+from reelmill.pipelines.views.checks.preference import check_preference, spoken_of
 from reelmill.pipelines.views.evidenced import Evidence, Said, alike
 from reelmill.pipelines.views.occurrence import MOST_COMPANY, Toggle, toggles
-from reelmill.pipelines.views.preference_checks import check_preference, spoken_of
 from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.sample import PreferenceSample
 from reelmill.sinks.publishing.blind import forms_of, mirrored, pair_of

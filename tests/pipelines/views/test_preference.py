@@ -16,9 +16,9 @@ from view_rows import event, video
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
+from reelmill.pipelines.views.checks.preference import check_ladder, check_preference, spoken_of
 from reelmill.pipelines.views.evidenced import Evidence, alike
 from reelmill.pipelines.views.preference import STATED_ORDER_S, CompareListed, ComparePerturbed
-from reelmill.pipelines.views.preference_checks import check_ladder, check_preference, spoken_of
 from reelmill.schemas import arrow
 from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.sample import Claim, PreferenceSample

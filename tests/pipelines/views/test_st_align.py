@@ -20,8 +20,8 @@ from reelmill.pipelines import st_align
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM, Preset
 from reelmill.pipelines.views.aligned.story import Rules
 from reelmill.pipelines.views.aligned.subjects import alike
+from reelmill.pipelines.views.checks.st_align import check_st_align
 from reelmill.pipelines.views.st_align import FORMS, CompileDetected, CompileStAlign
-from reelmill.pipelines.views.st_align_checks import check_st_align
 from reelmill.schemas.detection import Detection
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.event import Event

@@ -13,8 +13,8 @@ from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.evidence import true_lines, true_spans, true_tracks
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.truth import truth
+from reelmill.pipelines.views.checks.texts import check_text_times
 from reelmill.pipelines.views.phrasing import load
-from reelmill.pipelines.views.text_checks import check_text_times
 from reelmill.pipelines.views.text_times import CompileTextTimes
 from reelmill.schemas.media import ShownFrame
 from reelmill.schemas.sample import Sample

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from view_rows import compiled, event, row, shown, video
 
-from reelmill.pipelines.views.checks import check_grounding
+from reelmill.pipelines.views.checks.grounding import check_grounding
 from reelmill.pipelines.views.grounding import CompileGrounding
 from reelmill.pipelines.views.happenings import clause_of
 from reelmill.pipelines.views.phrasing import load
@@ -146,6 +146,10 @@ def test_no_is_said_only_of_a_time_that_nobody_claimed():
     doubt = event(RED, "moves", 4.0, 6.0, accepted=False, proposed=[(0.0, 1.9)])
     found = many((event(RED, "moves", 2.0, 4.0), doubt, event(BLUE, "enters", 1.0, 1.5)), "during", clips=40)
     assert {s.evidence[0] for s in found} == {f"event of {BLUE} enters 1.0"}, "nowhere is free of the red circle"
+    near = (event("the orange circle", "moves", 0.0, 1.9), event("the large object", "moves", 4.0, 6.0))
+    red = event(RED, "moves", 2.0, 3.0)
+    assert red.key in {s.evidence[0] for s in many((red,), "during", clips=9)}
+    assert red.key not in {s.evidence[0] for s in many((red, *near), "during", clips=9)}, "each of them may be red"
     whole = (event(RED, "moves", 0.0, 6.0),)
     assert many(whole, "during", clips=20) == [], "a yes would give itself away where no no can be asked"
 

@@ -15,7 +15,7 @@ from view_rows import LINK, compiled, line, picture, row, shown, video
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.pictures import compose_picture, picture_truth
-from reelmill.pipelines.views.checks import check_transcription
+from reelmill.pipelines.views.checks.transcription import check_transcription
 from reelmill.pipelines.views.phrasing import defused
 from reelmill.pipelines.views.transcription import CompileTranscription
 from reelmill.schemas.media import ShownFrame

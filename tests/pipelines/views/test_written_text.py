@@ -6,7 +6,7 @@ import pytest
 from view_rows import compiled, line, picture, row, shown
 
 from reelmill.annotators.annotator import Annotator
-from reelmill.pipelines.views.text_checks import check_dialogue
+from reelmill.pipelines.views.checks.texts import check_dialogue
 from reelmill.pipelines.views.written_text import CompileWrittenText, named_lines
 from reelmill.schemas.answer import WrittenPair
 from reelmill.schemas.verdict import ACCEPTED, rejected

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from view_rows import compiled, line, picture, row, shown
 
-from reelmill.pipelines.views.checks import check_transcription, normalised, occurs
+from reelmill.pipelines.views.checks.transcription import check_transcription
+from reelmill.pipelines.views.checks.words import normalised, occurs
 from reelmill.pipelines.views.transcription import CompileTranscription
 from reelmill.schemas.tube import Box
 

@@ -1,24 +1,15 @@
-"""Does a finished dialogue say what is so? Only the words, times and boxes of a sample are read, against the truth.
-
-The compilers are not used: subjects and verbs are found again in the text. `verify --truth` runs these checks over
-rendered scenes, whose events and texts are exact.
-
->>> occurs("The text reads: TWO dogs.", "2 Dogs"), occurs("bookshop", "book")
-(True, False)
-"""
+"""Dialogues about time, judged against every true event of the clip: subjects and verbs are found again in the text."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from reelmill.pipelines.views.checks.forms import form_faults
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.span import Span
-from reelmill.schemas.text import TextLine
-from reelmill.schemas.tube import Box
 
 _VERBS = {
     EventKind.ENTERS: r"enter(?:s|ing)?",
@@ -47,7 +38,7 @@ def check_grounding(sample: Sample, events: Sequence[Event], slack_s: float = 1e
     Each question of a dialogue is judged by its own answer. `slack_s` is how far an edge may be off. It is the only
     thing to widen for labels that a localiser made.
     """
-    broken = [*_form_faults(sample), *(fault for turn in sample.turns for fault in _time_faults(turn, sample))]
+    broken = [*form_faults(sample), *(fault for turn in sample.turns for fault in _time_faults(turn, sample))]
     if broken:
         return broken
     pairs = zip(sample.turns[0::2], sample.turns[1::2], strict=True)
@@ -81,19 +72,6 @@ def _asked_faults(said: Said, form: str, answer: Turn, events: Sequence[Event], 
     if _AFTER.search(form) or _BEFORE.search(form):
         return _order_faults(said, bool(_AFTER.search(form)), answer, events, slack_s)
     return _when_faults(said, answer, events, slack_s)
-
-
-def _form_faults(sample: Sample) -> list[str]:
-    roles = [t.role for t in sample.turns]
-    if roles != [Role.USER, Role.ASSISTANT] * (len(roles) // 2) or not roles:
-        return [f"turns are {[str(r) for r in roles]}, want a question and an answer by turns"]
-    faults = [f"frame times of {sample.key} do not rise"] if _falls([f.at_s for f in sample.frames]) else []
-    empty = [t.text for t in sample.turns if not t.text.strip()]
-    return faults + (["an empty turn"] if empty else [])
-
-
-def _falls(times_s: Sequence[float]) -> bool:
-    return any(b <= a for a, b in pairwise(times_s))
 
 
 def _time_faults(turn: Turn, sample: Sample) -> list[str]:
@@ -324,70 +302,3 @@ def _list_faults(answer: Turn, events: Sequence[Event], slack_s: float) -> list[
         else:
             left.remove(match)
     return faults + [f"{noun} {kind} at {span} is not listed" for noun, kind, span in left]
-
-
-_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
-_ARTICLES = frozenset({"a", "an", "the"})
-
-
-def normalised(text: str) -> str:
-    """Text as LLaVAR's metric compares it: lower case, no punctuation, no articles, number words as digits.
-
-    Apostrophes vanish (so `don't` is `dont`), commas inside numbers too; a point between digits stays.
-    """
-    text = unicodedata.normalize("NFKC", text).casefold()
-    text = re.sub(r"['’`]|(?<=\d),(?=\d)", "", text)
-    text = re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w\s.]|_", " ", text)
-    words = [_DIGITS.get(word, word) for word in text.split()]
-    return " ".join(word for word in words if word not in _ARTICLES)
-
-
-def occurs(answer: str, text: str) -> bool:
-    """Whether `text` stands in `answer` at word boundaries, both normalised (LLaVAR, MultimodalOCR evaluation).
-
-    A text of which nothing is left after normalising never counts; in the released metric it always does.
-    """
-    wanted = normalised(text)
-    return bool(wanted) and f" {wanted} " in f" {normalised(answer)} "
-
-
-def check_transcription(sample: Sample, texts: Sequence[TextLine], least_iou: float = 0.5) -> list[str]:
-    """What is wrong with a sample of the text view, given every true line of its frame; empty where all is right."""
-    question, answer = sample.turns[0], sample.turns[-1]
-    faults = _form_faults(sample) + [f for turn in sample.turns for f in _box_faults(turn, sample)]
-    if faults:
-        return faults
-    if question.boxes:
-        return _read_faults(question.boxes[0], answer, texts, least_iou)
-    if "<box>" in answer.text:
-        return _locate_faults(question, answer.boxes, texts, least_iou)
-    missing = [line.text for line in texts if normalised(line.text) and not occurs(answer.text, line.text)]
-    return [f"not transcribed: {text!r}" for text in missing]
-
-
-def _box_faults(turn: Turn, sample: Sample) -> list[str]:
-    """Every `<box>` has its box, and every box lies in the frame."""
-    faults = []
-    places = turn.text.count("<box>")
-    if places not in (0, len(turn.boxes)) or (turn.role is Role.USER and places != len(turn.boxes)):
-        faults.append(f"{places} placeholders for {len(turn.boxes)} boxes: {turn.text!r}")
-    width, height = sample.media.width_px, sample.media.height_px
-    outside = [b for b in turn.boxes if b.area_px <= 0 or b.clipped(width, height) != b]
-    return faults + [f"{box} in a frame of {width} x {height}" for box in outside]
-
-
-def _read_faults(box: Box, answer: Turn, texts: Sequence[TextLine], least_iou: float) -> list[str]:
-    inside = [line for line in texts if line.box.iou(box) >= least_iou]
-    wrong = [line.text for line in inside if normalised(line.text) and not occurs(answer.text, line.text)]
-    if not inside:
-        return [f"no text lies at {box}"]
-    return [f"{text!r} is at {box}, answered {answer.text!r}" for text in wrong]
-
-
-def _locate_faults(question: Turn, boxes: Sequence[Box], texts: Sequence[TextLine], least_iou: float) -> list[str]:
-    quoted = question.text[question.text.find('"') + 1 : question.text.rfind('"')]
-    places = [line.box for line in texts if occurs(line.text, quoted)]
-    if len(places) != 1:
-        return [f"{quoted!r} occurs {len(places)} times"]
-    return [] if places[0].iou(boxes[0]) >= least_iou else [f"{quoted!r} is at {places[0]}, answered {boxes[0]}"]

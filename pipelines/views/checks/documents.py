@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from reelmill.pipelines.views.checks import occurs
+from reelmill.pipelines.views.checks.words import occurs
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.tube import Box
 

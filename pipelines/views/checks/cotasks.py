@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from reelmill.pipelines.views.checks import Said, said_of
+from reelmill.pipelines.views.checks.grounding import Said, said_of
 from reelmill.schemas.event import Event
 from reelmill.schemas.sample import PreferenceSample, Role, Sample, Turn
 from reelmill.schemas.span import Span

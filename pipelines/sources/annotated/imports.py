@@ -14,7 +14,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,19 +21,19 @@ import pyarrow as pa
 from reelmill.annotators.annotator import VERDICT
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines._recipe import Load, Place, Recipe, in_order
-from reelmill.pipelines.sources.annotated.reading import Refused, reader
-from reelmill.pipelines.sources.naming import Names, of_digest
+from reelmill.pipelines.sources.annotated.naming import Names, of_digest
+from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.set_file import SetFile, Told
+from reelmill.pipelines.sources.annotated.spool import Spool, SpoolRow
+from reelmill.pipelines.sources.annotated.validating import ANNOTATION
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE, Rows
-from reelmill.pipelines.sources.spool import Spool, SpoolRow
 from reelmill.schemas import arrow
-from reelmill.schemas.annotation import Annotation
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import BadInput, NotFound, Unusable
-from reelmill.schemas.keys import canonical_json, child_key, media_key
+from reelmill.schemas.keys import child_key, media_key
 from reelmill.schemas.verdict import rejected
 from reelmill.sinks.state.snapshot import Entry
 
-ANNOTATION = Column.of("annotation", Annotation)
 CLIP_KEY = Column.of("clip_key", str)
 MATCH = "match_media"
 """The step that a row without a usable medium is rejected in."""
@@ -44,11 +43,10 @@ _AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class ImportedRows:
-    """The rows of the set at `path`, which the module `form` of `sources/annotated` reads; the path is no identity."""
+    """The rows of the set's file `owner`, which may grow, over the clips of `base`; the path is no identity."""
 
     base: Recipe
-    form: str
-    path: str
+    owner: SetFile
 
     @property
     def gives(self) -> tuple[Column, ...]:
@@ -59,19 +57,16 @@ class ImportedRows:
         return (self.base,)
 
     def identity(self) -> dict[str, Any]:
-        return {"annotated_set": self.form, "rows_of": {self.base.name: self.base.fingerprint_hash()}}
+        return {"annotated_set": self.owner.name, "rows_of": {self.base.name: self.base.fingerprint_hash()}}
 
     def entries(self, place: Place, progress: Callable[[int, int], None]) -> list[Entry]:
         """A place in the file per row, also of refused ones. Raises what the reader does, BadInput for an empty set."""
-        found: list[Entry] = []
-
-        def noted() -> Iterator[SpoolRow]:
-            for number, (key, media, row) in enumerate(self.rows(), 1):
-                found.append(Entry(key, f"{Path(self.path).name}#{number}", None, len(row), "", "", None, live=True))
-                progress(number, number)
-                yield key, media, row
-
-        self.spool(place).fill(noted())
+        spool, file = self.spool(place), self.owner.path.name
+        spool.fill(progress)
+        found = [
+            Entry(row.key, f"{file}#{number}", None, row.size, "", "", None, live=True)
+            for number, row in enumerate(spool.listed(), 1)
+        ]
         if not found:
             raise self._empty()
         return found
@@ -82,14 +77,16 @@ class ImportedRows:
             raise self._empty()
 
     def _empty(self) -> BadInput:
-        return BadInput(f"annotated set {self.path!r}", seen="no row", do=f"check that its form is {self.form}")
+        return BadInput(
+            f"annotated set {str(self.owner.path)!r}", seen="no row", do=f"check that it is {self.owner.name}"
+        )
 
     def rows(self) -> Iterator[SpoolRow]:
-        for number, one in enumerate(reader(self.form)(Path(self.path)), 1):
-            yield _refused(self.form, number, one) if isinstance(one, Refused) else _stated(self.form, one)
+        for one in self.owner.told():
+            yield SpoolRow(_key(self.owner.name, one), one.media, one.text)
 
     def spool(self, place: Place) -> Spool:
-        return Spool(place.cache / "annotated" / f"{self.base.name}-{self.form}-{place.slug}.sqlite", self.rows)
+        return Spool(place.cache / "annotated" / f"{self.base.name}-{self.owner.name}-{place.slug}.sqlite", self.rows)
 
     def open(self, place: Place, recipe: Recipe) -> Load:
         return _Joined(self, place, recipe).load
@@ -101,15 +98,11 @@ class ImportedRows:
         return [key for group in groups for key in joined.judged(group)]
 
 
-def _stated(form: str, one: Annotation) -> SpoolRow:
-    row = canonical_json(arrow.plain(one))
-    return child_key("", "imported", form, row), one.media_uri, row
-
-
-def _refused(form: str, number: int, one: Refused) -> SpoolRow:
-    """A refused row has its place as identity: two of them may be refused in the same words."""
-    row = canonical_json({"refused": arrow.plain(one)})
-    return child_key("", "imported", form, number, row), "", row
+def _key(set: str, one: Told) -> str:
+    """Of what a row says. A refused row has its place as identity: two of them may be refused in the same words."""
+    if isinstance(one.row, Refused):
+        return child_key("", "imported", set, one.place + 1, f'{{"refused":{one.body}}}')
+    return child_key("", "imported", set, one.body)
 
 
 class _Joined:
@@ -173,10 +166,11 @@ class _Joined:
         return pa.Table.from_pylist([row | shared.get(row["clip_key"], {}) for row in rows], schema=self.schema)
 
     def _row(self, key: str, name: str, text: str) -> dict[str, Any]:
-        row: dict[str, Any] = {"key": key, "annotation": json.loads(text), "clip_key": None, "verdict": None}
-        if refused := row["annotation"].get("refused"):
+        held = json.loads(text)
+        row: dict[str, Any] = {"key": key, "annotation": held.get("annotation"), "clip_key": None, "verdict": None}
+        if refused := held.get("refused"):
             seen = f"{refused['original_id']}: {refused['detail']}"
-            return row | {"annotation": None, "verdict": arrow.plain(rejected("read_set", refused["reason"], seen))}
+            return row | {"verdict": arrow.plain(rejected("read_set", refused["reason"], seen))}
         try:
             return row | {"clip_key": self.clip(name)}
         except Unusable as no:

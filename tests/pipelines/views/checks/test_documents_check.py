@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reelmill.pipelines.documents.check import check_document, truth_faults
+from reelmill.pipelines.views.checks.documents import check_document, truth_faults
 from reelmill.schemas.media import Kind, MediaRef
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.tube import Box
