@@ -65,7 +65,7 @@ class ReadEvents:
     rules: EventRules = field(default_factory=EventRules)
     needs: ClassVar[tuple[Column, ...]] = (KEY, TUBES, CHANGES)
     gives: ClassVar[tuple[Column, ...]] = (EVENTS,)
-    revision: ClassVar[str] = "1"
+    revision: ClassVar[str] = "2"
     resources: ClassVar[Resources] = Resources(rows_per_commit=64)
 
     def setup(self) -> None: ...
@@ -86,7 +86,11 @@ class ReadEvents:
     def _event(self, key: str, tube: Tube, phase: Phase, second: Proposal) -> Event:
         verdict, agreement = _judged(phase, second, tube, self.rules, step_name(self))
         start, end = micros(phase.span.start_s), micros(phase.span.end_s)
-        confidence = (tube.confidence * second.score * agreement) ** (1 / 3)
+        backed = second.score * agreement
+        if self.rules.agreement:
+            confidence = (tube.confidence * backed) ** (1 / 3)
+        else:  # the tube's word counts by itself: half of it where the second localiser says nothing of the kind
+            confidence = tube.confidence * (1 + backed**0.5) / 2
         return Event(
             key=child_key(key, "event", str(phase.kind), tube.tube_id, start, end),
             parent_key=key,

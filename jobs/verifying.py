@@ -145,12 +145,13 @@ class _Beside:
         recipe, _, slug = dataset.name.partition("-")
         self.store, self.recipe, self.slug = store, recipe, slug
         self.suffix = "_truth" if recipe.endswith("_truth") else ""
-        self.clips = {c.key: c for c in self._clips()}
+        cut = [list(self._clips_of(name)) for name in (f"clips{self.suffix}", "clips", "clips_whole")]
+        # Those that evidence and samples are about: at the true cuts, as found, else uncut.
+        self.clips = {c.key: c for c in next(filter(None, cut), [])}
         self.truths: dict[str, SceneTruth] = {}
-        for clip in self.clips.values():
-            path = Path(clip.media.uri)
-            if clip.media.uri not in self.truths and sidecar(path).exists():
-                self.truths[clip.media.uri] = load_truth(path)
+        for uri in dict.fromkeys(clip.media.uri for clips in cut for clip in clips):  # true clips leave pictures out
+            if sidecar(Path(uri)).exists():
+                self.truths[uri] = load_truth(Path(uri))
 
     def made(self, recipe: str) -> list[Dataset]:
         """The versions of a dataset of this set of media, none where it was never made."""
@@ -164,10 +165,8 @@ class _Beside:
         table = made[-1].children() if children else made[-1].rows()
         return [r for r in table.to_pylist() if r["verdict"]["state"] == State.ACCEPTED]
 
-    def _clips(self) -> Iterator[_Clip]:
-        """The clips that evidence and samples are about: those at the true cuts, the cut ones, else the uncut ones."""
-        names = (f"clips{self.suffix}", "clips", "clips_whole")
-        made = next((d for name in names for d in self.store.datasets() if d.name == f"{name}-{self.slug}"), None)
+    def _clips_of(self, name: str) -> Iterator[_Clip]:
+        made = next((d for d in self.store.datasets() if d.name == f"{name}-{self.slug}"), None)
         for row in made.children().to_pylist() if made is not None else ():
             if row["verdict"]["state"] == State.ACCEPTED:
                 yield _Clip(row["key"], arrow.typed(MediaRef, row["media"]))

@@ -256,3 +256,6 @@ def test_without_agreement_the_second_localiser_is_heard_and_decides_nothing():
     assert [e.span for e in strict] == [e.span for e in free]
     assert [e.proposals for e in strict] == [e.proposals for e in free]
     assert all(e.verdict.accepted for e in free)
+    for event in free:
+        trust = next(t.confidence for t in tubes if t.tube_id == event.subject_id)
+        assert trust / 2 - 1e-4 <= event.confidence <= trust + 1e-4, "a label that counts is never of no confidence"
