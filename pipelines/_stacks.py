@@ -3,7 +3,7 @@
 Written by `faulthandler` in C, from a signal handler, so that a thread which holds the interpreter's lock in native
 code answers too. Decode children and actors on Ray register for it, and answer into their stderr, which is a file.
 
->>> "reelmill" in own() or "doctest" in own()
+>>> "most recent call first" in own()
 True
 """
 

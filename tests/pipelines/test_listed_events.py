@@ -133,7 +133,7 @@ def test_what_is_missing_is_said_in_one_line() -> None:
     assert refused.value.exit_code == 2
     with pytest.raises(BadInput, match="least_tiou=0"):
         make("listed_events", {"list_engine": ASKED, "least_tiou": 0})
-    with pytest.raises(BadInput, match="use rules, listed or truth"):
+    with pytest.raises(BadInput, match="use rules, listed, truth or human:SET:PATH"):
         make("internvid_tg", {"evidence": "guessed"})
 
 
