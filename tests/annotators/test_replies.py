@@ -226,10 +226,10 @@ def test_a_purse_pays_once_for_an_answer_and_stops_before_its_limit(tmp_path):
 def test_a_recording_answers_what_was_recorded(tmp_path):
     file = tmp_path / "replies.jsonl"
     file.write_text(recorded(REQUEST, REPLY) + "\n", encoding="utf-8")
-    known, unknown = answers(Replay(file), [replace(REQUEST, id="z"), Request("b", "else?")])
-    assert known == replace(REPLY, id="z")
-    assert not unknown.whole
-    assert "is recorded in replies.jsonl" in unknown.error
+    found = {reply.id: reply for reply in answers(Replay(file), [replace(REQUEST, id="z"), Request("b", "else?")])}
+    assert found["z"] == replace(REPLY, id="z")
+    assert not found["b"].whole
+    assert "is recorded in replies.jsonl" in found["b"].error
 
 
 def test_another_recording_is_another_model(tmp_path):
