@@ -6,14 +6,15 @@ What a view makes of true evidence must be right in every sample; what it makes 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
 
-from reelmill.annotators.annotator import Resources, each_row
+from reelmill.annotators.annotator import Annotator, Resources, each_row
 from reelmill.annotators.cut import CutClips, Found, cut_video
 from reelmill.annotators.decode.local import local_path
 from reelmill.annotators.events import EVENTS
@@ -74,20 +75,27 @@ class CutAtTruth(CutClips):
         return cut_video(path, media.span, expected, self.shots, self.shown, self.backend, cuts_s)
 
 
-@dataclass(frozen=True)
-class TrueEvents:
-    """The true events of each clip, with the keys that a dataset gives them."""
+class OfTruth:
+    """What every step that reads the truth beside a file has in common; for a frozen dataclass with a method `_row`."""
 
+    _row: Callable[[dict[str, Any]], dict[str, Any]]
     method: ClassVar[str] = METHOD
-    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA)
-    gives: ClassVar[tuple[Column, ...]] = (EVENTS,)
     revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(rows_per_commit=64)
 
-    def setup(self) -> None: ...
+    def setup(self) -> None:
+        """Nothing to make ready."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return each_row(self, batch, self._row)
+        return each_row(cast(Annotator, self), batch, self._row)
+
+
+@dataclass(frozen=True)
+class TrueEvents(OfTruth):
+    """The true events of each clip, with the keys that a dataset gives them."""
+
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA)
+    gives: ClassVar[tuple[Column, ...]] = (EVENTS,)
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         media: MediaRef = arrow.typed(MediaRef, row["media"])
@@ -98,19 +106,11 @@ class TrueEvents:
 
 
 @dataclass(frozen=True)
-class TrueTubes:
+class TrueTubes(OfTruth):
     """The true tubes of each clip."""
 
-    method: ClassVar[str] = METHOD
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA)
     gives: ClassVar[tuple[Column, ...]] = (TUBES, TUBES_NOTE)
-    revision: ClassVar[str] = "1"
-    resources: ClassVar[Resources] = Resources(rows_per_commit=64)
-
-    def setup(self) -> None: ...
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return each_row(self, batch, self._row)
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         media: MediaRef = arrow.typed(MediaRef, row["media"])
@@ -127,23 +127,15 @@ def _keyed(event: Event, clip: str) -> Event:
 
 
 @dataclass(frozen=True)
-class TrueTexts:
+class TrueTexts(OfTruth):
     """The signs of a rendered picture, or of a clip's shots, as lines of each stored frame and as texts over time.
 
     Both engines are given the truth, so they agree on all of it. Lines are in pixels of the stored frame, times in
     seconds of the clip; a track ends where its shot does, to the frame of the file.
     """
 
-    method: ClassVar[str] = METHOD
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES)
     gives: ClassVar[tuple[Column, ...]] = (TEXTS, TRACKS, ENGINE, READ, UNSURE, SECOND_TEXTS, SECOND_ENGINE, AGREED)
-    revision: ClassVar[str] = "1"
-    resources: ClassVar[Resources] = Resources(rows_per_commit=64)
-
-    def setup(self) -> None: ...
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return each_row(self, batch, self._row)
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         media: MediaRef = arrow.typed(MediaRef, row["media"])

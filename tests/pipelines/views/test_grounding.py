@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from view_rows import LINK, compiled, event, row, shown, video
+from view_rows import LINK, compiled, event, row, shown, true_event, video
 
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines._recipe import step_identity
@@ -23,7 +23,7 @@ from reelmill.pipelines.views.checks.grounding import check_grounding
 from reelmill.pipelines.views.grounding import CompileGrounding
 from reelmill.pipelines.views.happenings import united
 from reelmill.schemas.errors import Drift
-from reelmill.schemas.event import RULE_KINDS, Event
+from reelmill.schemas.event import Event
 from reelmill.schemas.keys import child_key
 from reelmill.schemas.sample import Sample
 from reelmill.schemas.span import Span
@@ -284,18 +284,7 @@ SUBJECTS = (
     "the large dark object",
     "the <time> box",
 )
-a_time = st.integers(0, 59).map(lambda n: n / 10)
-an_event = st.builds(
-    lambda who, kind, start, length, number, accepted: event(
-        who, kind, start, min(start + length, 6.0), who=f"{who}{number}", accepted=accepted, method="truth"
-    ),
-    st.sampled_from(SUBJECTS),
-    st.sampled_from([str(k) for k in RULE_KINDS]),
-    a_time,
-    st.integers(1, 30).map(lambda n: n / 10),
-    st.integers(0, 1),
-    st.booleans(),
-)
+an_event = true_event(SUBJECTS)
 
 
 def settled(events: list[Event]) -> list[Event]:

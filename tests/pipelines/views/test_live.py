@@ -13,7 +13,7 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from view_rows import LINK, compiled, event, row, shown, video
+from view_rows import LINK, compiled, event, row, shown, true_event, video
 
 from reelmill.annotators.annotator import Annotator
 from reelmill.pipelines import live_stream
@@ -26,7 +26,7 @@ from reelmill.pipelines.views.checks.live import check_live, leaks
 from reelmill.pipelines.views.live import CompileLive
 from reelmill.pipelines.views.phrasing import load
 from reelmill.schemas.errors import BadInput
-from reelmill.schemas.event import RULE_KINDS, Event
+from reelmill.schemas.event import Event
 from reelmill.schemas.media import MediaRef, ShownFrame
 from reelmill.schemas.sample import Role, StreamSample, Turn
 from reelmill.schemas.span import Span
@@ -461,18 +461,7 @@ def test_d14_no_wording_of_an_answer_tells_a_time_or_the_future():
 # ---- laws ----------------------------------------------------------------------------------------------------------
 
 SUBJECTS = ("the red circle", "the blue square", "the orange circle", "the object", "the large dark object")
-a_time = st.integers(1, 59).map(lambda n: n / 10)
-an_event = st.builds(
-    lambda who, kind, start, length, number, accepted: event(
-        who, kind, start, min(start + length, 6.0), who=f"{who}{number}", accepted=accepted, method="truth"
-    ),
-    st.sampled_from(SUBJECTS),
-    st.sampled_from([str(k) for k in RULE_KINDS]),
-    a_time,
-    st.integers(1, 30).map(lambda n: n / 10),
-    st.integers(0, 1),
-    st.booleans(),
-)
+an_event = true_event(SUBJECTS, earliest=1)
 
 
 @settings(max_examples=40, deadline=None)
