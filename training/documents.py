@@ -1,15 +1,15 @@
 """What the data side hands to the model side: one tokenised document, and many of them laid end to end.
 
-A document is a beginning that its continuations share: branch 0 holds the video and what is said first, branches 1, 2 ...
-go on from there and do not see one another. A dialogue has one continuation, seven questions about one video have seven,
-a preference pair has two (chosen first). A visual token has no id of its own: one `visual` id stands where all tokens of
-the document's media will enter.
+A document is a beginning that its continuations share: branch 0 holds the video and what is said first, branches 1, 2
+and so on start there and do not see one another. A dialogue has one continuation, seven questions about one video have
+seven, a preference pair has two (chosen first). A visual token has no id of its own: one `visual` id stands where all
+tokens of the document's media will enter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -33,9 +33,9 @@ class Slot:
 class Document:
     """One tokenised sample, or several samples of one video.
 
-    `ids`, `labels` int64 [S]: `labels[i]` is what stands at i, IGNORED where nothing is learned. `branch` int64 [S], not
-    falling. `frames` uint8 [T, H, W, 3] as stored and resized, `at_s` [T] their times, `duration_s` 0 for a picture.
-    `keys` names the samples, one a branch or one for all; `weight` multiplies the loss of every token.
+    `ids`, `labels` int64 [S]: `labels[i]` is what stands at i, IGNORED where nothing is learned. `branch` int64 [S],
+    not falling. `frames` uint8 [T, H, W, 3] as stored and resized, `at_s` [T] their times, `duration_s` 0 for a
+    picture. `keys` names the samples, one a branch or one for all; `weight` multiplies the loss of every token.
     """
 
     keys: tuple[str, ...]
@@ -89,12 +89,9 @@ class Pack:
         def moved(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=True)
 
-        return Pack(
-            self.keys,
-            *map(moved, (self.ids, self.labels, self.branch, self.doc, self.weight)),
-            {name: Slots(moved(s.at), moved(s.values)) for name, s in self.slots.items()},
-            *map(moved, (self.pixels, self.sample, self.frame, self.time_s, self.duration_s)),
-        )
+        tensors = {f.name: moved(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        slots = {name: Slots(moved(s.at), moved(s.values)) for name, s in self.slots.items()}
+        return replace(self, slots=slots, **tensors)
 
 
 def packed(documents: list[Document]) -> Pack:

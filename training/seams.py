@@ -29,8 +29,8 @@ from reelmill.training.values import Loss, Seq, Text, Vis
 if TYPE_CHECKING:
     from reelmill.training.vlm import VLM
 
-Spelled = str | tuple[float, ...]
-"""Part of a text: words, or the numbers that one slot token stands for."""
+Spelled = str | tuple[str, tuple[float, ...]]
+"""Part of a text: words, or a slot's name and the numbers that this one token stands for."""
 
 
 @runtime_checkable
@@ -46,8 +46,10 @@ class Slicer(Protocol):
 class Tower(Protocol):
     """Pixels to visual tokens."""
 
-    width: int
-    """C, of the tokens it gives."""
+    @property
+    def width(self) -> int:
+        """C of its tokens."""
+        ...
 
     def __call__(self, pack: Pack) -> Vis:
         """Tokens of every frame of a pack."""
@@ -85,11 +87,14 @@ class PreFusion(Protocol):
 class Hook(Protocol):
     """Changes the row before some layers; what it drops is gone for all later ones.
 
-    `scored` names the layers whose attention from each document's last prompt token is wanted.
+    `scored` names layers whose attention it wants, "last" from each prompt's last token or "all" from all that follow.
     """
 
-    at: Collection[int]
-    scored: Collection[int]
+    @property
+    def at(self) -> Collection[int]: ...
+
+    @property
+    def scored(self) -> Mapping[int, str]: ...
 
     def __call__(self, layer: int, seq: Seq, scores: Mapping[int, Tensor]) -> Seq:
         """`scores[l]` float [S'] of layer l, for the tokens that are still in the row."""
@@ -100,7 +105,8 @@ class Hook(Protocol):
 class Around(Protocol):
     """Lets a layer see part of the row; the rest passes by unchanged."""
 
-    around: Collection[int]
+    @property
+    def around(self) -> Collection[int]: ...
 
     def inside(self, layer: int, seq: Seq) -> tuple[Tensor, Tensor | None]:
         """Which tokens enter, int64 [k] rising, and what the layer's change of each is multiplied by [k] or None."""
@@ -111,44 +117,55 @@ class Around(Protocol):
 class Policy(Protocol):
     """Positions, and who sees whom inside a document."""
 
-    def positions(self, kind: Tensor, place: Tensor) -> Tensor:
-        """Positions of a row. `place` int64 [S] counts in each document, branches going on from where they begin."""
+    def positions(self, seq: Seq) -> Tensor:
+        """int64 [S]. `seq.pos` counts the tokens of each document, branches going on from where they begin."""
         ...
 
-    def sees(self, query: Seq, key: Seq) -> Tensor | None:
-        """bool broadcast of [.., 1] queries and [1, ..] keys of one document that see one another besides the causal
-        ones; None for the causal ones alone."""
+    def sees(self, query_kind: Tensor, key_kind: Tensor) -> Tensor | None:
+        """Who sees whom in a document besides those before it: bool of the broadcast kinds, None for nobody."""
         ...
 
 
 @runtime_checkable
 class Codec(Protocol):
-    """Numbers in [0, 1] to tokens and back; `d` numbers a slot. A time is a share of the clip, a box four shares."""
+    """Numbers in [0, 1] to tokens and back: a time is a share of the clip, a box four shares of the frame.
 
-    name: str
+    A slot is a token that stands for `d` numbers. It is said as the id of its name, or, where the codec has `rows`, as
+    one of these: they are classes besides the vocabulary.
+    """
 
     def spell(self, values: Sequence[float], scale: Sequence[float]) -> Sequence[Spelled]:
         """How numbers are written. `scale` multiplies each to the unit that text shows (seconds, pixels)."""
         ...
 
-    def embed(self, values: Tensor) -> Tensor:
-        """[K, d] to [K, D]: what enters the row in place of the slot's token."""
+    def embed(self, name: str, values: Tensor) -> Tensor:
+        """[K, d] to [K, D]: what enters the row in place of a slot's token."""
         ...
 
-    def loss(self, h: Tensor, values: Tensor) -> Tensor:
-        """float [K]: `h` [K, D] are the states that say the slot's token."""
+    def rows(self, name: str) -> Tensor | None:
+        """[R, D] output rows of a slot's own classes."""
         ...
 
-    def read(self, h: Tensor) -> Tensor:
-        """[K, D] to [K, d]: the numbers that a state says."""
+    def target(self, name: str, values: Tensor) -> Tensor:
+        """[K, d] to [K, R]: shares of those classes that are right."""
+        ...
+
+    def loss(self, name: str, h: Tensor, values: Tensor) -> Tensor:
+        """float [K], besides that of saying the token; `h` [K, D] are the states that say it."""
+        ...
+
+    def read(self, name: str, h: Tensor) -> Tensor:
+        """[K, D] to [K, d]: the numbers that a state says, once it was settled that it says a slot."""
         ...
 
 
 @runtime_checkable
 class Adapter(Protocol):
-    """Wraps a linear layer; starts as that layer and can be merged into it."""
+    """Wraps linear layers; starts as they are and can be merged into them."""
 
-    def wrap(self, name: str, linear: nn.Linear) -> nn.Module: ...
+    def put_in(self, lm: nn.Module) -> nn.Module: ...
+
+    def merge(self, lm: nn.Module) -> nn.Module: ...
 
 
 @runtime_checkable

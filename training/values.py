@@ -1,13 +1,13 @@
 """The two values that flow: visual tokens, and the row of hidden states that the language model reads.
 
-Every paper here is written in their fields: pools need the grid place, codes need the time, masks need the kind, packing
-needs the document, and pruning needs the index in the row before it.
+Every paper here is written in their fields: pools need the grid place, codes need the time, masks need the kind,
+packing needs the document, and pruning needs the index in the row before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -20,11 +20,14 @@ TEXT = -1
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The words that a reducer may look at: `h` [documents, Lt, D] embeddings of each document's prompt, `mask` bool
-    [documents, Lt]. Answers are never in it."""
+    """The words that may change how a video is seen: each document's prompt, never an answer.
+
+    `h` [documents, Lt, D] embeddings, `mask` bool [documents, Lt], `at` int64 [documents, Lt] places in the pack's ids.
+    """
 
     h: Tensor
     mask: Tensor
+    at: Tensor
 
     def mean(self) -> Tensor:
         """Mean embedding of each prompt, [documents, D]; zeros for an empty one."""
@@ -37,32 +40,33 @@ class Vis:
     """Visual tokens of n groups: a group is a frame, a picture, a slice, or a whole video once a reducer made it so.
 
     `x` [n, L, C]. `mask` bool [n, L], None where all count. `place` [n, L, 2]: row and column of the token's middle, in
-    shares of the frame. `frame` int64 [n, L] the number of its frame, `time_s` [n, L] its time, `sample` int64 [n] the
-    document, not falling. `grid` is (rows, columns) while tokens stand in row-major order, None after a selection or a
-    merge. `size` [n, L] counts the patches that a token stands for. `score` [n, L] the tower's attention from its class
-    token, `cls` [n, C] that token, `levels` hidden states of earlier layers [n, L, C].
+    shares of the frame. `frame` int64 [n, L] the number of its frame, `time` [n, L] in shares of the clip, `sample`
+    int64 [n] the document, not falling. `grid` is (rows, columns) while tokens stand in row-major order, None after a
+    selection or a merge. `size` [n, L] counts the patches that a token stands for, None where each is one. `scores[l]`
+    [n, L] is the tower's attention from its class token in layer l, `cls` [n, C] that token, `levels[l]` [n, L, C]
+    states of layer l.
     """
 
     x: Tensor
     place: Tensor
     frame: Tensor
-    time_s: Tensor
+    time: Tensor
     sample: Tensor
     grid: tuple[int, int] | None = None
     mask: Tensor | None = None
     size: Tensor | None = None
-    score: Tensor | None = None
     cls: Tensor | None = None
-    levels: tuple[Tensor, ...] = ()
+    scores: Mapping[int, Tensor] = field(default_factory=dict)
+    levels: Mapping[int, Tensor] = field(default_factory=dict)
 
     @property
     def groups(self) -> int:
-        return self.x.shape[0]
+        return int(self.x.shape[0])
 
     @property
     def tokens(self) -> int:
         """Tokens in a group, masked ones too."""
-        return self.x.shape[1]
+        return int(self.x.shape[1])
 
     def counts(self) -> Tensor:
         """int64 [n]: tokens that count in each group."""
@@ -70,42 +74,42 @@ class Vis:
             return torch.full((self.groups,), self.tokens, device=self.x.device)
         return self.mask.sum(1)
 
+    def sizes(self) -> Tensor:
+        """float [n, L]: patches that each token stands for."""
+        return torch.ones_like(self.time) if self.size is None else self.size
+
     def with_x(self, x: Tensor) -> Vis:
         """The same places with other features."""
         return replace(self, x=x)
 
     def take(self, index: Tensor) -> Vis:
         """Tokens `index` int64 [n, k] of each group, in that order. The grid is lost."""
-
-        def picked(t: Tensor | None) -> Tensor | None:
-            if t is None:
-                return None
-            return t.gather(1, index if t.dim() == 2 else index.unsqueeze(-1).expand(-1, -1, t.shape[-1]))
-
-        x, place, frame, time_s = (picked(t) for t in (self.x, self.place, self.frame, self.time_s))
-        assert x is not None and place is not None and frame is not None and time_s is not None
+        kept = {f.name: picked(v, index) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         return replace(
             self,
-            x=x,
-            place=place,
-            frame=frame,
-            time_s=time_s,
+            **kept | {"sample": self.sample, "cls": self.cls},
             grid=None,
-            mask=picked(self.mask),
-            size=picked(self.size),
-            score=picked(self.score),
-            levels=tuple(level for level in map(picked, self.levels) if level is not None),
+            scores={layer: picked(s, index) for layer, s in self.scores.items()},
+            levels={layer: picked(x, index) for layer, x in self.levels.items()},
         )
+
+
+def picked(tokens: Tensor, index: Tensor) -> Tensor:
+    """`tokens` [n, L, ...] at `index` int64 [n, k]."""
+    if tokens.dim() < 2 or tokens.shape[0] != index.shape[0]:
+        return tokens
+    return tokens[torch.arange(len(index), device=index.device).unsqueeze(1), index]
 
 
 @dataclass(frozen=True, slots=True)
 class Seq:
     """One packed row of S tokens.
 
-    `h` [S, D]. `pos` [S] the position that rotates it. `kind` int64 [S]: TEXT or the number of the frame. `doc`, `branch`
-    int64 [S] as in a document, doc -1 for padding. `label` int64 [S] what stands at this place, IGNORED where nothing is
-    learned from it; `weight` [S] of its loss. `index` int64 [S] the place in the row before any pruning, rising.
-    `slots` are places where numbers stand, counted in this row. `prompt` bool [S]: text of a question, not of an answer.
+    `h` [S, D]. `pos` int64 [S] the position that rotates it. `kind` int64 [S]: TEXT or the number of the frame. `doc`,
+    `branch` int64 [S] as in a document. `label` int64 [S] what stands at this place, IGNORED where nothing is learned
+    from it, `weight` float [S] of its loss. `index` int64 [S] the place in the row before any pruning, rising; `before`
+    int64 [S] the index of the state that says this token, -1 for the first of a document. `slots` are places where
+    numbers stand, counted in `index`.
     """
 
     h: Tensor
@@ -116,34 +120,31 @@ class Seq:
     label: Tensor
     weight: Tensor
     index: Tensor
-    prompt: Tensor
+    before: Tensor
     slots: Mapping[str, Slots] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
-        return self.h.shape[0]
+        return int(self.h.shape[0])
+
+    @property
+    def visual(self) -> Tensor:
+        """bool [S]: visual tokens."""
+        return self.kind != TEXT
 
     def keep(self, kept: Tensor) -> Seq:
-        """Tokens `kept` int64 [S'] of the row, rising; slots that are dropped are gone.
-
-        A token that is learned from must stay: hooks drop visual tokens only.
-        """
-        new = torch.full((self.length,), -1, device=kept.device)
-        new[kept] = torch.arange(len(kept), device=kept.device)
-        slots = {}
-        for name, s in self.slots.items():
-            at = new[s.at]
-            slots[name] = Slots(at[at >= 0], s.values[at >= 0])
-        return Seq(
-            *(t[kept] for t in (self.h, self.pos, self.kind, self.doc, self.branch, self.label, self.weight)),
-            index=self.index[kept],
-            prompt=self.prompt[kept],
-            slots=slots,
+        """Tokens `kept` int64 [S'] of the row, rising. Hooks drop visual tokens only, so labels stay."""
+        return replace(
+            self, **{f.name: v[kept] for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         )
 
     def with_h(self, h: Tensor) -> Seq:
         """The same row with other states."""
         return replace(self, h=h)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Where tokens of the unpruned row stand now. They must be in it still."""
+        return torch.searchsorted(self.index, index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,149 @@
+"""What every variant must hold, on the ladder's smallest model: a new file in training/variants is enrolled by existing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_documents as tiny
+import torch
+from reelmill.schemas.errors import NotFound
+from reelmill.training import ladder, variants
+from reelmill.training.answering import answer
+from reelmill.training.assemble import from_scratch
+from reelmill.training.documents import Document, packed
+from reelmill.training.towers import places
+from reelmill.training.values import Text, Vis
+from reelmill.training.variants.variant import Claim, On, Variant
+from reelmill.training.vlm import VLM
+from transformers import LlamaConfig
+
+FRAMES = 4
+NUMBERS: dict[str, tuple[float, ...]] = {"time": (0.25, 0.7), "box": (0.1, 0.2, 0.6, 0.9)}
+
+
+def made(name: str, seed: int = 0) -> tuple[VLM, Variant]:
+    model, variant = from_scratch(name, ladder.XS, tiny.VOCABULARY, frames=FRAMES, seed=seed)
+    return model.eval(), variant
+
+
+def slots_of(model: VLM) -> list[tuple[str, tuple[float, ...]]]:
+    """A time and a box as the model's codecs spell them."""
+    said = [codec.spell(NUMBERS[name], (1.0,) * len(NUMBERS[name])) for name, codec in model.codecs.items()]
+    return [part for parts in said for part in parts if not isinstance(part, str)]
+
+
+def written(model: VLM, seed: int, **more: Any) -> Document:
+    return tiny.document(seed, frames=FRAMES, slots=slots_of(model), **more)
+
+
+def claims() -> Iterator[Any]:
+    lm = LlamaConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=8)
+    for name in variants.names():
+        module = variants.named(name)
+        for claim in module.build(On(32, 32, (24, 24), 1, lm)).claims:
+            yield pytest.param(module, claim, lm, id=f"{name}-{claim.tokens}")
+
+
+def seen(claim: Claim, variant: Variant) -> Vis:
+    """Random patches of a claim's frames."""
+    torch.manual_seed(0)
+    n, cells = claim.frames, claim.grid[0] * claim.grid[1]
+    x = torch.randn(n, cells, 32)
+    frame = torch.arange(n).unsqueeze(1).expand(-1, cells)
+    return Vis(
+        x,
+        places(claim.grid).expand(n, -1, -1),
+        frame,
+        frame / n,
+        torch.zeros(n, dtype=torch.long),
+        grid=claim.grid,
+        cls=torch.randn(n, 32),
+        scores={layer: torch.rand(n, cells) for layer in variant.scores},
+        levels={layer: torch.randn(n, cells, 32) for layer in variant.levels},
+    )
+
+
+@pytest.mark.parametrize(("module", "claim", "lm"), list(claims()))
+def test_a_paper_s_token_count_is_what_comes_out(module: Any, claim: Claim, lm: Any) -> None:
+    variant = module.build(On(32, 32, claim.grid, claim.frames, lm))
+    words = Text(torch.randn(1, 3, 32), torch.ones(1, 3, dtype=torch.bool), torch.zeros(1, 3, dtype=torch.long))
+    with torch.no_grad():
+        out = variant.reducer(seen(claim, variant), words, claim.budget)
+    assert int(out.counts().sum()) == claim.tokens
+    assert variant.reducer.count(claim.frames, claim.grid, claim.budget) == claim.tokens
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_a_document_s_loss_does_not_know_its_neighbours(name: str) -> None:
+    model, _ = made(name)
+    documents = [written(model, seed, answers=(2 + seed,)) for seed in range(3)]
+    alone = torch.cat([model.said(model(packed([d]))).nll for d in documents])
+    together = model.said(model(packed(documents))).nll
+    other = model.said(model(packed([documents[i] for i in (2, 0, 1)]))).nll
+    lengths = [len(model.said(model(packed([d]))).nll) for d in documents]
+    first, second, third = together.split(lengths)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(other, torch.cat([third, first, second]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_every_weight_that_learns_is_reached(name: str) -> None:
+    model, variant = made(name)
+    model.train()
+    loss = variant.objective(model, packed([written(model, 0), written(model, 1)]))
+    (loss.total / loss.weight).backward()
+    unreached = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    spared = ("post_layernorm", "encoder.layers.1")  # a tower's tail behind the layer that is taken
+    assert [n for n in unreached if not any(part in n for part in spared)] == []
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_an_answer_is_what_reading_all_again_says(name: str) -> None:
+    model, _ = made(name)
+    prompts = [written(model, seed, prompt_only=True, answers=(0,)) for seed in (5, 6)]
+    both = answer(model, prompts, end=tiny.END, longest=5)
+    for prompt, (said,) in zip(prompts, both, strict=True):
+        assert answer(model, [prompt], end=tiny.END, longest=5)[0][0].ids == said.ids
+        if not said.slots:
+            assert said.ids == said_again(model, prompt, len(said.ids))
+
+
+def said_again(model: VLM, prompt: Document, steps: int) -> list[int]:
+    """Greedy without a cache: the whole row is read for each token. Hooks see answers as text, as they do with one."""
+    ids: list[int] = []
+    for _ in range(steps):
+        whole = np.concatenate([prompt.ids, ids]).astype(np.int64)
+        branch = np.concatenate([prompt.branch, [prompt.branch[-1]] * len(ids)]).astype(np.int64)
+        ignored = np.full(len(whole), -100)
+        labels = ignored.copy()
+        labels[len(prompt.ids) :] = whole[len(prompt.ids) :]
+        now = Document(prompt.keys, whole, labels, branch, (), prompt.frames, prompt.at_s, prompt.duration_s)
+        with torch.no_grad():
+            state = model(packed([now])).h[-1]
+        ids.append(int((model.classes().weight @ state).argmax()))
+    return ids
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_weights_say_all_that_a_model_is(name: str) -> None:
+    one, _ = made(name, seed=0)
+    other, _ = made(name, seed=1)
+    pack = packed([written(one, 3)])
+    before = one.said(one(pack)).nll
+    assert not torch.equal(before, other.said(other(pack)).nll)
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(before, other.said(other(pack)).nll)
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_a_page_names_its_paper(name: str) -> None:
+    assert "arXiv" in variants.story(name)
+
+
+def test_an_unknown_variant_is_one_line_that_names_those_there_are() -> None:
+    with pytest.raises(NotFound, match="no variant 'llava2'.*fastv"):
+        variants.named("llava2")

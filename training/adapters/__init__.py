@@ -1,0 +1,1 @@
+"""What wraps the linear layers of a language model."""

@@ -1,0 +1,65 @@
+"""A variant on a trunk: the model that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from reelmill.training import ladder, variants
+from reelmill.training.towers import HFTower
+from reelmill.training.variants.variant import On, Variant
+from reelmill.training.vlm import VLM
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """How many ids there are, which stands for a document's media, and that of each slot's name."""
+
+    words: int
+    visual_id: int
+    slot_ids: Mapping[str, int] = field(default_factory=dict)
+
+
+def on(tower: HFTower, lm: Any, frames: int) -> On:
+    """What a variant is told of its trunk."""
+    return On(tower.width, lm.config.hidden_size, tower.grid, frames, lm.config)
+
+
+def assembled(variant: Variant, tower: HFTower, lm: Any, vocabulary: Vocabulary) -> VLM:
+    """Tower and language model with all seams of a variant filled. Adapters are put into `lm` before."""
+    tower.want(variant.scores, variant.levels)
+    return VLM(
+        tower,
+        variant.reducer,
+        lm,
+        visual_id=vocabulary.visual_id,
+        slot_ids=vocabulary.slot_ids,
+        codecs=variant.codecs,
+        prefusion=variant.prefusion,
+        hooks=variant.hooks,
+        policy=variant.policy,
+        by_words=variant.by_words,
+    )
+
+
+def from_scratch(
+    name: str,
+    size: ladder.Size,
+    vocabulary: Vocabulary,
+    *,
+    frames: int,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[VLM, Variant]:
+    """A variant by name on a ladder's model. `settings` are arguments of its `build`.
+
+    A model without pretrained weights has nothing that adapters could keep: all weights learn, and adapters are left
+    out.
+    """
+    torch.manual_seed(seed)
+    tower, lm = ladder.tower(size), ladder.language(size, vocabulary.words)
+    variant: Variant = variants.named(name).build(on(tower, lm, frames), **(settings or {}))
+    return assembled(variant, tower, lm, vocabulary), variant

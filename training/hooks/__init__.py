@@ -1,0 +1,1 @@
+"""What changes the row between layers of the language model."""

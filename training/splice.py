@@ -1,0 +1,76 @@
+"""Puts visual tokens where a document says, and tells of every token of the row where it stands."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reelmill.training.documents import IGNORED, Pack, Slots
+from reelmill.training.values import TEXT, Seq, Vis
+
+
+def flat(vis: Vis, documents: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Visual tokens of all groups in order: x [N, C], their frames int64 [N], and how many each document has."""
+    counts = torch.zeros(documents, dtype=torch.long, device=vis.x.device).index_add_(0, vis.sample, vis.counts())
+    if vis.mask is None:
+        return vis.x.flatten(0, 1), vis.frame.flatten(), counts
+    return vis.x[vis.mask], vis.frame[vis.mask], counts
+
+
+def spliced(pack: Pack, words: Tensor, vis: Vis | None, visual_id: int) -> Seq:
+    """One row of words and visual tokens. `words` [S, D] embeds the ids of the pack, slots already in place.
+
+    Raises ValueError where documents and visual tokens do not belong together.
+    """
+    here = pack.ids == visual_id
+    x, frame, counts = _visual(pack, words, vis)
+    repeats = torch.ones_like(pack.ids)
+    repeats[here] = counts[pack.doc[here]]
+    if int(here.sum()) != int((counts > 0).sum()):
+        raise ValueError(f"{int((counts > 0).sum())} documents have media, {int(here.sum())} have a place for them")
+    source = torch.repeat_interleave(torch.arange(len(pack.ids), device=words.device), repeats)
+    seen = here[source]
+    nth = (seen.long().cumsum(0) - 1).clamp(min=0)
+    h = torch.where(seen.unsqueeze(1), x[nth], words[source]) if len(x) else words[source]
+    kind = torch.where(seen, frame[nth], TEXT) if len(x) else torch.full_like(source, TEXT)
+    starts = repeats.cumsum(0) - repeats
+    doc, branch = pack.doc[source], pack.branch[source]
+    pos, before = placed(doc, branch)
+    return Seq(
+        h=h,
+        pos=pos,
+        kind=kind,
+        doc=doc,
+        branch=branch,
+        label=torch.where(seen, IGNORED, pack.labels[source]),
+        weight=pack.weight[source],
+        index=torch.arange(len(source), device=words.device),
+        before=before,
+        slots={name: Slots(starts[s.at], s.values) for name, s in pack.slots.items()},
+    )
+
+
+def _visual(pack: Pack, words: Tensor, vis: Vis | None) -> tuple[Tensor, Tensor, Tensor]:
+    if vis is None:
+        nothing = torch.zeros(0, dtype=torch.long, device=words.device)
+        return words[:0], nothing, torch.zeros(pack.documents, dtype=torch.long, device=words.device)
+    x, frame, counts = flat(vis, pack.documents)
+    return x.to(words.dtype), frame, counts
+
+
+def placed(doc: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
+    """Position of each token in its document, and the token that says it, -1 for a document's first; int64 [S] each.
+
+    Every branch goes on from the end of branch 0: it begins at the same position and is said by the same token.
+    """
+    at = torch.arange(len(doc), device=doc.device)
+    new = torch.ones_like(doc, dtype=torch.bool)
+    new[1:] = (doc[1:] != doc[:-1]) | (branch[1:] != branch[:-1])
+    start = torch.where(new, at, 0).cummax(0).values
+    documents = int(doc.max()) + 1 if len(doc) else 0
+    shared = torch.zeros(documents, dtype=torch.long, device=doc.device).index_add_(0, doc, (branch == 0).long())
+    first = torch.full((documents,), len(doc), device=doc.device).scatter_reduce_(0, doc, at, "amin")
+    forked = branch > 0
+    pos = at - start + torch.where(forked, shared[doc], 0)
+    end = torch.where(shared > 0, first + shared - 1, -1)
+    return pos, torch.where(new, torch.where(forked, end[doc], -1), at - 1)
