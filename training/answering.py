@@ -93,7 +93,9 @@ class _State:
 
     def silent(self, end: int) -> bool:
         """Says the next token of each branch; those that say `end` stop. Whether nobody speaks any more."""
-        logs = (self.h @ self.classes.weight.T).float().log_softmax(-1)
+        logits = (self.h @ self.classes.weight.T).float()
+        logits[:, self.model.visual_id] = -torch.inf  # nobody can say a video
+        logs = logits.log_softmax(-1)
         best = logs.argmax(-1)
         words, kept = [], []
         for i, (token, log) in enumerate(zip(best.tolist(), logs.gather(1, best[:, None])[:, 0].tolist(), strict=True)):

@@ -30,7 +30,7 @@ class Fused(nn.Module):
         config._attn_implementation = ROWS
         self.layers, self.project = layers, project
         self.body = AutoModel.from_config(config, attn_implementation=ROWS)
-        self.body.norm = nn.Identity()
+        self.body.norm, self.body.embed_tokens = nn.Identity(), nn.Identity()  # neither is ever asked
 
     def forward(self, full: Vis, reduced: Vis, text: Text) -> tuple[Vis, Text]:
         """Reduced tokens [n, m, D] and the prompt's words, the mean over a document's frames."""

@@ -124,7 +124,9 @@ def said_again(model: VLM, prompt: Document, steps: int) -> list[int]:
         now = Document(prompt.keys, whole, labels, branch, (), prompt.frames, prompt.at_s, prompt.duration_s)
         with torch.no_grad():
             state = model(packed([now])).h[-1]
-        ids.append(int((model.classes().weight @ state).argmax()))
+        logits = model.classes().weight @ state
+        logits[tiny.VISUAL] = -torch.inf
+        ids.append(int(logits.argmax()))
     return ids
 
 
