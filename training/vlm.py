@@ -124,11 +124,13 @@ class VLM(nn.Module):
         """Names of all slots."""
         return [name for codec in self.codecs.values() for name in getattr(codec, "names", ())]
 
-    def said(self, seq: Seq) -> Said:
-        """-log p of every learned token, with what its codec makes of its numbers added."""
+    def said(self, seq: Seq, *, numbers: bool = True) -> Said:
+        """-log p of every learned token; with `numbers`, what a codec makes of its numbers is added."""
         classes = self.classes()
         soft = {n: self.codec(n).target(n, s.values) for n, s in seq.slots.items() if n in classes.start}
         found = said(seq, classes, soft)
+        if not numbers:
+            return found
         nll = found.nll
         for name, slots in seq.slots.items():
             rows = seq.rows(slots.at)

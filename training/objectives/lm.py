@@ -35,6 +35,11 @@ class Nested:
 
     budgets: Sequence[int]
 
+    @property
+    def passes(self) -> Sequence[int]:
+        """Budgets that a pack is read with."""
+        return self.budgets
+
     def __call__(self, model: VLM, pack: Pack) -> Loss:
         """A sum over tokens, divided by the number of budgets."""
         losses = [of_row(model, model(pack, budget)) for budget in self.budgets]

@@ -1,0 +1,93 @@
+"""Where a step's time goes, and how much of the machine's arithmetic it uses.
+
+Compute is counted from shapes: 2 operations a weight and token forward, 4 more backward where weights learn (2 where
+only what is behind them does), and the attention between tokens of one document; padding is not counted, because there
+is none. MFU divides it by time and by the peak that is given, so it means nothing without one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reelmill.training.documents import Pack
+from reelmill.training.trunk import body_of
+from reelmill.training.vlm import VLM
+
+PARTS = ("wait", "move", "forward", "backward", "update")
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds of wall time in each part, and CPU seconds in all. On a GPU every part waits for the device to finish, so
+    that time is charged where it is spent; `exact=False` leaves out the waiting and with it the breakdown."""
+
+    device: torch.device
+    exact: bool = True
+    spent_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    cpu_s: float = 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Charges what happens inside to a part."""
+        start, cpu = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            if self.exact and self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            self.spent_s[name] += time.perf_counter() - start
+            self.cpu_s += time.process_time() - cpu
+
+    @property
+    def all_s(self) -> float:
+        return sum(self.spent_s.values())
+
+    def share(self, name: str) -> float:
+        """Of all time."""
+        return self.spent_s[name] / self.all_s if self.all_s else 0.0
+
+
+def weights(module: nn.Module, *, learning: bool | None = None) -> int:
+    """Numbers in a module's matrices; embeddings that are looked up and not multiplied count nothing."""
+    looked_up = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    return sum(
+        p.numel()
+        for p in module.parameters()
+        if id(p) not in looked_up and (learning is None or p.requires_grad == learning)
+    )
+
+
+def lengths(model: VLM, pack: Pack, budget: int | None = None) -> Tensor:
+    """Tokens of each document's row, int64 [documents], visual ones as the reducer counts them."""
+    words = torch.bincount(pack.doc, minlength=pack.documents).cpu()
+    frames = torch.bincount(pack.sample, minlength=pack.documents).cpu()
+    tower, reducer = model.tower, model.reducer
+    seen = {n: reducer.count(n, tower.grid, budget) - 1 if n else 0 for n in set(frames.tolist())}
+    return words + torch.tensor([seen[n] for n in frames.tolist()])
+
+
+def operations(model: VLM, pack: Pack, budget: int | None = None) -> float:
+    """Floating-point operations of a step on a pack: forward and backward of tower, reducer, language model and head.
+
+    A hook that drops tokens is counted as if they had gone all the way: what it saves is measured, not assumed.
+    """
+    tower: Any = model.tower
+    patches = len(pack.pixels) * tower.grid[0] * tower.grid[1]
+    seen = patches * sum(_passes(part) * weights(part) for part in (model.tower, model.reducer))
+    body: Any = body_of(model.lm)
+    rows = lengths(model, pack, budget).double()
+    between = 3 * 2 * float(rows.square().sum()) * body.config.hidden_size * len(body.layers)
+    said = int((pack.labels >= 0).sum()) * 6 * len(model.classes().weight) * body.config.hidden_size
+    return float(seen + float(rows.sum()) * 6 * weights(body) + between + said)
+
+
+def _passes(module: nn.Module) -> int:
+    """Operations a weight and token: 6 where it learns, 2 where it is frozen and nothing before it learns."""
+    return 6 if any(p.requires_grad for p in module.parameters()) else 2

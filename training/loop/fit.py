@@ -1,0 +1,244 @@
+"""Steps: packs in, weights out. The same in one process on a CPU as on a GPU.
+
+A step adds up the gradients of all its rows before it divides by their tokens: rows of unequal length count as one big
+batch would. What was learned at step k is the same bits whether the run was killed before or not (on a CPU).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from reelmill.schemas.errors import BadInput
+from reelmill.training.documents import Pack
+from reelmill.training.loop import checkpoint
+from reelmill.training.loop.clock import Clock, lengths, operations
+from reelmill.training.loop.plan import Plan, Rates
+from reelmill.training.seams import Objective
+from reelmill.training.values import Loss
+from reelmill.training.vlm import VLM
+
+LOG = "log.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known after a step: losses per token, the gradient's norm, tokens of its rows, seconds and operations."""
+
+    step: int
+    steps: int
+    losses: Mapping[str, float]
+    norm: float
+    rate: float
+    tokens: int
+    operations: float
+    seconds: Mapping[str, float]
+    cpu_s: float
+
+    @property
+    def line(self) -> str:
+        """What the log keeps: nothing that depends on the clock."""
+        said = {"step": self.step, **self.losses, "norm": self.norm, "rate": self.rate, "tokens": self.tokens}
+        return json.dumps(said, sort_keys=True)
+
+
+class Packs(Protocol):
+    """Where rows come from: iterates over packs, and says and takes back where it stands."""
+
+    def __iter__(self) -> Iterator[Pack]: ...
+
+    def state(self) -> Mapping[str, Any]: ...
+
+    def load(self, state: Mapping[str, Any]) -> None: ...
+
+
+@dataclass
+class Fit:
+    """A run under way. `packs` is a loader; `tell` hears of every step."""
+
+    plan: Plan
+    model: VLM
+    objective: Objective
+    packs: Packs
+    run: Path
+    tell: Callable[[Told], object] = field(default=lambda _: None)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self.model.to(self.device)
+        self.groups = groups(self.model, self.plan.rates)
+        fused = self.device.type == "cuda"
+        self.optimiser = torch.optim.AdamW(
+            self.groups, lr=self.plan.rates.rate, betas=self.plan.rates.betas, weight_decay=0.0, fused=fused
+        )
+        self.average = _Average(self.model, self.plan.ema) if self.plan.ema else None
+
+    def resume(self) -> bool:
+        """Goes on from the newest checkpoint; whether there was one."""
+        found = checkpoint.steps(self.run)
+        if not found:
+            return False
+        last = found[-1]
+        last.weights_into(self.model)
+        rest = last.rest()
+        self.optimiser.load_state_dict(rest["optimiser"])
+        if self.average is not None:
+            self.average.held = rest["average"]
+        if rest["objective"] is not None:
+            self.objective.state = rest["objective"]  # type: ignore[attr-defined]
+        checkpoint.restore(rest["generators"])
+        self.packs.load(last.at["packs"])
+        self.step = last.step
+        self._cut_log()
+        return True
+
+    def _cut_log(self) -> None:
+        """The log of steps that are to be done again is gone."""
+        path = self.run / LOG
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        path.write_text("".join(lines[: self.step]))
+
+    def save(self) -> None:
+        """A checkpoint of this step."""
+        rest = {
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.held if self.average else {},
+            "objective": getattr(self.objective, "state", None),
+            "generators": checkpoint.generators(),
+        }
+        at = {"packs": self.packs.state(), "variant": self.plan.variant}
+        checkpoint.save(self.run, self.step, self.model, rest, at, self.plan.keep)
+
+    def go(self) -> None:
+        """All steps that are left, with checkpoints. Raises BadInput on a loss that is no number, and where memory runs
+        out; the last checkpoint stands."""
+        self.model.train()
+        torch.manual_seed(self.plan.seed + 1) if self.step == 0 else None
+        packs = iter(self.packs)
+        try:
+            with (self.run / LOG).open("a") as log:
+                while self.step < self.plan.steps:
+                    told = self._step(packs)
+                    log.write(told.line + "\n")
+                    log.flush()
+                    self.tell(told)
+                    if self.step % self.plan.keep_every == 0 or self.step == self.plan.steps:
+                        self.save()
+        except torch.OutOfMemoryError as error:
+            raise BadInput(
+                f"a row of {self.plan.tokens} tokens",
+                seen="no memory left for it",
+                do="lower tokens and raise accumulate by as much",
+            ) from error
+        finally:
+            close = getattr(packs, "close", None)
+            if close is not None:
+                close()
+
+    def _step(self, packs: Iterator[Pack]) -> Told:
+        clock = Clock(self.device)
+        rate = self.plan.rates.at(self.step, self.plan.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+        losses = [self._row(packs, clock) for _ in range(self.plan.accumulate)]
+        with clock.part("update"):
+            weight = torch.stack([loss.weight for loss, *_ in losses]).sum()
+            norm = self._update(weight)
+            said = _mean([{"loss": loss.total, **loss.parts} for loss, *_ in losses], weight)
+        self._require_numbers(said["loss"], rate)
+        self.step += 1
+        tokens, work = sum(t for _, t, _ in losses), sum(w for *_, w in losses)
+        return Told(self.step, self.plan.steps, said, norm, rate, tokens, work, dict(clock.spent_s), clock.cpu_s)
+
+    def _row(self, packs: Iterator[Pack], clock: Clock) -> tuple[Loss, int, float]:
+        """Adds a row's gradients; its loss, tokens and operations."""
+        with clock.part("wait"):
+            pack = next(packs, None)
+        if pack is None:
+            raise BadInput(f"step {self.step + 1} of {self.plan.steps}", seen="no data left", do="allow more epochs")
+        with clock.part("move"):
+            pack = pack.to(self.device)
+        with clock.part("forward"), _precision(self.device):
+            loss = self.objective(self.model, pack)
+        with clock.part("backward"):
+            loss.total.backward()
+        budgets = getattr(self.objective, "passes", (None,))
+        tokens = sum(int(lengths(self.model, pack, budget).sum()) for budget in budgets)
+        return loss, tokens, sum(operations(self.model, pack, budget) for budget in budgets)
+
+    def _update(self, weight: Tensor) -> float:
+        learning = [p for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
+        for parameter in learning:
+            parameter.grad.div_(weight)
+        norm = nn.utils.clip_grad_norm_(learning, self.plan.rates.clip)
+        if math.isfinite(float(norm)):
+            self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.add(self.model)
+        return float(norm)
+
+    def _require_numbers(self, loss: float, rate: float) -> None:
+        if not math.isfinite(loss):
+            last = checkpoint.steps(self.run)
+            seen = f"{loss} at rate {rate:.2g}; the last checkpoint is of step {last[-1].step if last else 0}"
+            raise BadInput(f"the loss of step {self.step + 1}", seen=seen, do="lower the rate, in a new folder")
+
+
+def _mean(sums: list[dict[str, Tensor]], weight: Tensor) -> dict[str, float]:
+    """Sums of several rows, divided by their weight. A part that a row lacks counts 0 there."""
+    names = dict.fromkeys(name for part in sums for name in part)
+    return {n: float(sum(part[n].detach() for part in sums if n in part) / weight) for n in names}
+
+
+def groups(model: VLM, rates: Rates) -> list[dict[str, Any]]:
+    """One group a part of the model, with the factor of its rate; parts of factor 0 are frozen."""
+    seen: set[int] = set()
+    found = []
+    for name, part in model.parts():
+        factor = rates.parts.get(name, 1.0)
+        own = [p for p in part.parameters() if id(p) not in seen]
+        seen |= {id(p) for p in own}
+        if factor == 0:
+            part.requires_grad_(False)
+        elif own:
+            learning = [p for p in own if p.requires_grad]
+            matrices = [p for p in learning if p.dim() > 1]
+            others = [p for p in learning if p.dim() <= 1]
+            found.append({"params": matrices, "factor": factor, "weight_decay": rates.decay, "name": name})
+            found.append({"params": others, "factor": factor, "weight_decay": 0.0, "name": f"{name}, vectors"})
+    return [group for group in found if group["params"]]
+
+
+def _precision(device: torch.device) -> Any:
+    """bfloat16 on a GPU; a CPU gains nothing from it (measured)."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+class _Average:
+    """Exponential moving average of the weights that learn."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.held: dict[str, Tensor] = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def add(self, model: nn.Module) -> None:
+        """After a step."""
+        for name, parameter in model.named_parameters():
+            if name in self.held:
+                self.held[name].lerp_(parameter, 1 - self.decay)
+
+
+def frozen_copy(model: VLM) -> VLM:
+    """The model as it is now, which learns nothing."""
+    return copy.deepcopy(model).eval().requires_grad_(False)  # type: ignore[no-any-return]

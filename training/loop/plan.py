@@ -1,0 +1,108 @@
+"""What a run is: everything that decides its weights, as one JSON document beside them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reelmill.schemas.errors import BadInput, NotFound
+from reelmill.training.ladder import LADDER
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A dataset of a run: the folder of its pack, its share of the documents, and whether samples of one clip become
+    one document with a branch for each."""
+
+    place: str
+    weight: float = 1.0
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """AdamW's settings. The rate rises over `warmup` steps, stays to the share `constant` of all, and falls in a line
+    to the share `last` of itself. `parts` are factors of single parts ("tower", "reducer", "lm", "codecs", ...); 0
+    freezes.
+    """
+
+    rate: float = 2e-3
+    warmup: int = 50
+    constant: float = 0.6
+    last: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    decay: float = 0.0
+    clip: float = 1.0
+    parts: dict[str, float] = field(default_factory=dict)
+
+    def at(self, step: int, steps: int) -> float:
+        """Rate of step `step`, counted from 0, of `steps`."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        gone = step / steps
+        if gone <= self.constant:
+            return self.rate
+        return self.rate * (1 - (1 - self.last) * (gone - self.constant) / (1 - self.constant))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run. `size` names a model of the ladder; `start` the folder of a run whose weights it begins with. `objective`
+    is the variant's own ("variant") or "dpo". `tokens` is the length of a packed row, `accumulate` how many rows a step
+    has, `keep_every` steps between checkpoints.
+    """
+
+    variant: str
+    data: tuple[Data, ...]
+    steps: int = 1000
+    size: str = "XS"
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    tokens: int = 4096
+    frames: int = 16
+    accumulate: int = 1
+    rates: Rates = field(default_factory=Rates)
+    objective: str = "variant"
+    beta: float = 0.1
+    start: str | None = None
+    in_order: bool = False
+    vocabulary: int = 4096
+    words: str = "word"
+    ema: float = 0.0
+    keep_every: int = 250
+    keep: int = 2
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size not in LADDER:
+            raise NotFound(f"size {self.size!r}", seen=", ".join(LADDER), do="choose one")
+        if not self.data:
+            raise BadInput("a run needs a dataset", seen="none", do="name one or more packed datasets")
+        if self.steps < 1 or self.accumulate < 1 or self.keep_every < 1:
+            seen = f"steps {self.steps}, accumulate {self.accumulate}, keep_every {self.keep_every}"
+            raise BadInput("steps, rows and checkpoints are counted from 1", seen=seen, do="give larger numbers")
+
+    def write(self, folder: Path) -> None:
+        """Into a run's folder. Raises BadInput where another plan is there already."""
+        text = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        path = folder / PLAN
+        if path.exists() and path.read_text() != text:
+            changed = sorted(k for k, v in json.loads(text).items() if json.loads(path.read_text()).get(k) != v)
+            raise BadInput(f"run {folder} has another plan", seen=f"other {', '.join(changed)}", do="name a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def planned(folder: Path) -> Plan:
+    """The plan of a run. Raises NotFound where there is none."""
+    try:
+        said = json.loads((folder / PLAN).read_text())
+    except FileNotFoundError as error:
+        raise NotFound(f"run {folder}", seen=f"no {PLAN} in it", do="name the folder of a run") from error
+    said["data"] = tuple(Data(**d) for d in said["data"])
+    rates = said.pop("rates")
+    return Plan(**said, rates=Rates(**rates | {"betas": tuple(rates["betas"])}))
