@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import tiny_documents as tiny
 import torch
+from transformers import LlamaConfig
+
 from reelmill.schemas.errors import NotFound
 from reelmill.training import ladder, variants
 from reelmill.training.answering import answer
@@ -18,7 +20,6 @@ from reelmill.training.towers import places
 from reelmill.training.values import Text, Vis
 from reelmill.training.variants.variant import Claim, On, Variant
 from reelmill.training.vlm import VLM
-from transformers import LlamaConfig
 
 FRAMES = 4
 NUMBERS: dict[str, tuple[float, ...]] = {"time": (0.25, 0.7), "box": (0.1, 0.2, 0.6, 0.9)}

@@ -231,12 +231,12 @@ class _Average:
         self.decay = decay
         self.held: dict[str, Tensor] = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
-    @torch.no_grad()
     def add(self, model: nn.Module) -> None:
         """After a step."""
-        for name, parameter in model.named_parameters():
-            if name in self.held:
-                self.held[name].lerp_(parameter, 1 - self.decay)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in self.held:
+                    self.held[name].lerp_(parameter, 1 - self.decay)
 
 
 def frozen_copy(model: VLM) -> VLM:

@@ -1,0 +1,212 @@
+"""Laws of the reducing primitives: where they are identities, what they keep, and what a part says of the whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from reelmill.training.reducers.combine import Branch, Chain, Select, Stage, by_sample, evenly
+from reelmill.training.reducers.pool import GridPool, RasterMax, VideoPool, average, cosine, dct
+from reelmill.training.reducers.query import Query, VideoQuery
+from reelmill.training.reducers.select import TopK, changed, from_class, shares
+from reelmill.training.reducers.window import Stack, TimeWindow, Window
+from reelmill.training.towers import from_class as attention_from_class
+from reelmill.training.towers import places
+from reelmill.training.values import Vis
+
+WIDTH = 8
+
+
+def seen(
+    frames: tuple[int, ...] = (2,),
+    side: int = 4,
+    *,
+    seed: int = 0,
+    width: int = WIDTH,
+    dtype: torch.dtype = torch.float32,
+) -> Vis:
+    """Random patches of several samples."""
+    torch.manual_seed(seed)
+    n, cells = sum(frames), side * side
+    number = torch.cat([torch.arange(f) for f in frames])
+    return Vis(
+        torch.randn(n, cells, width, dtype=dtype),
+        places((side, side)).expand(n, -1, -1),
+        number.unsqueeze(1).expand(-1, cells),
+        (number / 8).unsqueeze(1).expand(-1, cells),
+        torch.arange(len(frames)).repeat_interleave(torch.tensor(frames)),
+        grid=(side, side),
+        scores={-2: torch.rand(n, cells)},
+    )
+
+
+def test_a_pool_of_a_pool_is_the_pool() -> None:
+    vis = seen(side=24, dtype=torch.float64)
+    straight = GridPool((6, 6))(vis).x
+    torch.testing.assert_close(GridPool((6, 6))(GridPool((12, 12))(vis)).x, straight, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("op", [average, cosine])
+def test_a_pool_to_its_own_size_is_the_identity(op: object) -> None:
+    vis = seen(side=6)
+    torch.testing.assert_close(GridPool((6, 6), op)(vis).x, vis.x, atol=1e-5, rtol=0)
+
+
+def test_one_cosine_is_the_mean_and_each_size_keeps_it() -> None:
+    maps = torch.randn(2, 3, 8, 8, dtype=torch.float64).float()
+    mean = maps.mean((2, 3))
+    torch.testing.assert_close(cosine(maps, (1, 1))[..., 0, 0], mean, atol=1e-6, rtol=0)
+    for side in range(1, 9):
+        torch.testing.assert_close(cosine(maps, (side, side)).mean((2, 3)), mean, atol=1e-6, rtol=0)
+
+
+def test_more_cosines_keep_more_energy() -> None:
+    maps = torch.randn(1, 1, 8, 8)
+    kept = [float(cosine(maps, (k, k)).square().sum() * 64 / k**2) for k in range(1, 9)]
+    assert kept == sorted(kept)
+    torch.testing.assert_close(kept[-1], float(maps.square().sum()), rtol=1e-5, atol=0)
+
+
+def test_the_transform_is_orthonormal() -> None:
+    torch.testing.assert_close(dct(7) @ dct(7).T, torch.eye(7), atol=1e-6, rtol=0)
+
+
+def test_a_video_pool_of_one_frame_repeats_it() -> None:
+    out = VideoPool((4, 2, 2))(seen((1,)))
+    assert out.groups == 4
+    torch.testing.assert_close(out.x, out.x[:1].expand(4, -1, -1), atol=1e-6, rtol=0)
+
+
+def test_a_video_pool_keeps_samples_apart() -> None:
+    vis = seen((2, 5))
+    out = VideoPool((2, 2, 2))(vis)
+    assert out.sample.tolist() == [0, 0, 1, 1]
+    alone = VideoPool((2, 2, 2))(seen((2,)))
+    torch.testing.assert_close(out.x[:2].mean(), vis.x[:2].mean())
+    assert alone.x.shape == out.x[:2].shape
+
+
+def test_neighbours_in_raster_order_give_their_largest() -> None:
+    vis = seen((1,))
+    assert torch.equal(RasterMax(2)(vis).x[0, 3], torch.maximum(vis.x[0, 6], vis.x[0, 7]))
+
+
+@torch.no_grad()
+def test_the_first_queries_do_not_know_of_the_others() -> None:
+    query = Query(WIDTH, 9, heads=2, keys="position")
+    vis = seen()
+    torch.testing.assert_close(query(vis, None, 4).x, query(vis).x[:, :4], atol=1e-6, rtol=0)
+
+
+def test_queries_beyond_the_budget_learn_nothing() -> None:
+    query = Query(WIDTH, 9, heads=2)
+    query(seen(), None, 4).x.sum().backward()
+    assert query.query.grad is not None
+    assert torch.equal(query.query.grad[4:], torch.zeros(5, WIDTH))
+    assert bool((query.query.grad[:4] != 0).any())
+
+
+@torch.no_grad()
+def test_keys_of_places_alone_pool_without_looking() -> None:
+    """Attention does not change with the content: what is read is linear in the normed features."""
+    query = Query(WIDTH, 4, heads=2, keys="position")
+    one, other = seen(seed=1), seen(seed=2)
+    between = one.with_x(query.norm_kv(one.x) + query.norm_kv(other.x))
+    query.norm_kv = torch.nn.Identity()
+    halves = [query(v.with_x(torch.nn.functional.layer_norm(v.x, (WIDTH,)))).x for v in (one, other)]
+    bias = query(one.with_x(torch.zeros_like(one.x))).x
+    torch.testing.assert_close(query(between).x, halves[0] + halves[1] - bias, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_causal_queries_see_no_later_frame() -> None:
+    query = VideoQuery(WIDTH, 4, parts=2, causal=True, heads=2)
+    vis = seen((4,))
+    later = vis.x.clone()
+    later[2:] += 1
+    before, after = query(vis).x, query(vis.with_x(later)).x
+    assert torch.equal(before[:, :2], after[:, :2])
+    assert not torch.allclose(before[:, 2:], after[:, 2:])
+
+
+@torch.no_grad()
+def test_a_window_reads_its_own_patches_alone() -> None:
+    window = Window(WIDTH, 2, heads=2)
+    vis = seen((1,))
+    moved = vis.x.clone()
+    moved[0, 0] += 3.0  # the corner patch, of the first window
+    changed_tokens = (window(vis).x != window(vis.with_x(moved)).x).any(-1)[0]
+    assert changed_tokens.tolist() == [True, False, False, False]
+
+
+def test_windows_that_do_not_tile_are_refused() -> None:
+    with pytest.raises(ValueError, match="windows of 3 do not tile a grid of 4 x 4"):
+        Window(WIDTH, 3)(seen())
+    with pytest.raises(ValueError, match="a multiple of 2 frames"):
+        TimeWindow(WIDTH, 2)(seen((3,)))
+
+
+def test_stacked_neighbours_are_all_there() -> None:
+    vis = seen((1,))
+    out = Stack(2)(vis)
+    assert out.x.shape == (1, 4, 4 * WIDTH)
+    torch.testing.assert_close(out.x.sum(), vis.x.sum())
+
+
+@given(st.integers(1, 16), st.integers(0, 5))
+def test_kept_tokens_are_the_best_in_their_order(budget: int, seed: int) -> None:
+    vis = seen((1, 2), seed=seed)
+    out = TopK(from_class(-2), 0.5)(vis, None, budget)
+    for group in range(vis.groups):
+        best = vis.scores[-2][group].topk(budget).indices.sort().values
+        assert torch.equal(out.x[group], vis.x[group, best])
+
+
+def test_all_kept_is_the_identity() -> None:
+    vis = seen()
+    assert TopK(from_class(-2), 1.0)(vis) is vis
+
+
+def test_a_first_frame_is_all_new_and_a_still_one_is_not() -> None:
+    vis = seen((3, 2))
+    still = vis.x.clone()
+    still[1] = still[0]
+    score = changed(vis.with_x(still))
+    assert torch.isinf(score[[0, 3]]).all()
+    assert float(score[1].abs().max()) < 1e-6
+
+
+def test_the_class_token_s_attention_is_the_softmax_of_its_row() -> None:
+    query, key = torch.randn(2, 5, 8), torch.randn(2, 5, 8)
+    heads = [torch.softmax(query[:, :1, i : i + 4] @ key[:, :, i : i + 4].mT / 2, -1) for i in (0, 4)]
+    torch.testing.assert_close(attention_from_class(query, key, 2), (heads[0] + heads[1])[:, 0] / 2)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=8), st.data())
+def test_shares_sum_to_the_total_and_fit(weights: list[float], data: st.DataObject) -> None:
+    total = data.draw(st.integers(0, 20 * len(weights)))
+    given_tokens = shares(torch.tensor(weights), total, 20)
+    assert int(given_tokens.sum()) == total
+    assert int(given_tokens.max()) <= 20
+    with pytest.raises(ValueError, match="do not fit"):
+        shares(torch.tensor(weights), 20 * len(weights) + 1, 20)
+
+
+def test_branches_stand_one_behind_the_other() -> None:
+    vis = seen((2, 3))
+    out = Branch(Stage(), Chain(Select(evenly(1)), GridPool((1, 1))))(vis)
+    assert out.counts().tolist() == [33, 49]
+    assert torch.equal(out.x[0][valid_rows(out, 0)][:32], vis.x[:2].flatten(0, 1))
+
+
+def valid_rows(vis: Vis, group: int) -> Tensor:
+    return torch.ones(vis.tokens, dtype=torch.bool) if vis.mask is None else vis.mask[group]
+
+
+def test_frames_of_a_sample_stay_in_order() -> None:
+    whole = by_sample(seen((1, 3)))
+    assert whole.counts().tolist() == [16, 48]
+    assert whole.frame[1].tolist() == sorted(whole.frame[1].tolist())
