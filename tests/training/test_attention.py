@@ -25,7 +25,8 @@ WIDTH = 96
 
 @pytest.fixture(scope="module")
 def model() -> VLM:
-    return ladder.trunk(ladder.XS, tiny.WORDS).eval()
+    made: VLM = ladder.trunk(ladder.XS, tiny.WORDS).eval()
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -148,18 +149,12 @@ def test_a_call_without_a_layout_is_refused(model: VLM) -> None:
 
 
 def test_a_model_of_another_form_is_one_line() -> None:
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1}
     sliding = MistralForCausalLM(
-        MistralConfig(
-            hidden_size=8,
-            intermediate_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            num_key_value_heads=1,
-            vocab_size=4,
-        )
+        MistralConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, vocab_size=4, **heads)
     )
     sliding.config.layer_types = ["sliding_attention"]
-    with pytest.raises(BadInput, match="layers of sliding_attention.*full attention"):
+    with pytest.raises(BadInput, match=r"layers of sliding_attention.*full attention"):
         body_of(sliding)
     with pytest.raises(BadInput, match="Linear cannot read packed rows"):
         body_of(torch.nn.Linear(1, 1))

@@ -1,4 +1,4 @@
-"""What every variant must hold, on the ladder's smallest model: a new file in training/variants is enrolled by existing."""
+"""What every variant must hold, on the ladder's smallest model: a file in training/variants is enrolled by existing."""
 
 from __future__ import annotations
 
@@ -148,5 +148,5 @@ def test_a_page_names_its_paper(name: str) -> None:
 
 
 def test_an_unknown_variant_is_one_line_that_names_those_there_are() -> None:
-    with pytest.raises(NotFound, match="no variant 'llava2'.*fastv"):
+    with pytest.raises(NotFound, match=r"no variant 'llava2'.*fastv"):
         variants.named("llava2")

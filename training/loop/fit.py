@@ -98,7 +98,6 @@ class Fit:
         checkpoint.restore(rest["generators"])
         self.packs.load(last.at["packs"])
         self.step = last.step
-        self._cut_log()
         return True
 
     def _cut_log(self) -> None:
@@ -122,7 +121,9 @@ class Fit:
         """All steps that are left, with checkpoints. Raises BadInput on a loss that is no number, and where memory runs
         out; the last checkpoint stands."""
         self.model.train()
-        torch.manual_seed(self.plan.seed + 1) if self.step == 0 else None
+        self._cut_log()
+        if self.step == 0:
+            torch.manual_seed(self.plan.seed)
         packs = iter(self.packs)
         try:
             with (self.run / LOG).open("a") as log:

@@ -1,4 +1,4 @@
-"""A run: killed and resumed it says the same bits, rows of unequal length count by their tokens, and trouble is one line."""
+"""A run: killed and resumed it says the same bits, rows of unequal length count by their tokens."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class _Ended(Drawn):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     fit(tmp_path).go()
     other, _ = from_scratch("llava15", ladder.XS, tiny.VOCABULARY, frames=4)
-    with pytest.raises(BadInput, match="holds another model.*of the same variant"):
+    with pytest.raises(BadInput, match=r"holds another model.*of the same variant"):
         checkpoint.newest(tmp_path).weights_into(other)
 
 
