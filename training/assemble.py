@@ -32,7 +32,7 @@ def assembled(variant: Variant, tower: HFTower, lm: Any, vocabulary: Vocabulary)
     """Tower and language model with all seams of a variant filled. Adapters are put into `lm` before."""
     tower.want(variant.scores, variant.levels)
     return VLM(
-        tower,
+        variant.sees(tower) if variant.sees else tower,
         variant.reducer,
         lm,
         visual_id=vocabulary.visual_id,
@@ -62,4 +62,6 @@ def from_scratch(
     torch.manual_seed(seed)
     tower, lm = ladder.tower(size), ladder.language(size, vocabulary.words)
     variant: Variant = variants.named(name).build(on(tower, lm, frames), **(settings or {}))
+    if variant.adapter is not None and variant.adapter.from_scratch:
+        lm = variant.adapter.put_in(lm)
     return assembled(variant, tower, lm, vocabulary), variant

@@ -83,6 +83,7 @@ class Layout:
         self._places[self._flat] = torch.arange(self.length, device=seq.doc.device)
         self.seen = Seen(self._lined(seq.index), self._lined(seq.kind), self._lined(seq.branch), self._valid())
         self.policy, self.cache, self.scored = policy, cache, scored or {}
+        self._bias = None if seq.bias is None else self._lined(seq.bias)
         self.scores: dict[int, Tensor] = {}
         self._asks = self._lined(asking(seq).long()).bool() & self.seen.valid
         self._masks: dict[int, Tensor] = {}
@@ -109,12 +110,22 @@ class Layout:
         mask = self._mask(seen)
         if layer in self.scored:
             self.scores[layer] = self._scored(self.scored[layer], query, key, mask, scale)
-        shared = key.shape[1] != query.shape[1]
+        shared, bias = key.shape[1] != query.shape[1], self._biased(mask, query.dtype)
         out = scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale, enable_gqa=shared
+            query, key, value, attn_mask=bias, dropout_p=dropout, scale=scale, enable_gqa=shared
         )
         lines = out.transpose(1, 2).reshape(self.lines * self.longest, out.shape[1], out.shape[3])
         return (lines if self._full else lines[self._flat]).unsqueeze(0)
+
+    def _biased(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
+        """The mask, with what a hook adds to the tokens of this pass; a token's view of itself stays as it is."""
+        if self._bias is None:
+            return mask
+        earlier = mask.shape[-1] - self.longest
+        bias = pad(self._bias, (earlier, 0))[:, None, None, :].expand(-1, 1, self.longest, -1)
+        own = torch.eye(self.longest, dtype=torch.bool, device=mask.device)
+        bias = bias.masked_fill(pad(own, (earlier, 0)), 0.0)
+        return bias.masked_fill(~mask, -torch.inf).to(dtype)
 
     def _mask(self, seen: Seen) -> Tensor:
         """bool [docs, 1, L, keys]. A padding query sees itself, as a softmax over nothing has no value."""

@@ -161,7 +161,10 @@ class Codec(Protocol):
 
 @runtime_checkable
 class Adapter(Protocol):
-    """Wraps linear layers; starts as they are and can be merged into them."""
+    """Wraps linear layers. `from_scratch` says that a model without pretrained weights has use for it too."""
+
+    @property
+    def from_scratch(self) -> bool: ...
 
     def put_in(self, lm: nn.Module) -> nn.Module: ...
 
@@ -177,6 +180,6 @@ class Objective(Protocol):
 
 @runtime_checkable
 class Schedule(Protocol):
-    """What changes with the step: names and values that the model is told before it."""
+    """What changes with the step: paths of attributes below the model, as "hooks.0.stride", and their values."""
 
     def __call__(self, step: int, steps: int) -> Mapping[str, Any]: ...

@@ -75,6 +75,7 @@ class HFTower(nn.Module):
             cls=x[:, 0] if lead else None,
             scores={layer: found()[:, lead:] for layer, found in scores.items()},
             levels={layer: states[layer][:, lead:] for layer in sorted(self.levelled)},
+            classes={layer: states[layer][:, 0] for layer in sorted(self.levelled) if lead},
         )
 
     def _normed(self, x: Tensor) -> Tensor:

@@ -43,8 +43,8 @@ class Vis:
     shares of the frame. `frame` int64 [n, L] the number of its frame, `time` [n, L] in shares of the clip, `sample`
     int64 [n] the document, not falling. `grid` is (rows, columns) while tokens stand in row-major order, None after a
     selection or a merge. `size` [n, L] counts the patches that a token stands for, None where each is one. `scores[l]`
-    [n, L] is the tower's attention from its class token in layer l, `cls` [n, C] that token, `levels[l]` [n, L, C]
-    states of layer l.
+    [n, L] is the tower's attention from its class token in layer l, `cls` [n, C] that token; `levels[l]` [n, L, C] and
+    `classes[l]` [n, C] are patches and class token of layer l. `other` are further views of the same samples.
     """
 
     x: Tensor
@@ -58,6 +58,8 @@ class Vis:
     cls: Tensor | None = None
     scores: Mapping[int, Tensor] = field(default_factory=dict)
     levels: Mapping[int, Tensor] = field(default_factory=dict)
+    classes: Mapping[int, Tensor] = field(default_factory=dict)
+    other: tuple[Vis, ...] = ()
 
     @property
     def groups(self) -> int:
@@ -109,7 +111,7 @@ class Seq:
     `branch` int64 [S] as in a document. `label` int64 [S] what stands at this place, IGNORED where nothing is learned
     from it, `weight` float [S] of its loss. `index` int64 [S] the place in the row before any pruning, rising; `before`
     int64 [S] the index of the state that says this token, -1 for the first of a document. `slots` are places where
-    numbers stand, counted in `index`.
+    numbers stand, counted in `index`. `bias` float [S] is added to the attention that other tokens pay to this one.
     """
 
     h: Tensor
@@ -122,6 +124,7 @@ class Seq:
     index: Tensor
     before: Tensor
     slots: Mapping[str, Slots] = field(default_factory=dict)
+    bias: Tensor | None = None
 
     @property
     def length(self) -> int:

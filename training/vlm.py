@@ -140,6 +140,15 @@ class VLM(nn.Module):
             nll = nll.index_add(0, where, more.float())
         return Said(found.at, found.states, nll)
 
+    def told(self, values: Mapping[str, Any]) -> None:
+        """Sets what a schedule says, by paths as "hooks.0.stride"."""
+        for path, value in values.items():
+            *way, last = path.split(".")
+            owner: Any = self
+            for step in way:
+                owner = owner[int(step)] if step.isdigit() else getattr(owner, step)
+            setattr(owner, last, value)
+
     def parts(self) -> Iterable[tuple[str, nn.Module]]:
         """What stages freeze and give learning rates to."""
         named = {"tower": self.tower, "reducer": self.reducer, "lm": self.lm, "codecs": self.codecs}

@@ -19,6 +19,7 @@ class Lora:
     rank: int = 128
     alpha: int = 256
     targets: str = LINEARS
+    from_scratch: bool = False
 
     def put_in(self, lm: nn.Module) -> nn.Module:
         """The same model, with adapters in every linear layer whose name fits."""

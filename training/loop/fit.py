@@ -22,7 +22,7 @@ from reelmill.training.documents import Pack
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.clock import Clock, lengths, operations
 from reelmill.training.loop.plan import Plan, Rates
-from reelmill.training.seams import Objective
+from reelmill.training.seams import Objective, Schedule
 from reelmill.training.values import Loss
 from reelmill.training.vlm import VLM
 
@@ -70,6 +70,7 @@ class Fit:
     packs: Packs
     run: Path
     tell: Callable[[Told], object] = field(default=lambda _: None)
+    schedule: Schedule | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     step: int = 0
 
@@ -147,6 +148,8 @@ class Fit:
 
     def _step(self, packs: Iterator[Pack]) -> Told:
         clock = Clock(self.device)
+        if self.schedule is not None:
+            self.model.told(self.schedule(self.step, self.plan.steps))
         rate = self.plan.rates.at(self.step, self.plan.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]

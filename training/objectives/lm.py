@@ -6,11 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reelmill.training.documents import Pack
 from reelmill.training.values import Loss, Seq
 from reelmill.training.vlm import VLM
+
+
+class Auxiliary(nn.Module):
+    """A module that adds to the loss: `aux` is set in every pass, by its name, and taken once."""
+
+    aux: tuple[str, Tensor] | None = None
+
+
+def auxiliary(model: nn.Module) -> dict[str, Tensor]:
+    """Sums by name of what modules add to the loss of the pass that just was."""
+    found: dict[str, Tensor] = {}
+    for module in model.modules():
+        if isinstance(module, Auxiliary) and module.aux is not None:
+            name, value = module.aux
+            found[name] = found[name] + value if name in found else value
+            module.aux = None
+    return found
 
 
 @dataclass
@@ -26,7 +43,9 @@ def of_row(model: VLM, seq: Seq) -> Loss:
     """The loss of a row that was read."""
     found = model.said(seq)
     weight = seq.weight[found.at]
-    return Loss((found.nll * weight).sum(), weight.sum(), {"lm": (found.nll * weight).sum()})
+    said, tokens = (found.nll * weight).sum(), weight.sum()
+    more = {name: value * tokens for name, value in auxiliary(model).items()}
+    return Loss(said + sum(more.values(), said.new_zeros(())), tokens, {"lm": said, **more})
 
 
 @dataclass

@@ -168,6 +168,7 @@ def groups(vis: Vis, kept: Tensor) -> Vis:
         cls=of(vis.cls),
         scores={layer: s[kept] for layer, s in vis.scores.items()},
         levels={layer: x[kept] for layer, x in vis.levels.items()},
+        classes={layer: x[kept] for layer, x in vis.classes.items()},
     )
 
 

@@ -182,4 +182,6 @@ def regridded(vis: Vis, maps: Tensor) -> Vis:
         grid=grid,
         size=(vis.sizes().sum(1, keepdim=True) / tokens).expand(-1, tokens),
         cls=vis.cls,
+        classes=vis.classes,
+        other=vis.other,
     )

@@ -6,7 +6,7 @@ they are: 256 queries make no sense over 16 patches.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 from reelmill.training.objectives.lm import LM
 from reelmill.training.reducers.combine import Grid, Stage
 from reelmill.training.seams import Adapter, Around, Hook, Objective, Policy, Schedule
+from reelmill.training.towers import HFTower
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,12 @@ class Phase:
 @dataclass(frozen=True, slots=True)
 class Variant:
     """The seams that a paper fills. `scores` and `levels` are layers that its reducer reads of the tower; `by_words`
-    that it reads the prompt. `phases` are the paper's; a trunk from scratch trains everything at once instead."""
+    that it reads the prompt; `sees` puts something around the tower. `phases` are the paper's; a trunk from scratch
+    trains everything at once instead."""
 
     reducer: Stage
     claims: tuple[Claim, ...]
+    sees: Callable[[HFTower], Any] | None = None
     prefusion: nn.Module | None = None
     hooks: tuple[Hook | Around, ...] = ()
     policy: Policy | None = None

@@ -1,0 +1,40 @@
+"""TC-LLaVA (Gao et al., arXiv 2409.03206): time in the positions, and tokens of a frame that see one another.
+
+A visual token is rotated by its place in the row plus the number of its frame, shared by all tokens of the frame; words
+go on from the last. The mask is causal between frames and open inside one. The paper's formulas could not be read: how
+the two rotations are added, and that words carry the last frame's number on, is ours.
+"""
+
+import torch
+from torch import Tensor
+
+from reelmill.training.reducers.combine import Project
+from reelmill.training.values import TEXT, Seq
+from reelmill.training.variants.variant import L15, Claim, On, Variant
+
+
+class ByFrame:
+    """Positions with the frame's number added, times `step`; frames are open inside."""
+
+    def __init__(self, step: int = 1) -> None:
+        self.step = step
+
+    def positions(self, seq: Seq) -> Tensor:
+        """A document's words behind its video go on from the last frame's number."""
+        documents = int(seq.doc.max()) + 1
+        last = torch.zeros(documents, dtype=torch.long, device=seq.doc.device)
+        last = last.scatter_reduce(0, seq.doc, seq.kind.clamp(min=0), "amax")
+        begun = torch.zeros(documents, dtype=torch.long, device=seq.doc.device)
+        first = torch.where(seq.visual, seq.pos, torch.iinfo(torch.long).max)
+        begun = torch.full_like(begun, torch.iinfo(torch.long).max).scatter_reduce(0, seq.doc, first, "amin")
+        behind = (seq.pos >= begun[seq.doc]) & (seq.kind == TEXT)
+        return seq.pos + self.step * torch.where(seq.visual, seq.kind, torch.where(behind, last[seq.doc], 0))
+
+    def sees(self, query_kind: Tensor, key_kind: Tensor) -> Tensor | None:
+        """Tokens of one frame."""
+        return (query_kind == key_kind) & (query_kind != TEXT)
+
+
+def build(on: On, step: int = 1) -> Variant:
+    """Nothing is reduced."""
+    return Variant(Project(on.vision, on.words), (Claim(1, (24, 24), 576),), policy=ByFrame(step), phases=L15)
