@@ -127,7 +127,8 @@ class _State:
         own = [name for name, start in self.classes.start.items() if token >= start]
         if own:
             return own[-1]
-        return next((n for n, i in self.model.slot_ids.items() if i == token and n not in self.classes.start), None)
+        by_id = [n for n in self.model.slots() if n not in self.classes.start and self.model.slot_ids.get(n) == token]
+        return by_id[0] if by_id else None
 
     def _keep(self, kept: list[int]) -> None:
         at = torch.tensor(kept, dtype=torch.long, device=self.h.device)

@@ -86,10 +86,14 @@ class Vis:
 
     def take(self, index: Tensor) -> Vis:
         """Tokens `index` int64 [n, k] of each group, in that order. The grid is lost."""
-        kept = {f.name: picked(v, index) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         return replace(
             self,
-            **kept | {"sample": self.sample, "cls": self.cls},
+            x=picked(self.x, index),
+            place=picked(self.place, index),
+            frame=picked(self.frame, index),
+            time=picked(self.time, index),
+            mask=None if self.mask is None else picked(self.mask, index),
+            size=None if self.size is None else picked(self.size, index),
             grid=None,
             scores={layer: picked(s, index) for layer, s in self.scores.items()},
             levels={layer: picked(x, index) for layer, x in self.levels.items()},
@@ -98,8 +102,6 @@ class Vis:
 
 def picked(tokens: Tensor, index: Tensor) -> Tensor:
     """`tokens` [n, L, ...] at `index` int64 [n, k]."""
-    if tokens.dim() < 2 or tokens.shape[0] != index.shape[0]:
-        return tokens
     return tokens[torch.arange(len(index), device=index.device).unsqueeze(1), index]
 
 

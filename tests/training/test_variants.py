@@ -54,16 +54,20 @@ def seen(claim: Claim, variant: Variant) -> Vis:
     n, cells = claim.frames, claim.grid[0] * claim.grid[1]
     x = torch.randn(n, cells, 32)
     frame = torch.arange(n).unsqueeze(1).expand(-1, cells)
+    none, where = torch.zeros(n, dtype=torch.long), places(claim.grid).expand(n, -1, -1)
+    first = Vis(x[:1], where[:1], frame[:1], frame[:1] / n, none[:1], grid=claim.grid)
     return Vis(
         x,
-        places(claim.grid).expand(n, -1, -1),
+        where,
         frame,
         frame / n,
-        torch.zeros(n, dtype=torch.long),
+        none,
         grid=claim.grid,
         cls=torch.randn(n, 32),
         scores={layer: torch.rand(n, cells) for layer in variant.scores},
         levels={layer: torch.randn(n, cells, 32) for layer in variant.levels},
+        classes={layer: torch.randn(n, 32) for layer in variant.levels},
+        other=(first,),
     )
 
 
