@@ -13,7 +13,7 @@ from PIL import Image
 from published import digest, jpeg, stocked
 
 from reelmill.schemas.errors import BadInput, Corrupt, NotFound
-from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.dataset import Dataset
 from reelmill.sinks.pack import pack
 from reelmill.sinks.publishing.packed import PackedSample
 from reelmill.sinks.publishing.view import split_of
