@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,20 +100,6 @@ _KNOWS = {k: trained([*TEXTS, "when it is 0123,;?\n<>é"], kind=k, vocabulary=33
 def test_bytes_know_everything_and_words_say_what_they_do_not() -> None:
     assert _KNOWS["bytes"].decode(_KNOWS["bytes"]("日本語 🙂", add_special_tokens=False)["input_ids"]) == "日本語 🙂"
     assert _KNOWS["word"]("zebra", add_special_tokens=False)["input_ids"] == [_KNOWS["word"].unk_token_id]
-
-
-def test_another_process_trains_the_same() -> None:
-    """The order of sets and dicts differs from process to process; the file does not."""
-    code = (
-        "import hashlib; from spelling import TEXTS; from reelmill.training.data.tokenizer import trained\n"
-        "for kind in ('word', 'bytes'):\n"
-        "    made = trained([*TEXTS] * 5, kind=kind, vocabulary=300, codecs=('time',))\n"
-        "    print(hashlib.sha256(made.backend_tokenizer.to_str().encode()).hexdigest())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    here = [trained([*TEXTS] * 5, kind=k, vocabulary=300, codecs=("time",)) for k in ("word", "bytes")]
-    digests = [hashlib.sha256(t.backend_tokenizer.to_str().encode()).hexdigest() for t in here]
-    assert done.stdout.split() == digests
 
 
 def test_the_vocabulary_is_capped() -> None:
