@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -251,7 +252,7 @@ def test_no_more_than_the_depth_is_made_ahead() -> None:
 
 def test_waiting_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr(prefetch.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(prefetch, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     with Prefetch(iter("abc"), 2) as ahead:
         assert list(ahead) == ["a", "b", "c"]
     assert ahead.waited_s == 4.0  # a tick for each item, and one for the end

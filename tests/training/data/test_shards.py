@@ -189,7 +189,8 @@ def test_frames_are_square_rgb_and_antialiased() -> None:
     out = io.BytesIO()
     Image.fromarray(stripes).save(out, "JPEG", quality=98)
     small = decoded(out.getvalue(), 16)
-    assert (small.shape, small.dtype) == ((16, 16, 3), np.uint8)
+    assert small.shape == (16, 16, 3)
+    assert small.dtype == np.uint8
     assert 100 < small.min() <= small.max() < 156  # without antialias it would be 0 or 255
     assert stacked([jpeg(0, 0.0), jpeg(0, 3.0)], 32).shape == (2, 32, 32, 3)
 
