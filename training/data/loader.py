@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
+
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.keys import seed_for
 from reelmill.training.data.mixing import Mix
@@ -86,7 +88,8 @@ class Loader:
     """Iterates over packs and goes on from where it stood. `counts` says how many tokens a document takes in a row, its
     visual tokens included; the same is needed to resume.
 
-    Raises BadInput where no document fits into a row, and whatever reading raises, in the iteration.
+    `depth` packs lie ready, made by a thread of their own; `threads` decode. Packs are pinned where CUDA is, or as
+    `pin` says. Raises BadInput where no document fits into a row, and whatever reading raises, in the iteration.
     """
 
     def __init__(
@@ -98,10 +101,11 @@ class Loader:
         *,
         threads: int = 4,
         depth: int = 2,
-        pin: bool = False,
+        pin: bool | None = None,
     ) -> None:
         self.sources, self.tokens, self.settings, self.counts = tuple(sources), tokens, settings, counts
-        self.threads, self.depth, self.pin = threads, depth, pin
+        self.threads, self.depth = threads, depth
+        self.pin = torch.cuda.is_available() if pin is None else pin
         self.waited_s = 0.0
         self._state: State | None = None
 

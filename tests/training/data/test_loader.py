@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import spelling
 import torch
 from published import stocked
 from spelling import SLOTS, TEXTS
@@ -130,9 +131,9 @@ def test_a_fresh_process_takes_it_up(folder: Path, split: Split, tokens: Tokens)
     first = loader(split, tokens)
     head = [digest(p) for p in itertools.islice(first, 5)]
     (folder / "state.json").write_text(json.dumps(first.state()))
-    here = Path(__file__)
+    places = [str(Path(__file__).parent), str(Path(spelling.__file__).parent)]
     code = (
-        f"import sys, json, pathlib; sys.path.insert(0, {str(here.parent)!r}); from test_loader import *\n"
+        f"import sys, json, pathlib; sys.path[:0] = {places!r}; from test_loader import *\n"
         f"folder = pathlib.Path({str(folder)!r})\n"
         "rest = loader(opened(folder / 'grounding-t' / '1'), tokens_in(folder))\n"
         "rest.load(json.loads((folder / 'state.json').read_text()))\n"
