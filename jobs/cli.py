@@ -382,7 +382,9 @@ def scenes(
     folder: Annotated[Path, typer.Argument(help="Where to write the videos and their truth.")],
     count: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 8,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
-    preset: Annotated[str, typer.Option(help="How hard: demo, easy or medium.")] = "demo",
+    preset: Annotated[
+        str, typer.Option(help="How hard: demo, easy or medium; micro writes shards of tiny clips.")
+    ] = "demo",
 ) -> None:
     """Render scenes with exact truth, to measure labels against."""
     from reelmill.jobs import rendering

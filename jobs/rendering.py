@@ -11,16 +11,35 @@ from rich.progress import Progress
 
 from reelmill.schemas.errors import BadInput, NotFound
 
+MICRO = "micro"
 _Render = Callable[[Callable[[int, int], None]], list[Path]]
 
 
 def render(folder: Path, count: int, seed: int, preset: str) -> list[Path]:
-    """Render, or keep what is there already. Raises NotFound on an unknown preset, BadInput where no folder can be."""
+    """Render, or keep what is there already. The preset `micro` writes shards of tiny clips with their questions.
+
+    Raises NotFound on an unknown preset, BadInput where no folder can be.
+    """
     from reelmill.pipelines.scenes.presets import PRESETS
     from reelmill.pipelines.scenes.render import render_set
 
-    chosen = _named(PRESETS, "preset", preset)
+    if preset == MICRO:
+        return _micro(folder, count, seed)
+    chosen = _named({**PRESETS, MICRO: None}, "preset", preset)
     return _shown(folder, lambda progress: render_set(folder, count, seed, chosen, progress=progress))
+
+
+def _micro(folder: Path, count: int, seed: int) -> list[Path]:
+    """Clips as a pack that training reads, without files or a run before it."""
+    from reelmill.pipelines.scenes.micro_pack import write_micro
+
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("writing", total=count)
+        samples = write_micro(folder, count, seed=seed, progress=lambda done, _: progress.update(task, completed=done))
+    held = ", ".join(f"{n} {split}" for split, n in sorted(samples.items()))
+    console.print(f"{count} clips, {held} samples in {folder}", highlight=False, soft_wrap=True)
+    return sorted((folder / "shards").glob("*.tar"))
 
 
 def render_documents(folder: Path, count: int, seed: int, look: str, kinds: tuple[str, ...]) -> list[Path]:

@@ -18,6 +18,7 @@ import pytest
 from reelmill.jobs import cli, packing
 from reelmill.schemas.errors import Busy
 from reelmill.sinks.publishing.publish import building
+from reelmill.training.data.shards import opened
 
 Told = tuple[int, str, str]
 Cli = Callable[..., Told]
@@ -78,6 +79,8 @@ BAD = {
     "weight that is no number": (("run", "mix", "--input", "a=nan"), "give a positive number"),
     "weight of nothing": (("run", "mix", "--input", "a=0"), "give a positive number"),
     "scenes into a file": (("scenes", "words.txt"), "name a folder that can be made"),
+    "micro scenes into a file": (("scenes", "words.txt", "--preset", "micro"), "name an empty folder"),
+    "unknown preset": (("scenes", "out", "--preset", "hard"), "micro; do: choose one of these"),
 }
 
 
@@ -316,3 +319,11 @@ def test_damaged_rows_are_found_sent_back_and_made_again(told: Cli, words: Path,
     assert "0 rows" not in out
     assert toy_run(told, words)[0] == 0
     assert told("verify", "words-toy")[0] == 0
+
+
+def test_micro_scenes_are_shards_that_training_reads(told: Cli, tmp_path: Path) -> None:
+    code, out, _ = told("scenes", "micro", "--preset", "micro", "--count", "6", "--seed", "2")
+    assert code == 0
+    assert "6 clips" in out
+    split = opened(tmp_path / "micro")
+    assert split.sample(0).turns[1].role == "assistant"

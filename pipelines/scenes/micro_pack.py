@@ -1,0 +1,166 @@
+"""Micro clips as published shards, written straight in the published format: what the smallest models learn from.
+
+    write_micro(Path("data/micro"), clips=2_000)      opened by reelmill.training.data.shards.opened
+
+No recipe stands before it. A micro clip is drawn into an array and has no file to list, digest, decode and cut; a
+dataset of one row per clip would spend most of its time on files that nobody needs. Shards, tables, index and manifest
+come from the same writers as every pack's, and what reads shards cannot tell the difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from reelmill.pipelines.scenes.micro import MicroPreset, micro_clip
+from reelmill.pipelines.scenes.micro_samples import FAMILY, RENDERER, clip_digest, clip_key, samples, stored
+from reelmill.schemas import arrow
+from reelmill.schemas.errors import BadInput
+from reelmill.schemas.keys import canonical_json, file_digest
+from reelmill.sinks.publishing import energon
+from reelmill.sinks.publishing.packed import FORMAT, Media, PackedSample, document, packed_sample
+from reelmill.sinks.publishing.view import VAL_SHARE, split_of
+from reelmill.sinks.shards import Limits, Member, Shard, ShardWriter
+from reelmill.sinks.tables import SampleRow, TableWriter, TurnRow, sample_row, turn_rows
+
+MANIFEST = "manifest.json"
+Progress = Callable[[int, int], None]
+
+
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroSet:
+    """What decides the bytes of a set of micro clips."""
+
+    clips: int
+    seed: int
+    preset: MicroPreset
+    val_share: float
+
+    @property
+    def label(self) -> str:
+        return f"{FAMILY}@{self.seed}"
+
+    def inputs(self) -> str:
+        """Hash of all of it, of the renderer and of the format."""
+        said = [RENDERER, FORMAT, arrow.plain(self), metadata.version("pillow")]
+        return hashlib.sha256(canonical_json(said).encode()).hexdigest()
+
+    def by_key(self) -> list[tuple[str, str, int]]:
+        """(key, digest, index) of every clip, by rising key: in this order shards are written."""
+        digests = [clip_digest(self.seed, i, self.preset) for i in range(self.clips)]
+        return sorted((clip_key(digest), digest, i) for i, digest in enumerate(digests))
+
+
+def write_micro(
+    folder: Path,
+    clips: int,
+    *,
+    seed: int = 0,
+    preset: MicroPreset | None = None,
+    val_share: float = VAL_SHARE,
+    limits: Limits = Limits(),
+    progress: Progress = _unseen,
+) -> dict[str, int]:
+    """Write the clips and all questions about them as a pack in `folder`; returns the samples of each split.
+
+    A folder that holds the same set is left as it is; the same set has the same bytes. A clip is wholly in one split.
+    Raises BadInput for no clips, or a folder that holds something else.
+    """
+    wanted = MicroSet(clips, seed, preset or MicroPreset(), val_share)
+    if clips < 1:
+        raise BadInput(f"{clips} micro clips", seen="fewer than 1", do="ask for 1 or more")
+    if (there := _there(folder, wanted)) is not None:
+        return there
+    aside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    counts = _Writing(aside, wanted, limits).write(progress)
+    if folder.exists():
+        folder.rmdir()
+    aside.rename(folder)
+    return counts
+
+
+def _there(folder: Path, wanted: MicroSet) -> dict[str, int] | None:
+    """What a folder holds already, None where it holds nothing."""
+    if folder.is_file():
+        raise BadInput(f"folder {str(folder)!r}", seen="a file", do="name an empty folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    place = folder / MANIFEST
+    said: dict[str, Any] = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
+    if said.get("inputs") != wanted.inputs():
+        seen = f"{said['dataset']} of other settings" if said else "other files"
+        raise BadInput(f"folder {str(folder)!r}", seen=seen, do="name an empty folder")
+    return dict(said["samples"])
+
+
+class _Writing:
+    """One set while it is written in `root`."""
+
+    def __init__(self, root: Path, wanted: MicroSet, limits: Limits) -> None:
+        self.root, self.wanted, self.limits = root, wanted, limits
+        self.writers: dict[str, ShardWriter] = {}
+        self.tables: dict[str, tuple[TableWriter[SampleRow], TableWriter[TurnRow]]] = {}
+        self.counts: dict[str, int] = {}
+
+    def write(self, progress: Progress) -> dict[str, int]:
+        self.root.mkdir(parents=True)
+        for done, (_, digest, index) in enumerate(self.wanted.by_key(), 1):
+            split = split_of(digest, self.wanted.val_share)
+            for sample, members in self._of_clip(digest, index):
+                self._add(split, sample, members)
+            progress(done, self.wanted.clips)
+        shards = [shard for split in sorted(self.writers) for shard in self.writers[split].close()]
+        files = [name for pair in self.tables.values() for table in pair for name in table.close()]
+        self._manifest(shards, [*files, *energon.write_meta(self.root, shards)])
+        return self.counts
+
+    def _of_clip(self, digest: str, index: int) -> Iterator[tuple[PackedSample, list[Member]]]:
+        clip = micro_clip(self.wanted.seed, index, self.wanted.preset)
+        frames = stored(clip)
+        for sample in samples(clip, frames, digest, self.wanted.seed, self.wanted.label):
+            packed = packed_sample(sample, self.wanted.label, Media.FRAMES, frames.shown)
+            pictures = [Member(str(f.member), jpeg) for f, jpeg in zip(packed.frames, frames.jpegs, strict=True)]
+            yield packed, [Member("json", document(packed)), *pictures]
+
+    def _add(self, split: str, sample: PackedSample, members: Sequence[Member]) -> None:
+        if split not in self.writers:
+            self.writers[split] = ShardWriter(self.root, FAMILY, split, self.limits)
+            rows = TableWriter(self.root, f"tables/samples/split={split}", SampleRow)
+            self.tables[split] = rows, TableWriter(self.root, f"tables/turns/split={split}", TurnRow)
+        self.writers[split].add(sample.key, members)
+        rows, turns = self.tables[split]
+        rows.add([sample_row(sample)])
+        turns.add(turn_rows(sample))
+        self.counts[split] = self.counts.get(split, 0) + 1
+
+    def _manifest(self, shards: Sequence[Shard], names: Sequence[str]) -> None:
+        """Last, in the form of sinks/pack.py; there is no catalog and no card."""
+        names = [*names, *(f"{s.name}.idx" for s in shards)]
+        files: list[dict[str, Any]] = [
+            {"path": n, "sha256": file_digest(self.root / n), "bytes": (self.root / n).stat().st_size} for n in names
+        ]
+        files += [{"path": s.name, **{k: v for k, v in arrow.plain(s).items() if k != "name"}} for s in shards]
+        said = {
+            "format": FORMAT,
+            "dataset": self.wanted.label,
+            "media": str(Media.FRAMES),
+            "inputs": self.wanted.inputs(),
+            "split": {"val_share": self.wanted.val_share},
+            "libraries": {name: metadata.version(name) for name in ("pillow", "pyarrow")},
+            "samples": self.counts,
+            "files": sorted(files, key=lambda f: str(f["path"])),
+            "catalog": {},
+        }
+        text = json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        (self.root / MANIFEST).write_text(text, encoding="utf-8")

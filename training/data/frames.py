@@ -1,0 +1,43 @@
+"""Stored frames as a tower takes them: decoded, square, 8 bit.
+
+A frame is squeezed to a square and not padded: shares of its width and height, which boxes are learned in, stay what
+they were, and no token shows an empty border.
+
+>>> drawn(8, 4)
+[1, 3, 5, 7]
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from reelmill.schemas.errors import Corrupt
+
+
+def drawn(count: int, most: int | None) -> list[int]:
+    """Which of `count` frames are shown: all, or the ones in the middle of `most` equal parts."""
+    if most is None or count <= most:
+        return list(range(count))
+    return [(2 * i + 1) * count // (2 * most) for i in range(most)]
+
+
+def decoded(jpeg: bytes, size_px: int) -> np.ndarray:
+    """uint8 RGB [size_px, size_px, 3]. Bicubic with antialias (Pillow's: the filter widens as it shrinks), the resizing
+    that CLIP's and SigLIP's processors use. Raises Corrupt on bytes that are no JPEG, or one that was cut."""
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+            picture = image.convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise Corrupt("a stored frame", seen=str(error), do="run `reelmill verify`, then pack again") from error
+    if picture.size != (size_px, size_px):
+        picture = picture.resize((size_px, size_px), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
+def stacked(jpegs: Sequence[bytes], size_px: int) -> np.ndarray:
+    """uint8 RGB [T, size_px, size_px, 3] of T frames."""
+    return np.stack([decoded(jpeg, size_px) for jpeg in jpegs])

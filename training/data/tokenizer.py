@@ -1,0 +1,124 @@
+"""Tokenizers: one trained on the shards' own texts, or one of Hugging Face from a folder, with our marks added.
+
+    tokenizer = trained(texts_of(split, codecs), form=PLAIN, codecs=("time", "box"), kind="word")
+    tokenizer.save_pretrained(folder)          a folder as any of Hugging Face's, chat template included
+    tokenizer = loaded(folder, PLAIN, ("time", "box"))
+
+Both kinds give back every character of what they read: words keep the space before them, as bytes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reelmill.schemas.errors import BadInput, NotFound
+from reelmill.sinks.publishing.packed import PackedPreference
+from reelmill.training.data.form import PLAIN, Form, slot_mark
+from reelmill.training.data.shards import Split
+from reelmill.training.data.wording import Spells, Wording
+
+WORD, BYTES = "word", "bytes"
+UNKNOWN = "<unk>"
+_WORDS = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]|\s"
+"""A word or a sign with the space before it, a digit, or what is left of white space: together they are the text."""
+
+
+def texts_of(split: Split, codecs: Mapping[str, Spells]) -> Iterator[str]:
+    """The words of every turn of a split, in order, with numbers as the codecs write them; slots are left out."""
+    for number in range(len(split)):
+        sample = split.sample(number)
+        wording = Wording(sample, codecs, str)
+        turns = (*sample.turns, *(sample.rejected if isinstance(sample, PackedPreference) else ()))
+        for turn in turns:
+            written = wording.written(turn)
+            text = written.text
+            for mark in {slot_mark(codec) for codec, _ in written.slots}:
+                text = text.replace(mark, "")
+            yield text
+
+
+def trained(
+    texts: Iterable[str],
+    *,
+    form: Form = PLAIN,
+    codecs: Sequence[str] = (),
+    kind: str = WORD,
+    vocabulary: int = 4096,
+) -> Any:
+    """A `PreTrainedTokenizerFast` over texts; the same texts in the same order give the same tokenizer.
+
+    `kind` is "word" (each word a token, unknown ones `<unk>`) or "bytes" (byte-level BPE, Sennrich et al. 2016 over the
+    bytes of GPT-2, to which nothing is unknown). `vocabulary` caps the tokens, marks included. Raises BadInput on
+    another kind or a cap that leaves no room for words.
+    """
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast
+
+    marks = list(dict.fromkeys([UNKNOWN, *form.marks, *(slot_mark(name) for name in codecs)]))
+    least = len(marks) + (256 if kind == BYTES else 1)
+    if kind not in (WORD, BYTES) or vocabulary < least:
+        do = f"use kind {WORD!r} or {BYTES!r} and a vocabulary of {least} or more"
+        raise BadInput(f"a tokenizer of kind {kind!r}", seen=f"vocabulary {vocabulary}", do=do)
+    model, trainer = (_word_level if kind == WORD else _byte_level)(vocabulary, marks)
+    model.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    model.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=model,
+        unk_token=UNKNOWN,
+        eos_token=form.end,
+        pad_token=form.end,
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = form.chat_template()
+    return tokenizer
+
+
+def _word_level(vocabulary: int, marks: list[str]) -> tuple[Any, Any]:
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer, trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=marks, show_progress=False)
+
+
+def _byte_level(vocabulary: int, marks: list[str]) -> tuple[Any, Any]:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=marks, initial_alphabet=alphabet, show_progress=False
+    )
+    return tokenizer, trainer
+
+
+def loaded(place: str | Path, form: Form, codecs: Sequence[str] = ()) -> Any:
+    """The tokenizer in a folder, or of a name that this machine has already, with the marks that it lacks added.
+
+    The model's embeddings must then have `len(tokenizer)` rows. Nothing is downloaded. Raises NotFound where it is not
+    there, BadInput where it is not a fast one: labels need to know where in the text each token ends.
+    """
+    from tokenizers import AddedToken
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(place), local_files_only=True)
+    except (OSError, ValueError) as error:
+        seen = str(error).splitlines()[0]
+        raise NotFound(f"tokenizer {str(place)!r}", seen=seen, do="give the folder of a tokenizer") from error
+    if not tokenizer.is_fast:
+        raise BadInput(f"tokenizer {str(place)!r}", seen="a slow one", do="save it with transformers as a fast one")
+    known = tokenizer.get_vocab()
+    marks = [*form.marks, *(slot_mark(name) for name in codecs)]
+    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    lacking = [m for m in dict.fromkeys(marks) if m not in known or m not in special]
+    tokenizer.add_tokens([AddedToken(m, special=True, normalized=False) for m in lacking], special_tokens=True)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = form.chat_template()
+    return tokenizer
