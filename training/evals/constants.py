@@ -1,12 +1,10 @@
 """The best answer that is the same for every question: what a model must beat before it has looked at anything.
 
-    spans     the interval, in shares of the clip, with the greatest mean tIoU (or recall at a threshold) of a grid
-    boxes     the answer, in shares of the frame, with the greatest mean IoU with the others
-    tubes     such a box in all frames of such an interval, or of the one that the question gives
-    answer    the most frequent answer after normalising
-    caption   the answer nearest to the mean of all in its counts of words; of dense captions with its times
-
-Where questions of one kind have answers of several forms, the most frequent form is given.
+spans     the interval, in shares of the clip, with the greatest mean tIoU (or recall at a threshold) of a grid
+boxes     the answer, in shares of the frame, with the greatest mean IoU with the others
+tubes     such a box in all frames of such an interval, or of the one that the question gives
+answer    the most frequent answer after normalising
+caption   the answer nearest to the mean of all in its counts of words; of dense captions with its times
 """
 
 from __future__ import annotations
@@ -64,24 +62,23 @@ def best_constant(items: Sequence[Item], threshold: float | None = None) -> Cons
     """The best constant answer to some questions, by their true answers. `threshold` asks for the interval with the
     greatest recall at that tIoU instead of the greatest mean.
 
-    Raises ValueError without an item.
+    Raises ValueError without an item, or for answers of several forms.
     """
-    if not items:
-        raise ValueError("best_constant: want items to learn from, seen none")
-    forms = Counter(item.truth.form for item in items)
-    form = min(forms, key=lambda f: (-forms[f], f))
-    own = [item for item in items if item.truth.form is form]
+    forms = {item.truth.form for item in items}
+    if len(forms) != 1:
+        raise ValueError(f"best_constant: want items with answers of one form, seen {sorted(forms)}")
+    (form,) = forms
     if form is Form.SPANS:
-        return Constant(form, TIME, (best_span([spans_of(i) for i in own], threshold),))
+        return Constant(form, TIME, (best_span([spans_of(i) for i in items], threshold),))
     if form is Form.BOXES:
-        boxes = _best_boxes([_shares(i.truth.boxes, i) for i in own])
+        boxes = _best_boxes([_shares(i.truth.boxes, i) for i in items])
         return Constant(form, " ".join(["<box>"] * len(boxes)), boxes=boxes)
     if form is Form.TUBES:
-        return _tube(own, threshold)
+        return _tube(items, threshold)
     if form in (Form.CAPTION, Form.DENSE):
-        middle = own[_middle([i.truth.text for i in own])]
+        middle = items[_middle([i.truth.text for i in items])]
         return Constant(form, middle.truth.text, spans_of(middle))
-    return Constant(form, _most_frequent([i.truth.text for i in own]))
+    return Constant(form, _most_frequent([i.truth.text for i in items]))
 
 
 def spans_of(item: Item) -> tuple[Interval, ...]:

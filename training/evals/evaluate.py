@@ -31,15 +31,16 @@ def evaluate(
     preferrer: Preferrer | None = None,
     follower: Follower | None = None,
     history: History = History.TEACHER,
+    objects: Mapping[str, int] | None = None,
     run: str,
     dataset: str,
     facts: Mapping[str, str] | None = None,
 ) -> Report:
-    """Evaluate on `samples`; `train` are those that floors learn from, of other sources.
+    """Evaluate on `samples`; `train` are those that floors learn from, of other sources. `objects` as in `items_of`.
 
     Raises BadInput where there is nothing to ask, where nobody is there to answer, or where sources are shared.
     """
-    items, own = items_of(samples), items_of(train)
+    items, own = items_of(samples, objects), items_of(train, objects)
     scores: list[Score] = []
     if items:
         told = asked(items, _wanted(answerer, "answerer", f"{len(items)} questions"), history)

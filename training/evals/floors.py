@@ -7,8 +7,10 @@ question carries no truth, and sources that are learned from are refused among t
     question_only   the best constant answer to the nearest train questions by their words; how many, down from all of
                     them, is chosen on held-out train sources, so that noise of a few neighbours is not taken for skill
 
-The best interval in the mean is not the best for a recall, so each threshold has constants of its own. Sides of pairs
-are told apart by their length (prior) and their words (question_only), as in `sinks/publishing/blind.py`.
+A floor is the best for the very measure that it stands beside: each form of answer has constants of its own, and so has
+each recall, since the best interval in the mean is not the best for a threshold. Who always denies has a `denied` of 1,
+so that figure says something only beside the tIoU of the same questions. Sides of pairs are told apart by their length
+(prior) and their words (question_only), as in `sinks/publishing/blind.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from reelmill.sinks.publishing import blind
 from reelmill.sinks.publishing.packed import PackedPreference, PackedStream
 from reelmill.training.evals.constants import Constant, best_constant
 from reelmill.training.evals.likelihood import right, silences_s
-from reelmill.training.evals.questions import Item, Question, Reply, asked
+from reelmill.training.evals.questions import Form, Item, Question, Reply, asked
 from reelmill.training.evals.scores import MEASURES, RECALLS, Score, scored
 
 NEIGHBOURS = (125, 25, 5)
@@ -36,6 +38,7 @@ _FOLDS = 3
 _CHOSEN_ON = 200
 """At most so many train questions of a kind decide on the number of neighbours."""
 
+_RowKey = tuple[str, str]
 Kind = tuple[str, str, int]
 """Questions that read alike: family, task as it is asked, round."""
 
@@ -148,32 +151,40 @@ def _chosen(train: Sequence[Item], threshold: float | None) -> int:
 
 def _decides(row: Score, threshold: float | None, held: Sequence[Item]) -> bool:
     firsts = {MEASURES[item.truth.form][0] for item in held}
-    wanted = {f"r@{threshold}"} | (firsts - {"tiou"}) if threshold is not None else firsts
-    return row.measure in wanted
+    return row.measure == f"r@{threshold}" if threshold is not None else row.measure in firsts
 
 
 # ---- beside the scores -----------------------------------------------------------------------------------------------
 
 
 def with_floors(scores: Sequence[Score], items: Sequence[Item], train: Sequence[Item]) -> list[Score]:
-    """The same rows with what both floors get. Raises BadInput where train and test share a source."""
+    """The same rows with what both floors get; None for a kind of question and form that train has not.
+
+    Raises BadInput where train and test share a source.
+    """
     require_apart([i.source for i in train], [i.source for i in items])
-    prior, words = dict[tuple[str, str], float](), dict[tuple[str, str], float]()
-    timed = {kind_of(i.question) for i in (*train, *items) if i.truth.spans}
-    for threshold in (None, *RECALLS.values()):
-        own, learned = ([i for i in s if threshold is None or kind_of(i.question) in timed] for s in (items, train))
+    prior, words = dict[_RowKey, float](), dict[_RowKey, float]()
+    for form, threshold in _objectives(items):
+        learned = [i for i in train if i.truth.form is form]
+        known = {kind_of(i.question) for i in learned}
+        own = [i for i in items if i.truth.form is form and kind_of(i.question) in known]
         for found, learner in ((prior, Prior), (words, QuestionOnly)):
             answerer: Prior | QuestionOnly = learner.learned(learned, threshold)
             found.update(_rows_for(threshold, scored(own, asked(own, answerer))))
-    known = {kind_of(item.question) for item in train}
-    asked_of = {item.key: kind_of(item.question) in known for item in items}
     return [
-        replace(s, prior=prior[s.key, s.measure], question_only=words[s.key, s.measure]) if asked_of[s.key] else s
-        for s in scores
+        replace(s, prior=prior.get((s.key, s.measure)), question_only=words.get((s.key, s.measure))) for s in scores
     ]
 
 
-def _rows_for(threshold: float | None, rows: Sequence[Score]) -> Iterator[tuple[tuple[str, str], float]]:
+def _objectives(items: Sequence[Item]) -> Iterator[tuple[Form, float | None]]:
+    """What floors are learned for: each form, and with times each recall."""
+    for form in sorted({i.truth.form for i in items}):
+        yield form, None
+        if any(i.truth.spans for i in items if i.truth.form is form) and form is not Form.DENSE:
+            yield from ((form, threshold) for threshold in RECALLS.values())
+
+
+def _rows_for(threshold: float | None, rows: Sequence[Score]) -> Iterator[tuple[_RowKey, float]]:
     """Rows that a threshold's own constants are there for: its recall, or for None all that are no recall."""
     for row in rows:
         if RECALLS.get(row.measure) == threshold:

@@ -10,11 +10,8 @@ apart by both. The words are those of the templates of rule-made views; of other
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
 
 from reelmill.schemas.event import EventKind
-from reelmill.sinks.publishing.packed import PackedSample
 
 SEVERAL = "several"
 """The verb of a question that names more than one."""
@@ -40,12 +37,3 @@ def verb_of(text: str) -> str:
     """The kind of event that a text asks about; "" for none of ours, SEVERAL for more than one."""
     found = {_VERB[word.lower()] for word in _SAID.findall(text)}
     return next(iter(found)) if len(found) == 1 else (SEVERAL if found else "")
-
-
-def objects_by_clip(samples: Iterable[PackedSample]) -> Mapping[str, int]:
-    """How many things the samples of each clip name, by its key: at least so many are in it. Clips of which nothing is
-    named are left out."""
-    things: dict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        things[sample.parent_key] |= {thing for turn in sample.turns for thing, _ in named(turn.text)}
-    return {clip: len(found) for clip, found in things.items() if found}

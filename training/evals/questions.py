@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -25,7 +25,7 @@ from reelmill.schemas.metrics.grounding import Interval
 from reelmill.schemas.sample import Role, Tubelet, Turn
 from reelmill.schemas.tube import Box
 from reelmill.sinks.publishing.packed import PackedFrame, PackedGrounded, PackedMedia, PackedSample
-from reelmill.training.evals.named import objects_by_clip, verb_of
+from reelmill.training.evals.named import named, verb_of
 
 TIME, BOX, TUBE = "<time>", "<box>", "<tube>"
 
@@ -154,11 +154,23 @@ def form_of(family: str, task: str, answer: Turn, tubes: Sequence[Tubelet]) -> F
     return Form.CAPTION if task in CAPTIONS else Form.ANSWER
 
 
-def items_of(samples: Sequence[PackedSample]) -> list[Item]:
+def items_of(samples: Sequence[PackedSample], objects: Mapping[str, int] | None = None) -> list[Item]:
     """Questions of dialogues, in the order of samples and turns. Streams, pairs and samples without turns have none of
-    this kind."""
-    objects = objects_by_clip(samples)
-    return [item for sample in samples for item in _items(sample, objects.get(sample.parent_key))]
+    this kind. `objects`: how many things are in each clip, by its key, where that is known; else as `objects_named`."""
+    known = objects_named(samples) if objects is None else objects
+    return [item for sample in samples for item in _items(sample, known.get(sample.parent_key))]
+
+
+def objects_named(samples: Iterable[PackedSample]) -> Mapping[str, int]:
+    """How many things an account of everything that happens in a clip names, by the clip's key. Other answers are not
+    counted: they name one thing in several ways, and things that are not there."""
+    found: dict[str, int] = {}
+    for sample in samples:
+        for turn in sample.turns:
+            if turn.role is Role.ASSISTANT and form_of(sample.family, sample.task, turn, ()) is Form.DENSE:
+                things = {thing for thing, _ in named(turn.text)}
+                found[sample.parent_key] = max(len(things), found.get(sample.parent_key, 0))
+    return {clip: count for clip, count in found.items() if count}
 
 
 def _items(sample: PackedSample, objects: int | None) -> Iterator[Item]:

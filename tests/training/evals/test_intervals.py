@@ -58,9 +58,8 @@ def test_the_order_of_rows_is_nothing() -> None:
 
 
 def test_intervals_cover_as_often_as_they_say() -> None:
-    """200 sets of 40 sources with rows that share half of their variance. Measured with seeds 0 to 4: intervals by source
-    hold the true mean in 91 to 93 %, those
-    by row in 60 to 65 %."""
+    """200 sets of 40 sources with rows that share half of their variance. Measured with seeds 0 to 4: intervals by
+    source hold the true mean in 91 to 93 % of the sets, those by row in 60 to 65 %."""
     rng, held = np.random.default_rng(0), 0
     names = [str(i) for i in range(40) for _ in range(10)]
     for _ in range(200):

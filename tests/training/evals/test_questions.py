@@ -10,8 +10,8 @@ from asked import Knowing, ask, grounded, pair, sample, stream, tell, true_reply
 from reelmill.schemas.errors import GuardBroken
 from reelmill.schemas.sample import Tubelet
 from reelmill.schemas.tube import Box
-from reelmill.training.evals.named import SEVERAL, named, objects_by_clip, verb_of
-from reelmill.training.evals.questions import Form, History, Reply, asked, described, form_of, items_of
+from reelmill.training.evals.named import SEVERAL, named, verb_of
+from reelmill.training.evals.questions import Form, History, Reply, asked, described, form_of, items_of, objects_named
 
 BOX = Box(0.0, 0.0, 10.0, 10.0)
 TUBE = Tubelet((1.0, 2.0), (BOX, BOX), 3.0)
@@ -140,8 +140,11 @@ def test_verbs_and_things() -> None:
     assert named("a dog stops") == (("dog", "stops"),)
 
 
-def test_objects_are_counted_over_the_samples_of_a_clip() -> None:
-    one = sample(ask("When does the red circle move?"), clip="c1")
-    two = sample(ask("Does the blue square stop, and does the red circle leave?"), clip="c1", key="l")
-    other = sample(ask("What is this?"), clip="c2", key="m")
-    assert objects_by_clip([one, two, other]) == {"c1": 2}
+def test_objects_are_those_that_an_account_of_everything_names() -> None:
+    lines = "<time>: the red circle moves\n<time>: the blue square stops\n<time>: the red circle leaves the frame"
+    account = sample(ask("All?"), tell(lines, (0, 1, 1, 2, 2, 3)), task="dense_caption", clip="c1")
+    other = sample(ask("When?"), tell("The green shape moves at <time>.", (0, 1)), clip="c1", key="l")
+    unknown = sample(ask("When?"), tell("The red circle moves at <time>.", (0, 1)), clip="c2", key="m")
+    assert objects_named([account, other, unknown]) == {"c1": 2}
+    assert [i.objects for i in items_of([other, unknown, account])] == [2, None, 2]
+    assert [i.objects for i in items_of([other], {"c1": 3})] == [3]
