@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from reelmill.schemas.errors import BadInput
 from reelmill.training.evals.report import Figure, Report
@@ -83,27 +84,25 @@ def bars(figures: Sequence[Figure]) -> bytes:
 
 
 def _panel(figures: Sequence[Figure], axis: Any) -> None:
-    for place, figure in enumerate(figures):
-        mean = figure.mean
-        axis.barh(place - 0.2, mean.mean, 0.38, color=_OURS)
-        if mean.low is not None and mean.high is not None:
-            error = [[mean.mean - mean.low], [mean.high - mean.mean]]
-            axis.errorbar(mean.mean, place - 0.2, xerr=error, color="black", capsize=3, linewidth=1)
-        for offset, colour, value in ((0.1, _PRIOR, figure.prior), (0.3, _WORDS, figure.question_only)):
-            if value is not None:
-                axis.barh(place + offset, value, 0.18, color=colour)
-        edge = max(mean.high or mean.mean, mean.mean, figure.prior or 0.0, figure.question_only or 0.0)
-        axis.annotate(
-            f"{mean.mean:.3f}", (edge, place - 0.2), (5, 0), textcoords="offset points", va="center", fontsize=8
-        )
-    names = [f"{group_of(f.by, f.name)} ({f.mean.rows})" for f in figures]
-    axis.set_yticks(range(len(figures)), names, fontsize=8)
-    axis.invert_yaxis()
-    first = figures[0]
-    axis.set_title(shown_measure(first.measure), fontsize=9, loc="left")
+    places = np.arange(len(figures))
+    means = np.array([f.mean.mean for f in figures])
+    ends = np.array([(f.mean.mean,) * 2 if f.mean.low is None else (f.mean.low, f.mean.high) for f in figures])
+    floors = [np.array([np.nan if v is None else v for v in own]) for own in _floors(figures)]
+    axis.barh(places - 0.2, means, 0.38, color=_OURS, xerr=(means - ends[:, 0], ends[:, 1] - means), capsize=3)
+    for offset, colour, values in zip((0.1, 0.3), (_PRIOR, _WORDS), floors, strict=True):
+        axis.barh(places + offset, values, 0.18, color=colour)
+    edges = np.nanmax([means, ends[:, 1], *floors], axis=0)
+    for place, mean, edge in zip(places, means, edges, strict=True):
+        axis.text(edge, place - 0.2, f"  {mean:.3f}", va="center", fontsize=8)
+    axis.set_yticks(places, [f"{group_of(f.by, f.name)} ({f.mean.rows})" for f in figures], fontsize=8)
+    axis.set_ylim(len(figures) - 0.5, -0.5)
+    axis.set_title(shown_measure(figures[0].measure), fontsize=9, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.margins(x=0.12)
-    axis.set_xlim(left=min(0.0, *(f.mean.low or f.mean.mean for f in figures)))
+    axis.set_xlim(min(0.0, ends.min()), 1.12 * max(1e-9, edges.max()))
+
+
+def _floors(figures: Sequence[Figure]) -> tuple[list[float | None], list[float | None]]:
+    return [f.prior for f in figures], [f.question_only for f in figures]
 
 
 def starts(found: Sequence[Start]) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from asked import ask, pair, stream, tell
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelmill.schemas.errors import Fault, GuardBroken
@@ -70,6 +70,7 @@ def test_equal_sides_are_half_right() -> None:
     assert [r.value for r in rows] == [0.5, 0.5, 0.0, 0.0]
 
 
+@settings(max_examples=30)
 @given(st.floats(-50, 0), st.floats(-50, 0), st.integers(1, 9), st.integers(1, 9))
 def test_exchanged_sides_exchange_the_score(one: float, other: float, few: int, many: int) -> None:
     rows = preferred([pair("a", "b")], Fixed(LogProbs(one, few, other, many)))
@@ -107,6 +108,7 @@ def test_fluency_by_hand(off: int, expected: float) -> None:
     assert fluency(Told(6, off, off / 2, (-1.0,) * 4, RIGHT)) == pytest.approx(expected)
 
 
+@settings(max_examples=50)
 @given(st.integers(0, 20), st.integers(-30, 30), st.lists(st.booleans(), min_size=1, max_size=8))
 def test_fluency_is_a_share_and_one_where_all_is_right(silent: int, off: int, right: list[bool]) -> None:
     told = Told(silent, off, 0.0, (-1.0,) * len(right), tuple(right))

@@ -184,6 +184,7 @@ edges = st.tuples(st.integers(0, 20), st.integers(0, 20)).map(lambda e: (min(e) 
 sets = st.lists(edges, min_size=1, max_size=4)
 
 
+@settings(max_examples=50)
 @given(sets, sets)
 def test_set_tiou_is_symmetric_and_in_range(
     one: Sequence[tuple[float, float]], other: list[tuple[float, float]]
@@ -198,6 +199,7 @@ def test_set_tiou_is_symmetric_and_in_range(
     assert found == pytest.approx(len(cells[0] & cells[1]) / either if either else 0)
 
 
+@settings(max_examples=50)
 @given(edges, edges)
 def test_of_single_intervals_it_is_tiou(one: tuple[float, float], other: tuple[float, float]) -> None:
     assert set_tiou([one], [other]) == pytest.approx(tiou(one, other))
