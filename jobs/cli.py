@@ -370,6 +370,21 @@ def export(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="A folder with evaluation.json in it, or such a file.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, evaluated on the same questions.")],
+    measure: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this measure, such as tiou or r@0.7. Repeatable.")
+    ] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="Whole tasks alone, not by verb, objects or kind.")] = False,
+) -> None:
+    """The second run less the first, row by row: differences with paired 95 % intervals, drawn by source file."""
+    from reelmill.jobs import evaluating
+
+    evaluating.compare_runs(first, second, tuple(measure or ()), groups=not brief)
+
+
+@app.command()
 def gc(store: StoreAt = DEFAULT_STORE) -> None:
     """Remove what nothing refers to: parts of void commits, leftovers of killed writers."""
     from reelmill.jobs import inspecting

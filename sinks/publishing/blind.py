@@ -26,6 +26,7 @@ import numpy as np
 
 from reelmill.schemas.event import EventKind
 from reelmill.schemas.sample import PreferenceSample, Turn
+from reelmill.sinks.publishing.packed import PackedPreference
 
 FOLDS = 5
 LEAST, ENOUGH = 100, 1000
@@ -82,7 +83,7 @@ def steps_of(text: str) -> Steps:
     return tuple((m[1].strip().lower(), m[2].lower()) for m in _STEP.finditer(text))
 
 
-def pair_of(sample: PreferenceSample) -> Pair:
+def pair_of(sample: PreferenceSample | PackedPreference) -> Pair:
     """A pair as a blind reader gets it: `<time>` is written out to 0.01 s, as an exporter does."""
     how = sample.perturbation
     sides = (sample.turns[-1], sample.rejected[-1])
@@ -201,15 +202,22 @@ def _folds(pairs: Sequence[Pair], folds: int, seed: int) -> list[tuple[np.ndarra
 
 def _linear(pairs: Sequence[Pair], look: Callable[[Side], Features], folds: int, seed: int) -> np.ndarray:
     """Scores [pairs] of the chosen side above the rejected one, each from folds that hold no pair of its source."""
-    chosen, wrong = (
-        [look(side) for side in sides] for sides in zip(*((p.chosen, p.rejected) for p in pairs), strict=True)
-    )
     scores = np.zeros(len(pairs))
     for train, test in _folds(pairs, folds, seed):
-        weigh = _weights_of(look, [f for i in train for f in (chosen[i], wrong[i])])
-        difference = _matrix(chosen, weigh) - _matrix(wrong, weigh)
-        scores[test] = difference[test] @ _fitted(difference[train])
+        scores[test] = judged([pairs[i] for i in train], [pairs[i] for i in test], look)
     return scores
+
+
+def judged(train: Sequence[Pair], test: Sequence[Pair], look: Callable[[Side], Features]) -> np.ndarray:
+    """Scores [test] of the chosen side above the rejected one, by a reader that learned on `train`. 0 is a tie."""
+    chosen, wrong = ([look(side) for side in sides] for sides in _sides([*train, *test]))
+    weigh = _weights_of(look, [f for i in range(len(train)) for f in (chosen[i], wrong[i])])
+    difference = _matrix(chosen, weigh) - _matrix(wrong, weigh)
+    return np.asarray(difference[len(train) :] @ _fitted(difference[: len(train)]))
+
+
+def _sides(pairs: Sequence[Pair]) -> tuple[list[Side], list[Side]]:
+    return [p.chosen for p in pairs], [p.rejected for p in pairs]
 
 
 def _weights_of(look: Callable[[Side], Features], seen: Sequence[Features]) -> dict[str, float]:
