@@ -1,6 +1,6 @@
 """Tokenizers: one trained on the shards' own texts, or one of Hugging Face from a folder, with our marks added.
 
-    tokenizer = trained(texts_of(split, codecs), form=PLAIN, codecs=("time", "box"), kind="word")
+    tokenizer = trained(texts_of(split, codecs), form=PLAIN, slots=("time", "box"), kind="word")
     tokenizer.save_pretrained(folder)          a folder as any of Hugging Face's, chat template included
     tokenizer = loaded(folder, PLAIN, ("time", "box"))
 
@@ -43,7 +43,7 @@ def trained(
     texts: Iterable[str],
     *,
     form: Form = PLAIN,
-    codecs: Sequence[str] = (),
+    slots: Sequence[str] = (),
     kind: str = WORD,
     vocabulary: int = 4096,
 ) -> Any:
@@ -56,7 +56,7 @@ def trained(
     from tokenizers import AddedToken
     from transformers import PreTrainedTokenizerFast
 
-    marks = list(dict.fromkeys([UNKNOWN, *form.marks, *(slot_mark(name) for name in codecs)]))
+    marks = list(dict.fromkeys([UNKNOWN, *form.marks, *(slot_mark(name) for name in slots)]))
     least = len(marks) + (256 if kind == BYTES else 1)
     if kind not in (WORD, BYTES) or vocabulary < least:
         do = f"use kind {WORD!r} or {BYTES!r} and a vocabulary of {least} or more"
@@ -98,7 +98,7 @@ def _byte_level(vocabulary: int, marks: list[str]) -> tuple[Any, Any]:
     return tokenizer, trainer
 
 
-def loaded(place: str | Path, form: Form, codecs: Sequence[str] = ()) -> Any:
+def loaded(place: str | Path, form: Form, slots: Sequence[str] = ()) -> Any:
     """The tokenizer in a folder, or of a name that this machine has already, with the marks that it lacks added.
 
     The model's embeddings must then have `len(tokenizer)` rows. Nothing is downloaded. Raises NotFound where it is not
@@ -115,7 +115,7 @@ def loaded(place: str | Path, form: Form, codecs: Sequence[str] = ()) -> Any:
     if not tokenizer.is_fast:
         raise BadInput(f"tokenizer {str(place)!r}", seen="a slow one", do="save it with transformers as a fast one")
     known = tokenizer.get_vocab()
-    marks = [*form.marks, *(slot_mark(name) for name in codecs)]
+    marks = [*form.marks, *(slot_mark(name) for name in slots)]
     special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
     lacking = [m for m in dict.fromkeys(marks) if m not in known or m not in special]
     tokenizer.add_tokens([AddedToken(m, special=True, normalized=False) for m in lacking], special_tokens=True)

@@ -62,7 +62,8 @@ class Tokens:
     @cached_property
     def _slot_ids(self) -> dict[str, int]:
         added = self.tokenizer.get_added_vocab()
-        return {name: added[slot_mark(name)] for name in self.codecs if slot_mark(name) in added}
+        names = sorted({name for codec in self.codecs.values() for name in codec.names})
+        return {name: added[slot_mark(name)] for name in names if slot_mark(name) in added}
 
     @cached_property
     def _harmless(self) -> Any:

@@ -1,7 +1,7 @@
 """Turns in words: `<time>`, `<box>` and `<tube>` are written by codecs, from the numbers that a turn brings along.
 
 Times become shares of the clip's duration and boxes shares of the medium's size, clipped to [0, 1]. A codec writes them
-as words ("12.5"), or as tuples of numbers, for each of which one slot token stands in the text.
+as words ("12.5"), or as slots with their numbers, for each of which one token stands in the text.
 
     "It is there during <time>."  (2.0, 4.0) of 8 s   ->  codec.spell((0.25, 0.5), (8.0, 8.0))
 """
@@ -29,12 +29,17 @@ _PLACE = re.compile("(<time>|<box>|<tube>)")
 class Spells(Protocol):
     """The half of a codec that the data side needs."""
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Its slots."""
+        ...
+
     def spell(self, values: Sequence[float], scale: Sequence[float]) -> Sequence[Spelled]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A text in which the mark of its codec stands for each of `slots`, in order."""
+    """A text in which the mark of its name stands for each of `slots`, in order."""
 
     text: str
     slots: tuple[tuple[str, tuple[float, ...]], ...]
@@ -56,7 +61,7 @@ class Wording:
         times_s = turn.src_s if turn.role == Role.USER else turn.tgt_s
         spans = zip(times_s[::2], times_s[1::2], strict=True)
         boxes = iter(turn.boxes)
-        spelled: list[tuple[str, Spelled]] = []
+        spelled: list[Spelled] = []
         for part in _PLACE.split(turn.text):
             if part == "<time>":
                 spelled += self._times(self._next(spans, part))
@@ -65,7 +70,7 @@ class Wording:
             elif part == "<tube>":
                 spelled += self._tube(self._next(self.tubes, part))
             elif part:
-                spelled.append(("", self.harmless(part)))
+                spelled.append(self.harmless(part))
         if left := len(list(spans)):
             raise self._corrupt(f"{left} spans more than `<time>` in {turn.text[:60]!r}")
         return _joined(spelled)
@@ -84,26 +89,26 @@ class Wording:
             raise BadInput(f"sample {self.sample.key} has a place <{name}>", seen=seen, do=f"give a codec {name!r}")
         return self.codecs[name]
 
-    def _times(self, times_s: Sequence[float]) -> list[tuple[str, Spelled]]:
+    def _times(self, times_s: Sequence[float]) -> list[Spelled]:
         duration_s = self.sample.media.duration_s
         if duration_s <= 0:
             raise self._corrupt("a time in a medium without duration")
         codec = self._codec(TIME)
         shares = [_clipped(t / duration_s) for t in times_s]
-        return [(TIME, s) for s in codec.spell(shares, [duration_s] * len(shares))]
+        return list(codec.spell(shares, [duration_s] * len(shares)))
 
-    def _box(self, box: Box) -> list[tuple[str, Spelled]]:
+    def _box(self, box: Box) -> list[Spelled]:
         width, height = float(self.sample.media.width_px), float(self.sample.media.height_px)
         scale = (width, height, width, height)
         corners = (box.x0_px, box.y0_px, box.x1_px, box.y1_px)
         shares = [_clipped(c / s) for c, s in zip(corners, scale, strict=True)]
-        return [(BOX, s) for s in self._codec(BOX).spell(shares, scale)]
+        return list(self._codec(BOX).spell(shares, scale))
 
-    def _tube(self, tube: Tubelet) -> list[tuple[str, Spelled]]:
+    def _tube(self, tube: Tubelet) -> list[Spelled]:
         """Each of its boxes after the time from which it holds, and the time until which the last one does."""
-        parts: list[tuple[str, Spelled]] = []
+        parts: list[Spelled] = []
         for at_s, box in zip(tube.at_s, tube.boxes, strict=True):
-            parts += [*self._times((at_s,)), ("", " "), *self._box(box), ("", "; ")]
+            parts += [*self._times((at_s,)), " ", *self._box(box), "; "]
         return [*parts, *self._times((tube.end_s,))]
 
 
@@ -111,9 +116,9 @@ def _clipped(share: float) -> float:
     return min(max(share, 0.0), 1.0)
 
 
-def _joined(spelled: Sequence[tuple[str, Spelled]]) -> Written:
-    text = "".join(s if isinstance(s, str) else slot_mark(codec) for codec, s in spelled)
-    return Written(text, tuple((codec, s) for codec, s in spelled if not isinstance(s, str)))
+def _joined(spelled: Sequence[Spelled]) -> Written:
+    text = "".join(s if isinstance(s, str) else slot_mark(s[0]) for s in spelled)
+    return Written(text, tuple(s for s in spelled if not isinstance(s, str)))
 
 
 def harmless(text: str, marks: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     store, view = stocked(root)
     publish(store, view, val_share=0.0, limits=Limits(samples=5))
-    trained(TEXTS, codecs=("time", "box"), kind="bytes", vocabulary=330).save_pretrained(root / "tokenizer")
+    trained(TEXTS, slots=("time", "box"), kind="bytes", vocabulary=330).save_pretrained(root / "tokenizer")
     return root
 
 
@@ -148,7 +148,7 @@ def test_a_fresh_process_takes_it_up(folder: Path, split: Split, tokens: Tokens)
 
 def tokenizer_digest(kind: str) -> str:
     """Of the file that a tokenizer trained on our texts is saved as."""
-    made = trained([*TEXTS] * 5, codecs=("time",), kind=kind, vocabulary=300)
+    made = trained([*TEXTS] * 5, slots=("time",), kind=kind, vocabulary=300)
     return hashlib.sha256(made.backend_tokenizer.to_str().encode()).hexdigest()
 
 

@@ -25,7 +25,7 @@ from reelmill.training.documents import IGNORED, Document
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return trained(TEXTS, codecs=("time", "box"), kind="bytes", vocabulary=330)
+    return trained(TEXTS, slots=("time", "box"), kind="bytes", vocabulary=330)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_any_text_keeps_the_laws(turns: list[tuple[str, str]], pair: bool) -> No
     assert (np.diff(document.branch) >= 0).all()
 
 
-_TOKENIZER = trained(TEXTS, codecs=("time", "box"), kind="bytes", vocabulary=330)
+_TOKENIZER = trained(TEXTS, slots=("time", "box"), kind="bytes", vocabulary=330)
 
 
 def test_foreign_text_forges_no_token(words: Tokens) -> None:
