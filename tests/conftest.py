@@ -12,10 +12,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import left_behind
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -99,7 +101,17 @@ def _is_own(host: object, own: frozenset[str]) -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def this_machine_only() -> Iterator[None]:
+def nothing_left_behind() -> Iterator[None]:
+    """At the end of a run no process may be left, and hardly a thread. Set up first, so that it looks last."""
+    before = set(threading.enumerate())
+    yield
+    lost, living = left_behind.processes(), left_behind.threads(before)
+    assert not lost, f"processes outlive the tests that started them: {lost}"
+    assert len(living) <= left_behind.MOST_THREADS, f"{len(living)} threads outlive their tests: {living}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def this_machine_only(nothing_left_behind: None) -> Iterator[None]:
     """Refuse connections and name look-ups to any other machine, for the whole run."""
     own = _own_addresses()
     patch = pytest.MonkeyPatch()

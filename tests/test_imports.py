@@ -72,14 +72,29 @@ def test_the_probe_sees_a_heavy_import(clean_env: dict[str, str], tmp_path: Path
 
 
 _FORK_EACH = """
-import os, sys
-import duckdb, jinja2, numpy, PIL.Image, pyarrow.parquet, pydantic, rich, scipy, typer  # foreign: shared, to save time
-for name in sys.argv[1:]:
+import gc, importlib, os, sys, tempfile
+sys.dont_write_bytecode, sys.pycache_prefix = False, os.path.abspath("bytecode")  # compiled by one, read by the others
+def forked(work):
     child = os.fork()
     if not child:
-        __import__(name)
+        work()
         os._exit(0)
-    if os.waitpid(child, 0)[1]:
+    return os.waitpid(child, 0)[1]
+def scout():  # which modules that are not ours do ours load?
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
+    told.write(" ".join(m for m in sys.modules if not m.startswith(("reelmill", "typing."))))
+    told.flush()
+with tempfile.TemporaryFile("w+") as told:
+    if not forked(scout):
+        told.seek(0)
+        for name in told.read().split():
+            importlib.import_module(name)  # foreign: shared, to save time
+gc.collect()
+gc.freeze()
+gc.disable()  # a collection would copy what the children share
+for name in sys.argv[1:]:
+    if forked(lambda: importlib.import_module(name)):
         print(name)
 """
 
