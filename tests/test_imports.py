@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 import json
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,15 +109,23 @@ def test_each_module_imports_first(clean_env: dict[str, str], tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_every_recipe_is_imported_in_less_than_two_seconds(clean_env: dict[str, str], tmp_path: Path) -> None:
-    """The aim is half a second each on a quiet machine; the best of three keeps a busy one from failing it."""
+    """Of processor time: others may hold this machine's cores. The aim is half a second each; of three the best counts,
+    and the first compiles, as after an installation, also where Python is told here to keep nothing compiled."""
+    kept = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
     names = [m for m in modules("pipelines") if not m.rsplit(".", 1)[1].startswith("_")]
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
     took = []
     for _ in range(3):
-        start = time.monotonic()
-        subprocess.run([sys.executable, "-c", code, *names], env=clean_env, cwd=tmp_path, check=True)
-        took.append(time.monotonic() - start)
+        start = of_children_s()
+        subprocess.run([sys.executable, "-c", code, *names], env=clean_env | kept, cwd=tmp_path, check=True)
+        took.append(of_children_s() - start)
     assert min(took) < 2, f"importing every recipe took {min(took):.2f} s at best of {len(took)}"
+
+
+def of_children_s() -> float:
+    """Processor time of all children that ended so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 # --- directions ---
