@@ -54,15 +54,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run a temp folder of its own; its name is short, since Ray's socket paths may not pass 107 bytes."""
+    """Give the run a temp folder of its own, its workers (pytest -n 2) one in it. Names are short, since Ray's socket
+    paths may not pass 107 bytes."""
+    if _is_worker(config):
+        return
     own = Path(tempfile.mkdtemp(prefix="rm-"))
     config.stash[_OWN_TMP] = own
+    config.option.basetemp = config.option.basetemp or str(own / "t")
     os.environ["TMPDIR"] = str(own)
     tempfile.tempdir = str(own)
 
 
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) or _is_worker(session.config):
         return  # keep what a person will want to look at
     shutil.rmtree(session.config.stash[_OWN_TMP], ignore_errors=True)
 
