@@ -10,6 +10,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from reelmill.annotators.asking import Asks
@@ -88,11 +89,14 @@ def _asked(recipe: Recipe, place: Place, keys: Sequence[str]) -> list[Usage]:
     load, used = recipe.source.open(place, recipe), []
     with place.engines() as engines:
         steps = [lent(step, engines) for step in recipe.steps]
-        for step in steps:
-            step.setup()
-        for key in keys:
-            table = with_outcome(load([key]))
+        with ExitStack() as held:
             for step in steps:
-                table = run_step(step, table)
-            used.append(sum((step.spent() for step in steps if isinstance(step, Asks)), Usage()))
+                step.setup()
+                if hasattr(step, "close"):
+                    held.callback(step.close)
+            for key in keys:
+                table = with_outcome(load([key]))
+                for step in steps:
+                    table = run_step(step, table)
+                used.append(sum((step.spent() for step in steps if isinstance(step, Asks)), Usage()))
     return used

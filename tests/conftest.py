@@ -12,10 +12,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import left_behind
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -52,15 +54,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run a temp folder of its own; its name is short, since Ray's socket paths may not pass 107 bytes."""
+    """Give the run a temp folder of its own, its workers (pytest -n 2) one in it. Names are short, since Ray's socket
+    paths may not pass 107 bytes."""
+    if _is_worker(config):
+        return
     own = Path(tempfile.mkdtemp(prefix="rm-"))
     config.stash[_OWN_TMP] = own
+    config.option.basetemp = config.option.basetemp or str(own / "t")
     os.environ["TMPDIR"] = str(own)
     tempfile.tempdir = str(own)
 
 
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) or _is_worker(session.config):
         return  # keep what a person will want to look at
     shutil.rmtree(session.config.stash[_OWN_TMP], ignore_errors=True)
 
@@ -99,7 +109,17 @@ def _is_own(host: object, own: frozenset[str]) -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def this_machine_only() -> Iterator[None]:
+def nothing_left_behind() -> Iterator[None]:
+    """At the end of a run no process may be left, and hardly a thread. Set up first, so that it looks last."""
+    before = set(threading.enumerate())
+    yield
+    lost, living = left_behind.processes(), left_behind.threads(before)
+    assert not lost, f"processes outlive the tests that started them: {lost}"
+    assert len(living) <= left_behind.MOST_THREADS, f"{len(living)} threads outlive their tests: {living}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def this_machine_only(nothing_left_behind: None) -> Iterator[None]:
     """Refuse connections and name look-ups to any other machine, for the whole run."""
     own = _own_addresses()
     patch = pytest.MonkeyPatch()

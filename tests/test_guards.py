@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import left_behind
 import pytest
 
 
@@ -55,3 +58,27 @@ def test_temporary_files_are_this_runs_own(tmp_path: Path) -> None:
     assert own in tmp_path.resolve().parents or own in tmp_path.parents
     with tempfile.NamedTemporaryFile() as file:
         assert own in Path(file.name).parents
+
+
+def test_a_thread_that_outlives_its_test_is_seen_and_one_that_ends_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(left_behind, "_PATIENCE_S", 0.2)
+    before, over = set(threading.enumerate()), threading.Event()
+    late = Thread(target=over.wait, name="outlives")
+    late.start()
+    assert left_behind.threads(before, most=0) == ["outlives"]
+    over.set()
+    late.join()
+    assert left_behind.threads(before, most=0) == []
+
+
+def test_a_child_is_seen_until_it_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(left_behind, "_PATIENCE_S", 0.2)
+    others = left_behind.processes()
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    assert [p for p in left_behind.processes() if p not in others] == [f"{child.pid} cat"]
+    assert child.stdin is not None
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert [p for p in left_behind.processes() if p not in others] == [f"{child.pid} (ended, never waited for)"]
+    child.wait()
+    assert left_behind.processes() == others

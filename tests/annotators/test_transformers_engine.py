@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -167,6 +168,7 @@ def serve(folder: Path, tmp_path: Path) -> Iterator[str]:
                 with socket.socket() as line:
                     if line.connect_ex(("127.0.0.1", port)) == 0:
                         break
+                threading.Event().wait(0.1)  # it needs the core to get ready on
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             server.terminate()

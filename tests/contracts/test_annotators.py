@@ -13,7 +13,7 @@ import pickle
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -111,18 +111,41 @@ def place(tmp_path_factory: pytest.TempPathFactory, engine: Engines) -> Place:
     return place
 
 
-def inputs(recipe: Recipe, place: Place) -> list[tuple[Annotator, pa.Table]]:
-    """Each step with the rows that it is given in a real run."""
+class Fed(NamedTuple):
+    """A step, the rows that it is given in a real run, and what it says of them."""
+
+    step: Annotator
+    batch: pa.Table
+    whole: dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def fed(request: pytest.FixtureRequest, place: Place, engine: Engines) -> Iterator[tuple[str, list[Fed]]]:
+    """A recipe's name and its steps; what they hold is let go before the next recipe comes."""
+    steps = feed(recipe_of(request.param, engine), place)
+    yield request.param, steps
+    for step, _, _ in steps:
+        close(step)
+
+
+def feed(recipe: Recipe, place: Place) -> list[Fed]:
     keys = sorted(place.dataset(recipe).winners.of_key)
     table = with_outcome(recipe.source.open(place, recipe)(keys))
-    pairs: list[tuple[Annotator, pa.Table]] = []
+    steps: list[Fed] = []
     for step in recipe.steps:
-        if pairs:
-            table = run_step(pairs[-1][0], table)
+        if steps:
+            table = run_step(steps[-1].step, table)
         step.setup()
         live = table.filter(pa.compute.is_null(table["verdict"]))
-        pairs.append((step, live.select(list(dict.fromkeys(["key", *(c.name for c in step.needs)])))))
-    return pairs
+        batch = live.select(list(dict.fromkeys(["key", *(c.name for c in step.needs)])))
+        steps.append(Fed(step, batch, by_key(step(batch))))
+    return steps
+
+
+def close(step: Annotator) -> None:
+    """As a worker does at its end."""
+    if hasattr(step, "close"):
+        step.close()
 
 
 def by_key(answer: pa.Table) -> dict[str, Any]:
@@ -135,10 +158,9 @@ def test_table_recipes_are_the_only_ones_left_out(engine: Engines) -> None:
     assert {"media", "clips", "tubes", "events", "text", "sound", "internvid_tg", "ocr_rich"} <= set(MADE)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_row_alone_is_the_row_in_any_batch(name: str, place: Place, engine: Engines) -> None:
-    for step, batch in inputs(recipe_of(name, engine), place):
-        whole = by_key(step(batch))
+def test_a_row_alone_is_the_row_in_any_batch(fed: tuple[str, list[Fed]]) -> None:
+    name, steps = fed
+    for step, batch, whole in steps:
         assert whole, f"{name}: no live row reached {step_name(step)}"
         backwards = by_key(step(batch.take(list(range(batch.num_rows))[::-1])))
         assert backwards == whole, f"{name}: {step_name(step)} depends on the order of rows"
@@ -147,9 +169,9 @@ def test_a_row_alone_is_the_row_in_any_batch(name: str, place: Place, engine: En
             assert alone == whole[alone["key"]], f"{name}: {step_name(step)} depends on a row's neighbours"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_empty_batch_keeps_the_declared_columns(name: str, place: Place, engine: Engines) -> None:
-    for step, batch in inputs(recipe_of(name, engine), place):
+def test_an_empty_batch_keeps_the_declared_columns(fed: tuple[str, list[Fed]]) -> None:
+    name, steps = fed
+    for step, batch, _ in steps:
         empty = step(batch.slice(0, 0))
         assert empty.num_rows == 0
         assert empty.schema.equals(result_schema(step.gives)), f"{name}: {step_name(step)}"
@@ -164,14 +186,14 @@ def test_steps_travel_to_workers_and_have_one_spelling(name: str, engine: Engine
             canonical_json(step_identity(step))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_fresh_worker_gives_the_same_answers(name: str, place: Place, engine: Engines) -> None:
+def test_a_fresh_worker_gives_the_same_answers(fed: tuple[str, list[Fed]], engine: Engines) -> None:
+    name, steps = fed
     untouched = recipe_of(name, engine).steps
-    for (step, batch), sent in zip(inputs(recipe_of(name, engine), place), untouched, strict=True):
-        first = by_key(step(batch))
+    for (step, batch, whole), sent in zip(steps, untouched, strict=True):
         fresh = pickle.loads(pickle.dumps(sent))
         fresh.setup()
-        assert by_key(fresh(batch)) == first, f"{name}: {step_name(step)}"
+        assert by_key(fresh(batch)) == whole, f"{name}: {step_name(step)}"
+        close(fresh)
 
 
 def test_a_strangers_recipe_is_found_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -65,6 +66,7 @@ def head(environment: dict[str, str]) -> Iterator[str]:
     while not answers(f"{address}/api/version"):
         assert time.monotonic() < deadline, (folder / "head.log").read_text()
         assert process.poll() is None, (folder / "head.log").read_text()
+        threading.Event().wait(0.1)  # it needs the core to get ready on
     yield address
     for pid in [*descendants(process.pid), process.pid]:
         try:

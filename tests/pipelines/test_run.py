@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import toy
 
+from reelmill.pipelines._pilot import _asked
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._run import Limits, Local, Report, drifted, run
 from reelmill.schemas.errors import Busy, Drift, OverBudget
@@ -158,3 +159,17 @@ def test_the_record_is_written_last_and_says_what_happened(place: Place) -> None
     assert record["counts"]["accepted"] == 10
     assert record["libraries"]["pyarrow"] != "absent"
     assert record["identity"]["fingerprint"] == toy.recipe().fingerprint()
+
+
+def test_a_pilot_lets_go_of_what_its_steps_hold(place: Place) -> None:
+    ended = list[str]()
+
+    class Holding(toy.Measure):
+        def close(self) -> None:
+            ended.append(type(self).__name__)
+
+    recipe = dataclasses.replace(toy.recipe(), steps=(Holding(), toy.Spell()))
+    run(recipe, place)
+    ended.clear()
+    assert len(_asked(recipe, place, sorted(place.dataset(recipe).winners.of_key))) == len(WORDS.split())
+    assert ended == ["Holding"]

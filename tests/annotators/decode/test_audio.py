@@ -146,8 +146,15 @@ def test_hostile_files_are_judged_and_the_child_lives_on(shared_media):
     assert all(np.isfinite(s).all() and np.abs(s).max(initial=0) <= 1 for s in sounds)
 
 
+@pytest.fixture(scope="module")
+def bearing():
+    """The child that bears all of them, as in a run; one that it does not survive would be an end of it."""
+    with Isolated() as child:
+        yield child
+
+
 @pytest.mark.parametrize("seed", range(12))
-def test_mutated_sound_is_judged_or_borne(tmp_path, seed):
+def test_mutated_sound_is_judged_or_borne(tmp_path, seed, bearing):
     """Bytes flipped anywhere in a film with sound: an answer within bounds or a reason, never an end of the run."""
     broken = bytearray(sounded(tmp_path / "a.mkv", [Tone(0.2, 1.0)], seconds=1.2).read_bytes())
     rng = np.random.default_rng(seed)
@@ -155,6 +162,5 @@ def test_mutated_sound_is_judged_or_borne(tmp_path, seed):
         broken[place] ^= int(rng.integers(1, 256))
     file = tmp_path / "broken.mkv"
     file.write_bytes(bytes(broken))
-    with Isolated() as child:
-        audio = asked(child, file, Span(0.0, 1.2))
+    audio = asked(bearing, file, Span(0.0, 1.2))
     assert audio is None or (len(audio.samples) in (0, round(1.2 * RATE_HZ)) and 0 <= audio.covered_s <= 1.2)
