@@ -385,6 +385,66 @@ def compare(
 
 
 @app.command()
+def train(
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="A paper by name, or `list` for all of them.")],
+    datasets: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET[,DATASET...]", help="Folders of packs, or names in the store; NAME*2 counts twice."
+        ),
+    ] = "",
+    run: Annotated[
+        Path, typer.Option("--run", help="The run's folder; one that is there goes on where it was.")
+    ] = Path("run"),
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 1000,
+    size: Annotated[str, typer.Option(help="XS, S, M or L: a model from scratch.")] = "XS",
+    tokens: Annotated[int, typer.Option(min=64, help="Length of a packed row.")] = 4096,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip that are shown.")] = 16,
+    accumulate: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 1,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 2e-3,
+    seed: Annotated[int, typer.Option(help="Weights, order and draws.")] = 0,
+    objective: Annotated[str, typer.Option(help="variant (its own), or dpo on pairs.")] = "variant",
+    start: Annotated[Path | None, typer.Option(metavar="RUN", help="Begin with the weights of this run.")] = None,
+    shared: Annotated[bool, typer.Option(help="All samples of a clip in one document: the video once.")] = True,
+    in_order: Annotated[bool, typer.Option("--in-order", help="As published: stages of a curriculum in turn.")] = False,
+    ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of averaged weights; 0: none.")] = 0.0,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the variant. Repeatable.")
+    ] = None,
+    store: StoreAt = DEFAULT_STORE,
+) -> None:
+    """Train a paper's model on packed datasets. A killed run goes on to the same weights."""
+    from reelmill.jobs import fitting
+
+    if variant == "list":
+        fitting.print_variants()
+        return
+    fitting.train(
+        fitting.Asked(variant, datasets, run, steps, size, tokens, frames, accumulate, rate, seed, objective, start),
+        shared=shared,
+        in_order=in_order,
+        ema=ema,
+        settings=fitting.settings(sets or ()),
+        store=store,
+    )
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The folder of a pack, or a name in the store.")],
+    split: Annotated[str, typer.Option(help="The split that is asked.")] = "val",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Visual tokens a group, where these can vary.")] = None,
+    store: StoreAt = DEFAULT_STORE,
+) -> None:
+    """Ask a trained model and score it: every figure with an interval, and beside what needs no video."""
+    from reelmill.jobs import fitting
+
+    fitting.evaluate_run(run, dataset, split, limit, budget, store)
+
+
+@app.command()
 def gc(store: StoreAt = DEFAULT_STORE) -> None:
     """Remove what nothing refers to: parts of void commits, leftovers of killed writers."""
     from reelmill.jobs import inspecting

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from reelmill.training import ladder, variants
+from reelmill.training.codecs.text import Text
 from reelmill.training.towers import HFTower
 from reelmill.training.variants.variant import On, Variant
 from reelmill.training.vlm import VLM
@@ -28,6 +30,11 @@ def on(tower: HFTower, lm: Any, frames: int) -> On:
     return On(tower.width, lm.config.hidden_size, tower.grid, frames, lm.config)
 
 
+def writers(variant: Variant) -> dict[str, nn.Module]:
+    """Who writes times and boxes: the variant's codecs, and digits where it has none."""
+    return {"time": Text(1), "box": Text(0), **variant.codecs}
+
+
 def assembled(variant: Variant, tower: HFTower, lm: Any, vocabulary: Vocabulary) -> VLM:
     """Tower and language model with all seams of a variant filled. Adapters are put into `lm` before."""
     tower.want(variant.scores, variant.levels)
@@ -37,7 +44,7 @@ def assembled(variant: Variant, tower: HFTower, lm: Any, vocabulary: Vocabulary)
         lm,
         visual_id=vocabulary.visual_id,
         slot_ids=vocabulary.slot_ids,
-        codecs=variant.codecs,
+        codecs=writers(variant),
         prefusion=variant.prefusion,
         hooks=variant.hooks,
         policy=variant.policy,

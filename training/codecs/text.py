@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from reelmill.training.seams import Spelled
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_SAID = {2: re.compile(rf"{_NUMBER} to {_NUMBER}"), 4: re.compile(rf"\[{_NUMBER}, {_NUMBER}, {_NUMBER}, {_NUMBER}\]")}
 
 
 class Text(nn.Module):
@@ -29,3 +33,8 @@ class Text(nn.Module):
         return None
 
     target = loss = read = embed
+
+    def found(self, text: str, d: int) -> tuple[str, list[tuple[float, ...]]]:
+        """A text with `{}` in the place of every group of `d` numbers written as `spell` does, and the numbers."""
+        numbers = [tuple(map(float, groups)) for groups in _SAID[d].findall(text)]
+        return _SAID[d].sub("{}", text.replace("{", "(").replace("}", ")")), numbers

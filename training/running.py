@@ -1,0 +1,136 @@
+"""From a plan to a run under way, and from a run's folder back to its model.
+
+RUN/plan.json          what was asked for
+tokenizer/         words of the training texts, with the marks and slots
+checkpoints/       finished steps
+log.jsonl          losses, one line a step
+evaluation.json    what `reelmill eval` found
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reelmill.schemas.errors import BadInput
+from reelmill.training import ladder, variants
+from reelmill.training.assemble import Vocabulary, from_scratch, on, writers
+from reelmill.training.data.form import PLAIN
+from reelmill.training.data.loader import Loader, Settings, Source
+from reelmill.training.data.shards import Split, opened
+from reelmill.training.data.tokenizer import loaded, texts_of, trained
+from reelmill.training.data.tokens import Tokens
+from reelmill.training.documents import Document
+from reelmill.training.loop import checkpoint
+from reelmill.training.loop.fit import Fit, Told, frozen_copy
+from reelmill.training.loop.plan import Plan, planned
+from reelmill.training.objectives.dpo import DPO
+from reelmill.training.variants.variant import Variant
+from reelmill.training.vlm import VLM
+
+TOKENIZER = "tokenizer"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A run's model, what it fills, and how samples are written for it."""
+
+    plan: Plan
+    model: VLM
+    variant: Variant
+    tokens: Tokens
+
+
+def begun(plan: Plan, run: Path, tell: Callable[[Told], object], store: Path | None = None) -> Fit:
+    """A run at its first step, or where it was left. Raises BadInput and NotFound for what cannot be."""
+    plan.write(run)
+    splits = [opened(data.place, "train", store) for data in plan.data]
+    made = _made(plan, run, splits)
+    objective: Any = made.variant.objective
+    if plan.objective == "dpo":
+        objective = DPO(frozen_copy(made.model), plan.beta)
+    elif plan.objective != "variant":
+        raise BadInput(f"objective {plan.objective!r}", seen="variant and dpo are known", do="choose one")
+    fit = Fit(plan, made.model, objective, _loader(plan, made, splits), run, tell, made.variant.schedule, device())
+    fit.resume()
+    return fit
+
+
+def finished(run: Path) -> Made:
+    """The model of a run's newest checkpoint, ready to answer. Raises NotFound where there is none."""
+    plan, last = planned(run), checkpoint.newest(run)
+    made = _made(plan, run, [])
+    last.weights_into(made.model)
+    if plan.ema:
+        made.model.load_state_dict(last.rest()["average"], strict=False)
+    if made.variant.schedule is not None:
+        made.model.told(made.variant.schedule(plan.steps - 1, plan.steps))
+    made.model.to(device()).eval()
+    return made
+
+
+def device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
+    """Tokenizer first, then the model over its words, then the weights that the run starts with."""
+    size = ladder.LADDER[plan.size]
+    codecs = writers(_variant(plan, size))
+    slots = [name for codec in codecs.values() for name in codec.names]
+    tokenizer = _tokenizer(plan, run, splits, codecs, slots)
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<{name}>") for name in slots}
+    vocabulary = Vocabulary(len(tokenizer), tokenizer.convert_tokens_to_ids(PLAIN.visual), ids)
+    model, variant = from_scratch(
+        plan.variant, size, vocabulary, frames=plan.frames, seed=plan.seed, settings=plan.settings
+    )
+    if plan.start is not None:
+        checkpoint.newest(Path(plan.start)).weights_into(model)
+    return Made(plan, model, variant, Tokens(tokenizer, size.image, PLAIN, writers(variant), plan.frames))
+
+
+def _variant(plan: Plan, size: ladder.Size) -> Variant:
+    """The variant on a trunk whose words are not known yet: for what it fills, not for its weights."""
+    trunk = on(ladder.tower(size), ladder.language(size, 8), plan.frames)
+    try:
+        made: Variant = variants.named(plan.variant).build(trunk, **plan.settings)
+    except TypeError as error:
+        raise BadInput(f"settings of {plan.variant}", seen=str(error), do="see `reelmill train --list`") from error
+    return made
+
+
+def _tokenizer(plan: Plan, run: Path, splits: Sequence[Split], codecs: Any, slots: Sequence[str]) -> Any:
+    """The run's own; that of the run it starts from; or one trained on the texts."""
+    own = run / TOKENIZER
+    if own.exists():
+        return loaded(own, PLAIN, slots)
+    if plan.start is not None:
+        made = loaded(Path(plan.start) / TOKENIZER, PLAIN, slots)
+    else:
+        texts = (text for split in splits for text in texts_of(split, codecs))
+        made = trained(texts, slots=slots, kind=plan.words, vocabulary=plan.vocabulary)
+    half = own.with_name(f".{TOKENIZER}")
+    made.save_pretrained(half)
+    half.rename(own)
+    return made
+
+
+def _loader(plan: Plan, made: Made, splits: Sequence[Split]) -> Loader:
+    sources = [Source(s, d.weight, shared=d.shared) for s, d in zip(splits, plan.data, strict=True)]
+    settings = Settings(length=plan.tokens, seed=plan.seed, **({"shuffle": 0, "waiting": 1} if plan.in_order else {}))
+    return Loader(sources, made.tokens, settings, counting(made.model), threads=1, pin=device().type == "cuda")
+
+
+def counting(model: VLM) -> Callable[[Document], int]:
+    """Tokens that a document takes in a row of this model."""
+    tower, reducer = model.tower, model.reducer
+
+    def count(document: Document) -> int:
+        return len(document.ids) - 1 + int(reducer.count(len(document.frames), tower.grid))
+
+    return count
