@@ -71,7 +71,7 @@ def bars(figures: Sequence[Figure]) -> bytes:
     panels = [list(rows) for _, rows in groupby(own, key=lambda f: f.measure)]
     heights = [_ROW_IN * len(panel) for panel in panels]
     high = sum(heights) + _BETWEEN_IN * len(panels) + _LEGEND_IN
-    canvas = Canvas(figsize=(_WIDE_IN, high))
+    canvas: Any = Canvas(figsize=(_WIDE_IN, high))
     top, axes = high - _LEGEND_IN, []
     for panel, height in zip(panels, heights, strict=True):
         place = (_LEFT_IN / _WIDE_IN, (top - height) / high, 0.96 - _LEFT_IN / _WIDE_IN, height / high)
