@@ -71,7 +71,7 @@ def bars(figures: Sequence[Figure]) -> bytes:
     panels = [list(rows) for _, rows in groupby(own, key=lambda f: f.measure)]
     heights = [_ROW_IN * len(panel) for panel in panels]
     high = sum(heights) + _BETWEEN_IN * len(panels) + _LEGEND_IN
-    canvas = Canvas(figsize=(_WIDE_IN, high))
+    canvas: Any = Canvas(figsize=(_WIDE_IN, high))
     top, axes = high - _LEGEND_IN, []
     for panel, height in zip(panels, heights, strict=True):
         place = (_LEFT_IN / _WIDE_IN, (top - height) / high, 0.96 - _LEFT_IN / _WIDE_IN, height / high)
@@ -91,14 +91,13 @@ def _panel(figures: Sequence[Figure], axis: Any) -> None:
     axis.barh(places - 0.2, means, 0.38, color=_OURS, xerr=(means - ends[:, 0], ends[:, 1] - means), capsize=3)
     for offset, colour, values in zip((0.1, 0.3), (_PRIOR, _WORDS), floors, strict=True):
         axis.barh(places + offset, values, 0.18, color=colour)
-    edges = np.nanmax([means, ends[:, 1], *floors], axis=0)
-    for place, mean, edge in zip(places, means, edges, strict=True):
-        axis.text(edge, place - 0.2, f"  {mean:.3f}", va="center", fontsize=8)
+    for place, mean, end in zip(places, means, ends[:, 1], strict=True):
+        axis.text(end, place - 0.2, f"  {mean:.3f}", va="center", fontsize=8)
     axis.set_yticks(places, [f"{group_of(f.by, f.name)} ({f.mean.rows})" for f in figures], fontsize=8)
     axis.set_ylim(len(figures) - 0.5, -0.5)
     axis.set_title(shown_measure(figures[0].measure), fontsize=9, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.set_xlim(min(0.0, ends.min()), 1.12 * max(1e-9, edges.max()))
+    axis.set_xlim(min(0.0, ends.min()), 1.12 * max(1e-9, np.nanmax([ends[:, 1], *floors])))
 
 
 def _floors(figures: Sequence[Figure]) -> tuple[list[float | None], list[float | None]]:

@@ -99,6 +99,16 @@ def test_the_middle_caption_shares_most_words() -> None:
     assert best_constant(items).text == "a dog runs"
 
 
+def test_the_best_account_is_most_like_the_others_in_words_and_times() -> None:
+    def account(key: str, *times: float) -> Item:
+        lines = "<time>: a dog runs\n<time>: it stops"
+        (item,) = items_of([sample(ask("All?"), tell(lines, times), key=key, task="dvc")])
+        return item
+
+    items = [account("a", 0, 1, 9, 10), account("b", 0, 4, 4, 8), account("c", 0, 4, 4, 9), account("d", 0, 5, 5, 8)]
+    assert best_constant(items).reply(items[0].question).spans == ((0.0, 4.0), (4.0, 8.0))
+
+
 def test_a_constant_is_of_one_form() -> None:
     mixed = [*spoken(["Twice."]), *timed(1, "t", "When?", 1, 2)]
     for items in ([], mixed):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,6 +115,17 @@ def test_every_headline_has_a_panel() -> None:
 def test_an_empty_report_has_no_page(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no score"):
         write_page(Report("one", "d@1", "teacher", ()), tmp_path)
+
+
+def test_reports_are_read_and_compared_without_torch(clean_env: dict[str, str], tmp_path: Path) -> None:
+    """A laptop that compares two runs need not have what they were trained with."""
+    code = "import sys, reelmill.training.evals.evaluate, reelmill.jobs.evaluating; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env=clean_env | own_path(), cwd=tmp_path, check=True, timeout=60)
+
+
+def own_path() -> dict[str, str]:
+    """Where this process took the rooms from: a checkout of its own, or the installed one."""
+    return {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
 
 
 # --- whole evaluations ---
