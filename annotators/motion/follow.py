@@ -95,6 +95,7 @@ class Follower:
         self.live: list[Track] = []
         self.ended: list[Track] = []
         self.times: list[float] = []
+        self.births = 0
 
     def see(self, at_s: float, found: list[Blob]) -> None:
         """The blobs of the next frame, at clip time `at_s`."""
@@ -219,7 +220,8 @@ class Follower:
     # -- life of a track
 
     def _born(self, blob: Blob) -> None:
-        track = Track(number=len(self.live) + len(self.ended), colour=blob.colour, area_px=blob.area_px)
+        track = Track(number=self.births, colour=blob.colour, area_px=blob.area_px)
+        self.births += 1  # absorbed tracks are in no list, so that the lists' lengths give some numbers twice
         self._add(track, blob, 0.0, shared=False)
         self.live.append(track)
 

@@ -149,7 +149,10 @@ class _View(ClipView):
 
     def _other_colours(self) -> list[tuple[str, EventKind]]:
         near: dict[str, list[str]] = self.wording.table("near")
-        present = {word for e in self.events for word in e.subject.split() if word in near}
+        named = {e.subject: [word for word in e.subject.split() if word in near] for e in self.events}
+        if not all(named.values()):
+            return []  # a thing without a colour word may be of any colour
+        present = {word for words in named.values() for word in words}
         colours = self.wording.options("absent.colours")
         safe = [c for c in colours if c not in present and not present & set(near[c])]
         swaps = [(h.subject, h.kind) for h in self.happenings if h.accepted and h.kind in RULE_KINDS]

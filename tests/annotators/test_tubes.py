@@ -10,7 +10,9 @@ import pytest
 from drawn import BLUE, DARK, GREEN, RED, Drawn, Shot, Thing, evenly, film, ground, path, texture
 
 from reelmill.annotators.decode.frames import Rgb
-from reelmill.annotators.motion.follow import translation
+from reelmill.annotators.motion.backdrop import background, difference, lit_alike
+from reelmill.annotators.motion.blobs import blobs
+from reelmill.annotators.motion.follow import Follower, translation
 from reelmill.annotators.tubes import Eyes, FollowTubes, TubeRules, followed
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import Fault
@@ -161,6 +163,25 @@ def test_a_thing_that_comes_into_view_in_two_parts_is_one():
     assert overlap(tubes[0], shot, whole) > 0.8
 
 
+def test_no_two_tracks_have_one_number_though_a_part_was_absorbed():
+    """Numbers tell which track is stitched to which: with two of one number, another track was joined."""
+
+    def prong(y: float) -> Thing:
+        return Thing(RED, path((0.4, -36, y), (1.6, 160, y)), size=(36, 8))
+
+    body = Thing(RED, path((0.4, -36, 40), (1.6, 160, 40)), size=(20, 32))
+    beside = Thing(BLUE, path((0.44, -24, 90), (1.8, 160, 90)))  # after the prongs, before the body
+    late = Thing(GREEN, path((1.2, -24, 4), (1.8, 60, 4)))
+    shot = Shot(evenly(2.0), [body, prong(40), prong(64), beside, late])
+    pictures = np.stack(shot.pictures())
+    still, follower = background(pictures), Follower(160, 120, TubeRules().follow)
+    for at_s, picture in zip(shot.times, pictures, strict=True):
+        follower.see(at_s, blobs(picture, still)[0])
+    numbers = [t.number for t in follower.finished()]
+    assert follower.births > len(numbers)  # a part was absorbed
+    assert len(set(numbers)) == len(numbers)
+
+
 def test_a_change_of_light_is_no_thing():
     base = texture(spread=30).astype(np.int16)
     shot = Shot(evenly(2.0))
@@ -168,12 +189,14 @@ def test_a_change_of_light_is_no_thing():
     assert watched(shot)[0] == ()
 
 
-def test_a_fade_in_and_out_is_no_thing():
-    base = texture(spread=60).astype(np.float32)
-    base[:, :50] /= 6  # a dark and a bright part: a fade shifts them by different amounts
-    shot = Shot(evenly(3.0))
-    shot.pictures = lambda: [(base * min(1.0, (i + 1) / 18, (75 - i) / 18)).astype(np.uint8) for i in range(75)]
-    assert watched(shot)[0] == ()
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_under_a_fade_the_background_is_scaled_and_nothing_differs(share):
+    usual = texture(spread=60)
+    usual[:, :70] //= 6  # a dark and a bright part: a fade takes different amounts from them
+    faded = (usual * share).astype(np.uint8)
+    assert difference(faded, lit_alike(usual, faded)).max() <= 3
+    shifted = np.clip(usual.astype(np.int16) + 20, 0, 255).astype(np.uint8)
+    assert difference(shifted, lit_alike(usual, shifted)).max() <= 1
 
 
 def test_what_comes_from_nowhere_is_published_in_doubt():

@@ -38,7 +38,7 @@ def test_plain_colours_have_their_name(rgb, word):
 
 
 def test_a_colour_that_its_own_spread_takes_to_the_next_term_is_none():
-    """A red car with dark panes before grey tarmac: its median lies between brown and pink, its pixels on both sides."""
+    """A red car with dark panes: its median lies between brown and pink, and its pixels on both sides."""
     between = Look(np.array([45.5, 25.0, 4.0]), 13.0, None, 0.02, np.full((4, 2), 0.5))
     assert phrase(between) == "the object"
     assert phrase(dataclasses.replace(between, spread=2.0)) == "the brown object"

@@ -193,6 +193,13 @@ def test_no_is_not_said_of_a_time_when_a_thing_in_doubt_may_do_it():
         assert of("during", samples(events, key=f"clip{n}")) == []
 
 
+def test_no_colour_is_denied_where_a_thing_has_no_colour_word():
+    """ "the object" may be the red car that is asked about."""
+    red = event(RED, "enters", 1.0, 2.0)
+    assert "blue circle" in absent_questions((red,))
+    assert "blue circle" not in absent_questions((red, event("the object", "moves", 3.0, 4.0)))
+
+
 def test_a_pale_blue_thing_may_be_called_white_and_a_hand_brown_or_pink():
     asked = absent_questions((event("the white object", "moves", 1.0, 2.0),))
     assert "green object" in asked

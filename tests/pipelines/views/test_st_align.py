@@ -291,9 +291,22 @@ def test_a_caption_says_one_place_and_that_of_its_frame():
 
 
 def test_a_doubtful_tube_is_not_named():
-    exact = made([tube("t1", RED, still(20, 20), confidence=0.3)], list(ALONE.events))
+    doubtful = tube("t1", RED, still(20, 20), confidence=0.3)
+    exact = made([doubtful, tube("t2", BLUE, still(200, 20))], list(ALONE.events))
     assert reasons("tvg", samples_of(exact, ALL)) == {"low_confidence"}
     assert reasons("tvg", samples_of(exact, CompileStAlign(rules=Rules(least_confidence=0.2)))) == {""}
+    (out,) = compiled(ALL, made([doubtful], list(ALONE.events)).row())
+    assert out["verdict"]["reason"] == "low_confidence"
+
+
+def test_no_colour_is_denied_where_a_thing_has_no_colour_word():
+    red, plain = tube("t1", RED, still(20, 20)), tube("t2", "the square", still(200, 20))
+    moves = [event(RED, "moves", 0.96, 2.4, who="t1"), event("the square", "moves", 0.96, 2.4, who="t2")]
+    asked = [text(s) for s in of("absent", samples_of(made([red, plain], moves), ALL))]
+    assert asked
+    assert not [a for a in asked if "blue circle" in a]
+    coloured = samples_of(made([red, replace(plain, phrase="the red square")], moves), ALL)
+    assert [s for s in of("absent", coloured) if "blue circle" in text(s)]
 
 
 def test_beside_a_thing_in_doubt_that_the_words_fit_nothing_is_named_by_a_quality():
