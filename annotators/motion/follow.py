@@ -27,8 +27,8 @@ class FollowRules:
     coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one; young_s: a younger track that
     merges with one of its colour (within `piece_colour`) was a part of it. Dropped is a track briefer than
     `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of
-    its frames, or of a confidence below `min_confidence`. So is one whose box changes its area by a factor of more than
-    e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
+    its frames, or of a confidence below `min_confidence`. One whose box changes its area by a factor of more than
+    e ** `most_jump` from frame to frame in a tenth of them is a loose part of something: it is doubted.
     """
 
     coast_s: float = 0.6
@@ -95,6 +95,7 @@ class Follower:
         self.live: list[Track] = []
         self.ended: list[Track] = []
         self.times: list[float] = []
+        self.births = 0
 
     def see(self, at_s: float, found: list[Blob]) -> None:
         """The blobs of the next frame, at clip time `at_s`."""
@@ -219,7 +220,8 @@ class Follower:
     # -- life of a track
 
     def _born(self, blob: Blob) -> None:
-        track = Track(number=len(self.live) + len(self.ended), colour=blob.colour, area_px=blob.area_px)
+        track = Track(number=self.births, colour=blob.colour, area_px=blob.area_px)
+        self.births += 1  # absorbed tracks are in no list, so that the lists' lengths give some numbers twice
         self._add(track, blob, 0.0, shared=False)
         self.live.append(track)
 

@@ -78,7 +78,8 @@ def _colour(colour: Floats, spread: float) -> str:
     for name, typical in _COLOURS:
         far[name] = min(far.get(name, np.inf), float(np.linalg.norm(colour - np.array(typical))))
     nearest, following = sorted(far, key=lambda name: far[name])[:2]
-    clear = far[nearest] < _FAR_COLOUR and far[following] - far[nearest] > _NEXT_COLOUR
+    # By less than its own spread a colour is not nearer to one term: as many of its pixels would be called otherwise.
+    clear = far[nearest] < _FAR_COLOUR and far[following] - far[nearest] > max(_NEXT_COLOUR, spread)
     return nearest if clear else _shade(light)
 
 

@@ -115,15 +115,18 @@ class Aligned(Worded):
 
 @dataclass(frozen=True, kw_only=True)
 class CompileStAlign(Aligned):
-    """All forms, from the tubes and events of a clip. A clip without a tube is refused."""
+    """All forms, from the tubes and events of a clip. A clip without a tube is refused, or with doubtful ones alone."""
 
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TUBES, TUBES_NOTE, EVENTS, BASE, PROVENANCE)
     looked_at: ClassVar[str] = "tubes and events of the clip"
+    revision: ClassVar[str] = "2"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         tubes = arrow.typed(tuple[Tube, ...], row["tubes"])
         if not tubes:
             raise Unusable("no_tube", row["tubes_note"] or "nothing was followed")
+        if all(tube.confidence < self.rules.least_confidence for tube in tubes):
+            raise Unusable("low_confidence", f"{len(tubes)} tube(s) below {self.rules.least_confidence}")
         clip = self.material(row)
         things = [followed(tube, clip.frames, clip.media) for tube in tubes]
         events = arrow.typed(tuple[Event, ...], row["events"])

@@ -9,7 +9,10 @@ import pyarrow as pa
 import pytest
 from drawn import BLUE, DARK, GREEN, RED, Drawn, Shot, Thing, evenly, film, ground, path, texture
 
-from reelmill.annotators.motion.follow import translation
+from reelmill.annotators.decode.frames import Rgb
+from reelmill.annotators.motion.backdrop import background, difference, lit_alike
+from reelmill.annotators.motion.blobs import blobs
+from reelmill.annotators.motion.follow import Follower, translation
 from reelmill.annotators.tubes import Eyes, FollowTubes, TubeRules, followed
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import Fault
@@ -160,11 +163,87 @@ def test_a_thing_that_comes_into_view_in_two_parts_is_one():
     assert overlap(tubes[0], shot, whole) > 0.8
 
 
+def test_no_two_tracks_have_one_number_though_a_part_was_absorbed():
+    """Numbers tell which track is stitched to which: with two of one number, another track was joined."""
+
+    def prong(y: float) -> Thing:
+        return Thing(RED, path((0.4, -36, y), (1.6, 160, y)), size=(36, 8))
+
+    body = Thing(RED, path((0.4, -36, 40), (1.6, 160, 40)), size=(20, 32))
+    beside = Thing(BLUE, path((0.44, -24, 90), (1.8, 160, 90)))  # after the prongs, before the body
+    late = Thing(GREEN, path((1.2, -24, 4), (1.8, 60, 4)))
+    shot = Shot(evenly(2.0), [body, prong(40), prong(64), beside, late])
+    pictures = np.stack(shot.pictures())
+    still, follower = background(pictures), Follower(160, 120, TubeRules().follow)
+    for at_s, picture in zip(shot.times, pictures, strict=True):
+        follower.see(at_s, blobs(picture, still)[0])
+    numbers = [t.number for t in follower.finished()]
+    assert follower.births > len(numbers)  # a part was absorbed
+    assert len(set(numbers)) == len(numbers)
+
+
 def test_a_change_of_light_is_no_thing():
     base = texture(spread=30).astype(np.int16)
     shot = Shot(evenly(2.0))
     shot.pictures = lambda: [np.clip(base + 2 * min(i, 25), 0, 255).astype(np.uint8) for i in range(len(shot.times))]
     assert watched(shot)[0] == ()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_under_a_fade_the_background_is_scaled_and_nothing_differs(share):
+    usual = texture(spread=60)
+    usual[:, :70] //= 6  # a dark and a bright part: a fade takes different amounts from them
+    faded = (usual * share).astype(np.uint8)
+    assert difference(faded, lit_alike(usual, faded)).max() <= 3
+    shifted = np.clip(usual.astype(np.int16) + 20, 0, 255).astype(np.uint8)
+    assert difference(shifted, lit_alike(usual, shifted)).max() <= 1
+
+
+def test_what_comes_from_nowhere_is_published_in_doubt():
+    way = path((0.8, 50, 50), (2.0, 110, 50))
+    appears = Thing(RED, lambda t: way(t) if t > 0.8 else None)
+    (tube,), note = watched(Shot(evenly(2.4), [appears]))
+    assert tube.confidence < 0.5
+    assert note == "doubted comes_or_goes_in_mid_frame: 1"
+
+
+def test_a_track_that_goes_over_to_a_thing_of_another_size_is_published_in_doubt():
+    way = path((0.0, 20, 50), (2.4, 90, 50))
+    small = Thing(RED, lambda t: way(t) if t < 1.2 else None, size=(10, 10))
+    large = Thing(RED, lambda t: (way(t)[0] - 15, 35) if t >= 1.2 else None, size=(44, 44))
+    (tube,), note = watched(Shot(evenly(2.4), [small, large]))
+    assert tube.confidence < 0.5
+    assert note == "doubted switches: 1"
+
+
+def test_what_grows_as_it_comes_near_is_not_in_doubt():
+    sizes = [round(16 * 1.02**i) for i in range(60)]  # to over three times its width in 2.4 s
+    shot = Shot(evenly(2.4))
+
+    def near(i: int) -> Rgb:
+        picture = ground()
+        picture[30 : 30 + sizes[i], 20 + i : 20 + i + sizes[i]] = RED
+        return picture
+
+    shot.pictures = lambda: [near(i) for i in range(60)]
+    (tube,), note = watched(shot)
+    assert (tube.confidence > 0.5, note) == (True, "")
+
+
+def test_a_loose_mover_is_published_in_doubt_and_not_dropped_from_the_account():
+    way = path((0.4, -24, 40), (2.0, 160, 40))
+    shot = Shot(evenly(2.4))
+
+    def ragged(i: int) -> Rgb:
+        picture = ground()
+        x, height = round(way(shot.times[i])[0]), 40 if i % 2 else 16
+        picture[40 : 40 + height, max(0, x) : max(0, x + 24)] = RED
+        return picture
+
+    shot.pictures = lambda: [ragged(i) for i in range(len(shot.times))]
+    (tube,), note = watched(shot)
+    assert tube.confidence < 0.5
+    assert note == "doubted unsteady: 1"
 
 
 def test_specks_that_flash_here_and_there_are_dropped():

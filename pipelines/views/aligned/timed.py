@@ -162,15 +162,20 @@ def not_happening(story: Story) -> list[Absent]:
                 for e in story.events
                 if e.subject_id == who.id or may_be(e.subject, who.phrase, near, set(VAGUE))
             }
-            found += [(subject, kind, who) for kind in DENIABLE if kind not in done]
+            doubts = [t for t in story.things if story.doubt(t) and may_be(t.phrase, who.phrase, near, set(VAGUE))]
+            found += [(subject, kind, who) for kind in DENIABLE if kind not in done and not doubts]
     found += [(s, act.kind, act.thing) for act in story.acts for s in foreign(story, act.thing)]
     return list({(subject, kind): (subject, kind, who) for subject, kind, who in found}.values())
 
 
 def foreign(story: Story, who: Thing) -> list[str]:
-    """The phrase of a thing in colours that no thing of the clip has or could be said to have."""
+    """The phrase of a thing in colours that no thing of the clip has or could be said to have; none where the phrase of
+    some thing names no colour."""
     near: dict[str, list[str]] = story.wording.table("near")
-    present = {word for t in story.things for word in t.phrase.split() if word in near}
+    named = [[word for word in t.phrase.split() if word in near] for t in story.things]
+    if not all(named):
+        return []
+    present = {word for words in named for word in words}
     colours = [c for c in story.wording.options("absent.colours") if c not in present and not present & set(near[c])]
     others = [recoloured(who.phrase, near, colour) for colour in colours]
     return [o for o in others if not any(alike(o, t.phrase) for t in story.things)]

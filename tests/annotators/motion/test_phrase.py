@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from drawn import Drawn, Shot, Thing, evenly, texture
@@ -33,6 +35,13 @@ def look(rgb: tuple[int, int, int], *, spread: float = 3.0, share: float = 0.02,
 )
 def test_plain_colours_have_their_name(rgb, word):
     assert phrase(look(rgb)) == f"the {word} object"
+
+
+def test_a_colour_that_its_own_spread_takes_to_the_next_term_is_none():
+    """A red car with dark panes: its median lies between brown and pink, and its pixels on both sides."""
+    between = Look(np.array([45.5, 25.0, 4.0]), 13.0, None, 0.02, np.full((4, 2), 0.5))
+    assert phrase(between) == "the object"
+    assert phrase(dataclasses.replace(between, spread=2.0)) == "the brown object"
 
 
 def test_a_thing_of_many_colours_has_none():
