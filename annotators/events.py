@@ -65,7 +65,7 @@ class ReadEvents:
     rules: EventRules = field(default_factory=EventRules)
     needs: ClassVar[tuple[Column, ...]] = (KEY, TUBES, CHANGES)
     gives: ClassVar[tuple[Column, ...]] = (EVENTS,)
-    revision: ClassVar[str] = "3"
+    revision: ClassVar[str] = "2"
     resources: ClassVar[Resources] = Resources(rows_per_commit=64)
 
     def setup(self) -> None: ...

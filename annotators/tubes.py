@@ -78,7 +78,7 @@ class FollowTubes(WithChild):
     seed: int = 0
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, NUM_FRAMES)
     gives: ClassVar[tuple[Column, ...]] = (TUBES, CHANGES, DECODE, TUBES_NOTE)
-    revision: ClassVar[str] = "2"
+    revision: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources()
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """What a thing does, read off its boxes alone: it enters, leaves, moves, stops. The first of two localisers.
 
 A rest is a stretch of at least 0.4 s in which the box stays where it is; what lies between rests is a move. Spans
-follow schemas/event.py. What was cut off at its beginning by the clip, or begins or ends unseen, carries a `fault`; so
-does all that is read off a box that jumps to several times its size, for that is not one thing all along.
+follow schemas/event.py. What was cut off at its beginning by the clip, or begins or ends unseen, carries a `fault`.
 
     boxes from the left border at 1.0 s, inside from 1.3 s, at rest 2.0-3.0 s (end of clip)
       ->  enters [1.0, 1.3), moves [1.0, 2.0), stops [2.0, 3.0)
@@ -11,7 +10,7 @@ does all that is read off a box that jumps to several times its size, for that i
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -36,9 +35,7 @@ class PhaseRules:
 
     `cut_px`: a box this near to the border is cut by it; `border_px`: one that begins or ends this near came or went
     over it; `rest_px`: how far a resting box may stray (or `rest_jitters` times its own jitter); `least_shift_px`: a
-    move goes farther than this; `most_growth`: a box uncut by the border has at most so many times the area of the one a
-    frame before or after. Tracks of one thing are stitched up to 2.2 times (`tracks._STITCH_LOG_AREA`); a thin thing that
-    turns may double its box in a frame, a cap that becomes an arm with a bottle has twenty times its own."""
+    move goes farther than this."""
 
     cut_px: float = 0.6
     border_px: float = 1.6
@@ -46,7 +43,6 @@ class PhaseRules:
     rest_jitters: float = 3.0
     still_s: float = 0.4
     least_shift_px: float = 4.0
-    most_growth: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +100,7 @@ class Reading:
 def phases(reading: Reading) -> list[Phase]:
     """All phases of a tube by time."""
     found = [*_border(reading), *_spells(reading)]
-    if jump := _jump(reading):
-        found = [replace(p, fault=p.fault or "box_jumps", detail=p.detail or jump) for p in found]
     return sorted(found, key=lambda p: (p.span.start_s, p.span.end_s, p.kind))
-
-
-def _jump(reading: Reading) -> str:
-    """Where a box becomes or was another's size from one frame to the next; empty where none does. The smaller of the
-    two must be free of the border: a thing that comes or goes over it grows and shrinks by what is cut."""
-    area = (reading.boxes[:, 2:] - reading.boxes[:, :2]).prod(axis=1)
-    low, high = np.minimum(area[1:], area[:-1]), np.maximum(area[1:], area[:-1])
-    smaller = np.arange(len(low)) + (area[1:] < area[:-1])
-    jumps = np.flatnonzero(~reading.cut[smaller] & (high > reading.rules.most_growth * low))
-    if not len(jumps):
-        return ""
-    first = int(jumps[0])
-    times = f"{high[first] / max(low[first], 1e-9):.1f} times"
-    return f"its box is {times} as large from {reading.edges_s[first]:.3f} s to {reading.edges_s[first + 1]:.3f} s"
 
 
 def _border(reading: Reading) -> list[Phase]:

@@ -32,11 +32,12 @@ NOTHING_ELSE = "nothing else enters or leaves the frame"
 _UNSEEN = {
     "start_not_seen": frozenset(RULE_KINDS),
     "end_not_seen": frozenset(RULE_KINDS),
-    "box_jumps": frozenset(RULE_KINDS),
+    "low_confidence": frozenset(RULE_KINDS),
     "cut_at_start": frozenset({EventKind.ENTERS}),
 }
-"""What a thing may have done that nobody saw, by why one of its events is refused: a track that begins or ends in
-mid-frame has lost the thing for the rest; one whose box jumps is of several things; a thing that moves in the first frame may still be entering."""
+"""What a thing may have done that nobody saw, by why one of its events is refused. A track that begins or ends in
+mid-frame has lost the thing for the rest; one of low confidence may be of several things; what moves in the first frame may
+still be entering."""
 
 
 class Evidence:

@@ -7,6 +7,12 @@ order, a floor for how much and how sure, and frames of a video that show the sa
     too_little_text   fewer lines, words or less text area than wanted
     low_confidence    enough text, but the recogniser was not sure of it
 
+A transcription says that it is all there is to read, in order, so it alone is also refused as
+
+    unread_text       lines were seen that the recogniser was too unsure of to keep
+    unsure_line       one line is doubtful, however sure the others are
+    no_one_order      lines run in several directions, as the labels of a chart do: nobody reads them as one text
+
 What was recognised is a stranger's text: quoted, never obeyed, and unable to forge a placeholder or a role (`defused`).
 
     lines   "EXIT 4" at (10, 10, 90, 40), sure to 0.98
@@ -15,7 +21,9 @@ What was recognised is a stranger's text: quoted, never obeyed, and unable to fo
 
 from __future__ import annotations
 
+import cmath
 import difflib
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,6 +58,10 @@ TRANSCRIPTION, READ, LOCATE = "transcription", "read", "locate"
 
 TEXTS = Column.of("texts", tuple[TextLine, ...])
 TEXT_ENGINE = Column.of("text_engine", str)
+UNSURE = Column.of("text_unsure", int)
+
+_ASLANT_DEG = 30.0
+"""Lines of one page differ by less, also where it is seen at an angle; labels of charts are turned by 45 or 90."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +70,9 @@ class CompileTranscription(Worded):
 
     The numbers to `confidence_min` are the floor below which a frame is refused; `text_share` is the area of the lines'
     boxes over that of the frame. Two frames show the same text where their likeness (0 to 1, `difflib`) reaches
-    `same_text`. A single line is asked about only when as sure as `line_confidence`, `lines_max` per frame and task.
+    `same_text`. A single line is asked about only when as sure as `line_confidence` and fewer than `misread_max` of its
+    letters are likely misread; `lines_max` per frame and task. Confidence is the mean over a line's letters, and in a
+    long one hides a wrong letter: one of chance 0.2 among twenty leaves 0.96, and 0.8 letters misread.
     """
 
     lines_min: int = 1
@@ -67,12 +81,14 @@ class CompileTranscription(Worded):
     text_share_min: float = 0.001
     confidence_min: float = 0.8
     line_confidence: float = 0.9
+    misread_max: float = 0.5
     same_text: float = 0.8
     frames_max: int = 4
     lines_max: int = 2
     phrasings: str = FAMILY
-    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TEXTS, TEXT_ENGINE, BASE, PROVENANCE)
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TEXTS, TEXT_ENGINE, UNSURE, BASE, PROVENANCE)
     looked_at: ClassVar[str] = "text of the shown frames"
+    revision: ClassVar[str] = "2"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         clip = self.material(row, row["text_engine"])
@@ -83,7 +99,10 @@ class CompileTranscription(Worded):
         faults = [self.fault(page) for page in chosen]
         if all(faults):
             raise Unusable(faults[0].reason, faults[0].detail)  # type: ignore[union-attr]
-        samples = [s for page, fault in zip(chosen, faults, strict=True) for s in self._samples(clip, page, fault)]
+        unsure: int = row["text_unsure"]
+        samples = [
+            s for page, fault in zip(chosen, faults, strict=True) for s in self._samples(clip, page, fault, unsure)
+        ]
         return {"samples": tuple(sorted(samples, key=lambda s: s.key))}
 
     def fault(self, page: Page) -> Verdict | None:
@@ -107,9 +126,24 @@ class CompileTranscription(Worded):
             return rejected(step_name(self), "low_confidence", seen)
         return None
 
-    def _samples(self, clip: Material, page: Page, fault: Verdict | None) -> Iterator[Sample]:
+    def partial(self, page: Page, unsure: int) -> Verdict | None:
+        """Why the lines of a good frame are not all of its text in order; None where nothing says so. `unsure` lines
+        were dropped somewhere in the clip or picture."""
+        least = min(line.confidence for line in page.lines)
+        if unsure:
+            return rejected(step_name(self), "unread_text", f"{unsure} line(s) were dropped as unsure")
+        if least < self.line_confidence:
+            seen = f"the least sure of {len(page.lines)} line(s) {least:.3f}, want {self.line_confidence}"
+            return rejected(step_name(self), "unsure_line", seen)
+        apart_deg = page.apart_deg()
+        if apart_deg > _ASLANT_DEG:
+            seen = f"lines run {apart_deg:.0f} degrees apart, want {_ASLANT_DEG:.0f}"
+            return rejected(step_name(self), "no_one_order", seen)
+        return None
+
+    def _samples(self, clip: Material, page: Page, fault: Verdict | None, unsure: int) -> Iterator[Sample]:
         view = _View(self, self.wording, clip, page)
-        yield view.transcription(fault)
+        yield view.transcription(fault or self.partial(page, unsure))
         if fault is None:
             yield from view.reads()
             yield from view.locates()
@@ -138,6 +172,23 @@ class Page:
         """Mean over the lines, each weighted by its length: a wrong letter in a short line counts as in a long one."""
         sizes = [len(text) for text in self.texts]
         return sum(n * line.confidence for n, line in zip(sizes, self.lines, strict=True)) / sum(sizes)
+
+    def misread(self, i: int) -> float:
+        """How many letters of a line are likely misread, were its confidence the chance of each to be right."""
+        return (1 - self.lines[i].confidence) * sum(not c.isspace() for c in self.texts[i])
+
+    def apart_deg(self) -> float:
+        """The most that a line's direction differs from that of the longest. Of lone letters and digits no direction is
+        known."""
+        along = [_along(line) for line, text in zip(self.lines, self.texts, strict=True) if says_much(text)]
+        main = max(along, key=abs, default=1 + 0j)
+        return max((abs(math.degrees(cmath.phase(a * main.conjugate()))) for a in along), default=0.0)
+
+
+def _along(line: TextLine) -> complex:
+    """The way from a line's beginning to its end, in pixels, x as the real part."""
+    corners = [complex(x, y) for x, y in zip(line.quad_px[0::2], line.quad_px[1::2], strict=True)]
+    return (corners[1] - corners[0] + corners[2] - corners[3]) / 2
 
 
 def pages_of(clip: Material, lines: Sequence[TextLine]) -> list[Page]:
@@ -193,8 +244,11 @@ class _View:
 
     def __init__(self, step: CompileTranscription, wording: Phrasings, clip: Material, page: Page) -> None:
         self.step, self.wording, self.clip, self.page = step, wording, clip, page
-        least = step.line_confidence
-        self.sure = [i for i, line in enumerate(page.lines) if line.confidence >= least and says_much(page.texts[i])]
+        self.sure = [i for i, text in enumerate(page.texts) if says_much(text) and self._surely_read(i)]
+
+    def _surely_read(self, i: int) -> bool:
+        step, page = self.step, self.page
+        return page.lines[i].confidence >= step.line_confidence and page.misread(i) < step.misread_max
 
     def transcription(self, fault: Verdict | None) -> Sample:
         """All lines in reading order. The answer's boxes are those of its lines; its text names none of them."""
@@ -217,13 +271,21 @@ class _View:
         return wide and min(one.y1_px, other.y1_px) > max(one.y0_px, other.y0_px)
 
     def locates(self) -> Iterator[Sample]:
-        """Where does this line stand? Only of a text that the whole frame shows exactly once."""
+        """Where does this line stand? Only of a text that the whole frame shows exactly once, and whose upright box
+        holds no other line: that of a long slanted line covers its neighbours."""
         texts = self.page.texts
-        once = [i for i in self.sure if times_said(self.page.text, texts[i]) == 1]
+        once = [i for i in self.sure if times_said(self.page.text, texts[i]) == 1 and not self._covers(i)]
         for i in self.drawn(LOCATE, once):
             key, box = self.key(LOCATE, self.place(i)), self.page.boxes[i]
             answer = self.say(Role.ASSISTANT, LOCATE, key, boxes=(box,))
             yield self.sample(key, LOCATE, (self.say(Role.USER, LOCATE, key, texts[i]), answer), (i,), None)
+
+    def _covers(self, i: int) -> bool:
+        """Whether the middle of another line lies in the box of this one."""
+        box = self.page.boxes[i]
+        middles = [((b.x0_px + b.x1_px) / 2, (b.y0_px + b.y1_px) / 2) for b in self.page.boxes]
+        inside = [box.x0_px <= x <= box.x1_px and box.y0_px <= y <= box.y1_px for x, y in middles]
+        return sum(inside) > 1
 
     def drawn(self, task: str, candidates: Sequence[int]) -> list[int]:
         """At most `lines_max` of the candidates, by a draw that depends on each line alone."""

@@ -139,27 +139,6 @@ def test_a_thing_that_never_comes_wholly_into_view_is_refused():
     assert {p.fault for p in found if p.kind in ("enters", "leaves")} == {"never_whole"}
 
 
-def test_what_is_read_off_a_box_that_becomes_another_things_is_refused():
-    """A cap that stands still, and from one frame to the next an arm with a bottle: both were one track."""
-    cap, arm = (60.0, 40.0, 70.0, 52.0), (20.0, 10.0, 80.0, 90.0)
-    times = evenly(3.0)
-    boxes = [cap] * 30 + [(arm[0] + i, arm[1], arm[2] + i, arm[3]) for i in range(45)]
-    found = phases(Reading(drawn_tube(boxes, times, 3.0), 3.0, PhaseRules()))
-    assert {p.fault for p in found} == {"box_jumps"}
-    assert "40.0 times as large from 1.160 s to 1.200 s" in found[0].detail
-    assert phases(Reading(drawn_tube(boxes, times, 3.0), 3.0, PhaseRules(most_growth=41)))[0].fault == ""
-
-
-def test_a_box_that_grows_over_the_border_jumps_not():
-    """A fast thing: a sliver in its first frame, all of it in the next."""
-    times = evenly(2.0)[5:45]
-    boxes = [(0.0, 40.0, 3.0, 64.0), *((2.0 + 3 * i, 40.0, 26.0 + 3 * i, 64.0) for i in range(39))]
-    found = phases(Reading(drawn_tube(boxes, times, 1.8), 2.0, PhaseRules()))
-    assert [(str(p.kind), p.fault) for p in found[:1]] == [("enters", "")]
-    back = phases(Reading(drawn_tube(boxes[::-1], times, 1.8), 2.0, PhaseRules()))
-    assert [(str(p.kind), p.fault) for p in back if p.kind == "leaves"] == [("leaves", "")]
-
-
 def test_a_pixel_of_jitter_is_no_move_and_a_short_halt_no_stop():
     rng = np.random.default_rng(0)
     jitter = rng.integers(0, 2, (50, 4))

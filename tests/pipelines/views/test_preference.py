@@ -137,7 +137,7 @@ def test_a_list_cannot_be_called_complete_while_an_exit_is_open():
 
 
 def test_a_thing_known_by_vague_words_alone_is_not_spoken_of():
-    """"The small grey object" is any bottle of three; "the grey square" is one thing."""
+    """ "The small grey object" is any bottle of three; "the grey square" is one thing."""
     vague, told = "the small grey object on the left", "the grey square"
     for name, asked in ((vague, False), (told, True)):
         seen = (event(name, "enters", 1.0, 1.5), event(RED, "enters", 2.2, 2.8), event(RED, "leaves", 4.0, 4.6))
@@ -146,7 +146,7 @@ def test_a_thing_known_by_vague_words_alone_is_not_spoken_of():
         assert [p for p in pairs if RED in p.turns[0].text]
 
 
-@pytest.mark.parametrize("reason", ["start_not_seen", "end_not_seen", "box_jumps"])
+@pytest.mark.parametrize("reason", ["start_not_seen", "end_not_seen", "low_confidence"])
 def test_what_a_thing_did_while_it_was_lost_is_denied_of_nobody(reason):
     """The blue square is lost in mid-frame: it may leave later, so that it does not is no answer, nor when it moves."""
     lost = replace(event(BLUE, "moves", 1.0, 2.4), verdict=rejected("read_events", reason, ""))
