@@ -31,6 +31,9 @@ from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 EVENTS = Column.of("events", tuple[Event, ...])
 
 TUBE_LOCALISER, CHANGE_LOCALISER = "tubes", "changes"
+
+DOUBTED = "low_confidence"
+"""Reason of the one event of a tube that may be no one thing: it moves, and what it does is not read off its boxes."""
 _BORDER_KINDS = (EventKind.ENTERS, EventKind.LEAVES)
 
 
@@ -65,7 +68,7 @@ class ReadEvents:
     rules: EventRules = field(default_factory=EventRules)
     needs: ClassVar[tuple[Column, ...]] = (KEY, TUBES, CHANGES)
     gives: ClassVar[tuple[Column, ...]] = (EVENTS,)
-    revision: ClassVar[str] = "2"
+    revision: ClassVar[str] = "3"
     resources: ClassVar[Resources] = Resources(rows_per_commit=64)
 
     def setup(self) -> None: ...
@@ -81,7 +84,11 @@ class ReadEvents:
 
     def _events(self, key: str, tube: Tube, changes: Activity) -> list[Event]:
         reading = Reading(tube, changes.end_s, self.phases)
-        return [self._event(key, tube, phase, changes.proposal(reading, phase)) for phase in phases(reading)]
+        if tube.confidence < self.rules.least_tube:
+            found = [reading.phase(EventKind.MOVES, 0, len(tube.boxes))]
+        else:
+            found = phases(reading)
+        return [self._event(key, tube, phase, changes.proposal(reading, phase)) for phase in found]
 
     def _event(self, key: str, tube: Tube, phase: Phase, second: Proposal) -> Event:
         verdict, agreement = _judged(phase, second, tube, self.rules, step_name(self))
@@ -110,12 +117,12 @@ def _judged(phase: Phase, second: Proposal, tube: Tube, rules: EventRules, step:
     """The verdict on an event, and how well the localisers agree (tIoU)."""
     span, other = phase.span, second.span
     agreement = span.tiou(other) if other is not None else 0.0
+    if tube.confidence < rules.least_tube:
+        return rejected(step, DOUBTED, f"tube {tube.confidence:.2f}, want {rules.least_tube}"), agreement
     if phase.fault:
         return rejected(step, phase.fault, phase.detail), agreement
     if span.duration_s < rules.least_s:
         return rejected(step, "too_brief", f"{span.duration_s:.3f} s, want {rules.least_s} s"), agreement
-    if tube.confidence < rules.least_tube:
-        return rejected(step, "low_confidence", f"tube {tube.confidence:.2f}, want {rules.least_tube}"), agreement
     if not rules.agreement:
         return ACCEPTED, agreement
     if other is None:

@@ -78,7 +78,7 @@ class FollowTubes(WithChild):
     seed: int = 0
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, NUM_FRAMES)
     gives: ClassVar[tuple[Column, ...]] = (TUBES, CHANGES, DECODE, TUBES_NOTE)
-    revision: ClassVar[str] = "1"
+    revision: ClassVar[str] = "2"
     resources: ClassVar[Resources] = Resources()
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -178,8 +178,8 @@ def _paths(frames: npt.NDArray[np.uint8], times: list[float], rules: TubeRules) 
     if np.median(counts) > rules.busy_blobs:
         return [], f"restless: {np.median(counts):.0f} blobs in the median frame, at most {rules.busy_blobs}"
     size = np.array([width, height], np.float64)
-    paths, dropped = kept(follower.finished(), times, size, rules.follow)
-    return paths, ", ".join(f"dropped {reason}: {count}" for reason, count in sorted(dropped.items()))
+    paths, noted = kept(follower.finished(), times, size, rules.follow)
+    return paths, ", ".join(f"{what}: {count}" for what, count in sorted(noted.items(), reverse=True))
 
 
 def _tubes(

@@ -70,11 +70,16 @@ def difference(frame: Picture, other: Picture) -> Picture:
 
 
 def lit_alike(colour: Picture, frame: Picture) -> Picture:
-    """The background under the frame's light: automatic exposure shifts a picture when something large comes."""
-    shift = np.median(frame[::4, ::4].astype(np.int16) - colour[::4, ::4], axis=(0, 1))
+    """The background under the frame's light: automatic exposure shifts a picture when something large comes, and a fade
+    scales it. Of shift and scale, per channel by the median, the one that leaves less is taken."""
+    seen, usual = frame[::4, ::4].astype(np.float32), colour[::4, ::4].astype(np.float32)
+    shift = np.median(seen - usual, axis=(0, 1))
     if not np.abs(shift).max() >= 1:
         return colour
-    return np.asarray(np.clip(colour + shift, 0, 255), np.uint8)
+    scale = np.median((seen + 1) / (usual + 1), axis=(0, 1))
+    left = [float(np.abs(seen - lit).mean(dtype=np.float64)) for lit in (usual + shift, usual * scale)]
+    lit = colour + shift if left[0] <= left[1] else colour * scale
+    return np.asarray(np.clip(lit, 0, 255), np.uint8)
 
 
 def _median(sample: Picture) -> Picture:

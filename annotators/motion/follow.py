@@ -27,8 +27,8 @@ class FollowRules:
     coast_s: a lost thing is waited for; stitch_s: two tracks with this gap may be one; young_s: a younger track that
     merges with one of its colour (within `piece_colour`) was a part of it. Dropped is a track briefer than
     `min_seen_s`, smaller than `min_area_px`, moved by less than `min_shift_px`, seen in less than `min_seen_share` of
-    its frames, or of a confidence below `min_confidence`. So is one whose box changes its area by a factor of more than
-    e ** `most_jump` from frame to frame in a tenth of them: it is a loose part of something.
+    its frames, or of a confidence below `min_confidence`. One whose box changes its area by a factor of more than
+    e ** `most_jump` from frame to frame in a tenth of them is a loose part of something: it is doubted.
     """
 
     coast_s: float = 0.6

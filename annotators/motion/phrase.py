@@ -84,7 +84,9 @@ def _colour(colour: Floats, spread: float) -> str:
         if abs(away[0]) < _OTHER_LIGHT and _between_deg(colour[1:], np.array(typical[1:])) < _OTHER_HUE_DEG:
             far[name] = min(far.get(name, np.inf), float(np.linalg.norm(away)))
     nearest, *others = sorted(far, key=lambda name: far[name]) or [""]
-    clear = nearest and far[nearest] < _FAR_COLOUR and all(far[o] - far[nearest] > _NEXT_COLOUR for o in others)
+    # By less than its own spread a colour is not nearer to one term: as many of its pixels would be called otherwise.
+    margin = max(_NEXT_COLOUR, spread)
+    clear = nearest and far[nearest] < _FAR_COLOUR and all(far[o] - far[nearest] > margin for o in others)
     return nearest if clear else _shade(light)
 
 

@@ -1,11 +1,14 @@
 """From raw tracks to what is published: broken ones stitched, flicker dropped, short gaps bridged, confidence stated.
 
+A track that moves and may be no one thing is published as a doubt: no view names it, and all know that something was
+there.
+
 tracks of a red circle 0.0-1.2 s and 1.5-3.0 s, same colour, on one line  ->  one Path 0.0-3.0 s, seen in 90 %
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +18,13 @@ from reelmill.annotators.motion.follow import FollowRules, Sighting, Track, tran
 _FULL_CONTRAST_GREY = 40.0
 _STITCH_COLOUR = 20.0
 _STITCH_LOG_AREA = 0.8
+_MOST_IN_DOUBT = 0.4
+"""Confidence of a doubt at most: under the half from which on events and views name a thing."""
+_DOUBTS = ("unsteady", "comes_and_goes_in_mid_frame")
+"""Faults of what moves: something was there, and nobody knows what."""
+_SWITCH_S, _SWITCH_LOG_AREA = 0.5, 1.5
+"""No one thing wholly in view grows or shrinks to over four times its size in half a second: the track went over to
+another. What comes straight at a camera from 5 m at 5 m/s doubles its width in that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +47,39 @@ class Path:
 def kept(
     tracks: list[Track], times: list[float], size: Floats, rules: FollowRules
 ) -> tuple[list[Path], dict[str, int]]:
-    """Tracks worth publishing by first frame, and how many were dropped for which reason."""
-    dropped: dict[str, int] = {}
+    """Tracks worth publishing by first frame, and how many were dropped or doubted for which reason."""
+    noted: dict[str, int] = {}
     paths = []
     whole = _stitched(tracks, times, size, rules)
     for track in whole:
         reason = _fault(track, whole, times, size, rules)
-        path = None if reason else _path(track, times, size)
-        if path is not None and path.confidence < rules.min_confidence:
-            reason, path = "low_confidence", None
-        if path is None:
-            dropped[reason] = dropped.get(reason, 0) + 1
-        else:
+        path = _path(track, times, size)
+        doubt = reason if reason in _DOUBTS else "" if reason else _doubt(track, times, size)
+        if doubt:
+            reason, path = f"doubted {doubt}", replace(path, confidence=min(path.confidence, _MOST_IN_DOUBT))
+        elif reason or path.confidence < rules.min_confidence:
+            reason = f"dropped {reason or 'low_confidence'}"
+        if reason:
+            noted[reason] = noted.get(reason, 0) + 1
+        if doubt or not reason:
             paths.append(path)
-    return paths, dropped
+    return paths, noted
+
+
+def _doubt(track: Track, times: list[float], size: Floats) -> str:
+    """Why a track that could be published may be no one thing; empty where nothing speaks for that."""
+    if _pops(track.sightings, len(times), size):
+        return "comes_or_goes_in_mid_frame"
+    return "switches" if _switches(track.sightings, times, size) else ""
+
+
+def _switches(seen: list[Sighting], times: list[float], size: Floats) -> bool:
+    """Does its area jump, between sightings wholly in view and of a blob of its own?"""
+    own = [s for s in seen if not s.shared and not _touches(s.box, size)]
+    at_s = np.array([times[s.frame] for s in own])
+    area = np.log([s.area_px for s in own])
+    ends = np.searchsorted(at_s, at_s + _SWITCH_S, side="right")
+    return any(np.ptp(area[first:end]) > _SWITCH_LOG_AREA for first, end in enumerate(ends))
 
 
 def _stitched(tracks: list[Track], times: list[float], size: Floats, rules: FollowRules) -> list[Track]:

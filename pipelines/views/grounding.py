@@ -68,7 +68,7 @@ class CompileGrounding(Worded):
     phrasings: str = FAMILY
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, STILL, EVENTS, BASE, PROVENANCE)
     looked_at: ClassVar[str] = "events of the clip"
-    revision: ClassVar[str] = "3"
+    revision: ClassVar[str] = "4"
     read: ClassVar[Column] = EVENTS
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class _View(ClipView):
         near: dict[str, list[str]] = self.wording.table("near")
         vague = set(self.wording.options("vague.words"))
         subjects = sorted({e.subject for e in self.accepted if e.kind in RULE_KINDS})
-        doers = {k: [h.subject for h in self.happenings if h.kind is k] for k in _DENIABLE}
+        doers = {k: [*self.doubted, *(h.subject for h in self.happenings if h.kind is k)] for k in _DENIABLE}
         return [(s, k) for s in subjects for k in _DENIABLE if not any(may_be(s, d, near, vague) for d in doers[k])]
 
     def _other_colours(self) -> list[tuple[str, EventKind]]:

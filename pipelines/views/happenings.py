@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from reelmill.annotators.annotator import step_name
+from reelmill.annotators.events import DOUBTED
 from reelmill.pipelines.views.phrasing import (
     TIME,
     Label,
@@ -93,6 +94,7 @@ class ClipView:
         for event in self.events:
             ids[event.subject].add(event.subject_id)
         self.shared = {subject for subject, found in ids.items() if len(found) > 1}
+        self.doubted = {e.subject for e in self.events if e.verdict.reason == DOUBTED}
 
     def known(self, event: Event) -> Event:
         """An event as its forms speak of it."""
@@ -159,12 +161,20 @@ class ClipView:
         return rejected(step_name(self.step), "unsettled", f"{count} of {happening.subject!r} {happening.kind}: {why}")
 
     def named_alone(self, happening: Happening) -> Verdict | None:
-        """`the object` fits the red circle too: where both move, it has no answer when "the object" moves."""
+        """`the object` fits the red circle too: where both move, it has no answer when "the object" moves. What was
+        followed in doubt may do anything."""
         rivals = [h.subject for h in self.happenings if h.kind is happening.kind and h.subject != happening.subject]
-        fitting = [rival for rival in rivals if fits(happening.subject, rival)]
+        fitting = [rival for rival in rivals if fits(happening.subject, rival)] + self.doubts_of(happening.subject)
         if not fitting:
             return None
         return rejected(step_name(self.step), "ambiguous_subject", f"{happening.subject!r} also fits {fitting[0]!r}")
+
+    def doubts_of(self, subject: str) -> list[str]:
+        """Doubted things that the words for a subject could be meant for."""
+        if not self.doubted:
+            return []  # and a file of phrasings for clauses alone need not say what colours are near
+        near, vague = self.wording.table("near"), set(self.wording.options("vague.words"))
+        return sorted(d for d in self.doubted if may_be(subject, d, near, vague))
 
     def key(self, task: str, *identity: str | int) -> str:
         return sample_key(self.clip.key, FAMILY, task, *identity)

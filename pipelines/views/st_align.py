@@ -119,6 +119,7 @@ class CompileStAlign(Aligned):
 
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TUBES, TUBES_NOTE, EVENTS, BASE, PROVENANCE)
     looked_at: ClassVar[str] = "tubes and events of the clip"
+    revision: ClassVar[str] = "2"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         tubes = arrow.typed(tuple[Tube, ...], row["tubes"])

@@ -177,7 +177,8 @@ class Timeline:
     def _elsewhere(self, asked: Happening, duration_s: float) -> list[Span]:
         """Spans of a duration, a tenth of a second apart, in which nobody says that it happens: `apart_s` and
         more away from every proposal, so that a no is not a matter of edges."""
-        alike = [h for h in self.view.happenings if h.kind is asked.kind and self._may_be(h.subject, asked.subject)]
+        open_kinds = [h for h in self.view.happenings if h.kind is asked.kind or h.subject in self.view.doubted]
+        alike = [h for h in open_kinds if self._may_be(h.subject, asked.subject)]
         taken = [c for h in alike for e in h.events for c in claims(e)]
         last = int((self.view.clip.duration_s - duration_s) / _GRID_S + _SAME_S)
         starts = (round(i * _GRID_S, 3) for i in range(last + 1))

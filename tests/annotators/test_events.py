@@ -198,9 +198,17 @@ def test_another_thing_elsewhere_does_not_vote():
 def test_thresholds_are_fields_and_change_the_verdict_alone():
     tubes, changes = evidence(Shot(evenly(4.0), [Thing(RED, WHOLE_STORY)]), 4.0)
     usual = read(tubes, changes)
-    strict = read(tubes, changes, ReadEvents(rules=EventRules(least_tube=1.01)))
+    strict = read(tubes, changes, ReadEvents(rules=EventRules(least_s=99.0)))
     assert [e.key for e in strict] == [e.key for e in usual]
-    assert {e.verdict.reason for e in strict} == {"low_confidence"}
+    assert {e.verdict.reason for e in strict} == {"too_brief"}
+
+
+def test_of_a_tube_in_doubt_there_is_one_refused_move_over_all_of_its_time():
+    tubes, changes = evidence(Shot(evenly(4.0), [Thing(RED, WHOLE_STORY)]), 4.0)
+    doubted = tuple(dataclasses.replace(t, confidence=0.4) for t in tubes)
+    (only,) = read(doubted, changes, ReadEvents())
+    assert (str(only.kind), only.verdict.reason) == ("moves", "low_confidence")
+    assert only.span == tubes[0].span
 
 
 # ---- the step --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from drawn import BLUE, DARK, GREEN, RED, Drawn, Shot, Thing, evenly, film, ground, path, texture
 
+from reelmill.annotators.decode.frames import Rgb
 from reelmill.annotators.motion.follow import translation
 from reelmill.annotators.tubes import Eyes, FollowTubes, TubeRules, followed
 from reelmill.schemas import arrow
@@ -165,6 +166,61 @@ def test_a_change_of_light_is_no_thing():
     shot = Shot(evenly(2.0))
     shot.pictures = lambda: [np.clip(base + 2 * min(i, 25), 0, 255).astype(np.uint8) for i in range(len(shot.times))]
     assert watched(shot)[0] == ()
+
+
+def test_a_fade_in_and_out_is_no_thing():
+    base = texture(spread=60).astype(np.float32)
+    base[:, :50] /= 6  # a dark and a bright part: a fade shifts them by different amounts
+    shot = Shot(evenly(3.0))
+    shot.pictures = lambda: [(base * min(1.0, (i + 1) / 18, (75 - i) / 18)).astype(np.uint8) for i in range(75)]
+    assert watched(shot)[0] == ()
+
+
+def test_what_comes_from_nowhere_is_published_in_doubt():
+    way = path((0.8, 50, 50), (2.0, 110, 50))
+    appears = Thing(RED, lambda t: way(t) if t > 0.8 else None)
+    (tube,), note = watched(Shot(evenly(2.4), [appears]))
+    assert tube.confidence < 0.5
+    assert note == "doubted comes_or_goes_in_mid_frame: 1"
+
+
+def test_a_track_that_goes_over_to_a_thing_of_another_size_is_published_in_doubt():
+    way = path((0.0, 20, 50), (2.4, 90, 50))
+    small = Thing(RED, lambda t: way(t) if t < 1.2 else None, size=(10, 10))
+    large = Thing(RED, lambda t: (way(t)[0] - 15, 35) if t >= 1.2 else None, size=(44, 44))
+    (tube,), note = watched(Shot(evenly(2.4), [small, large]))
+    assert tube.confidence < 0.5
+    assert note == "doubted switches: 1"
+
+
+def test_what_grows_as_it_comes_near_is_not_in_doubt():
+    sizes = [round(16 * 1.02**i) for i in range(60)]  # to over three times its width in 2.4 s
+    shot = Shot(evenly(2.4))
+
+    def near(i: int) -> Rgb:
+        picture = ground()
+        picture[30 : 30 + sizes[i], 20 + i : 20 + i + sizes[i]] = RED
+        return picture
+
+    shot.pictures = lambda: [near(i) for i in range(60)]
+    (tube,), note = watched(shot)
+    assert (tube.confidence > 0.5, note) == (True, "")
+
+
+def test_a_loose_mover_is_published_in_doubt_and_not_dropped_from_the_account():
+    way = path((0.4, -24, 40), (2.0, 160, 40))
+    shot = Shot(evenly(2.4))
+
+    def ragged(i: int) -> Rgb:
+        picture = ground()
+        x, height = round(way(shot.times[i])[0]), 40 if i % 2 else 16
+        picture[40 : 40 + height, max(0, x) : max(0, x + 24)] = RED
+        return picture
+
+    shot.pictures = lambda: [ragged(i) for i in range(len(shot.times))]
+    (tube,), note = watched(shot)
+    assert tube.confidence < 0.5
+    assert note == "doubted unsteady: 1"
 
 
 def test_specks_that_flash_here_and_there_are_dropped():

@@ -1,5 +1,7 @@
 """Forms that are about one shown frame as a picture: IC, REC, REG, DGC.
 
+Of things that a rule followed because they move, IC and DGC ask what moves, and of others what can be seen.
+
 A box is that of the tube at the frame's own time of presentation. A frame in which a thing is half out of view or half
 hidden is not asked about, since nobody could say what it is.
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reelmill.annotators.tubes import METHOD
 from reelmill.pipelines.views.aligned.story import Draft, Story
 from reelmill.pipelines.views.aligned.subjects import Thing
 from reelmill.pipelines.views.aligned.timed import crowded
@@ -79,7 +82,9 @@ def _captions(story: Story, task: str, box: str) -> Iterator[Draft]:
         seen = inside(story, place)
         items = [f"{indefinite(t.phrase)}{box} {_where(story, t.boxes[place])}" for t in seen]
         boxes = tuple(t.boxes[place] for t in seen) if box else ()
-        turns = (story.ask(task, key, {}), story.tell(f"{task}.answer", key, {"items": listed(items)}, boxes=boxes))
+        # A rule follows what moves, so it cannot say what else the frame shows.
+        form = f"{task}_moving" if any(t.method == METHOD for t in seen) else task
+        turns = (story.ask(form, key, {}), story.tell(f"{form}.answer", key, {"items": listed(items)}, boxes=boxes))
         fault = next((doubt for t in seen if (doubt := story.doubt(t))), None)
         yield Draft(task, key, turns, tuple(seen), frame=place, fault=fault)
 

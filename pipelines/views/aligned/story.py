@@ -185,7 +185,8 @@ class Story:
         rivals = [t for t in among if t.id != who.id and alike(t.phrase, who.phrase)]
         if not rivals:
             return who.phrase, None
-        found = quality(who, rivals, places, self.clip.media)
+        doubted = [t for t in rivals if self.doubt(t) is not None]
+        found = None if doubted else quality(who, rivals, places, self.clip.media)
         if found is None or (still and found in ("first", "last")):
             seen = f"{who.phrase!r} fits {len(rivals)} other thing(s) in view, and nothing sets it apart"
             return who.phrase, ("ambiguous_subject", seen)

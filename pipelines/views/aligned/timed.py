@@ -162,7 +162,8 @@ def not_happening(story: Story) -> list[Absent]:
                 for e in story.events
                 if e.subject_id == who.id or may_be(e.subject, who.phrase, near, set(VAGUE))
             }
-            found += [(subject, kind, who) for kind in DENIABLE if kind not in done]
+            doubts = [t for t in story.things if story.doubt(t) and may_be(t.phrase, who.phrase, near, set(VAGUE))]
+            found += [(subject, kind, who) for kind in DENIABLE if kind not in done and not doubts]
     found += [(s, act.kind, act.thing) for act in story.acts for s in foreign(story, act.thing)]
     return list({(subject, kind): (subject, kind, who) for subject, kind, who in found}.values())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from drawn import Drawn, Shot, Thing, evenly, texture
@@ -47,6 +49,13 @@ def test_plain_colours_have_their_name(rgb, word):
 def test_a_dull_colour_is_called_by_its_hue(lab_colour, words):
     seen = Look(np.array(lab_colour), 10.0, None, 0.02, np.full((4, 2), 0.5))
     assert phrase(seen) == words
+
+
+def test_a_colour_that_its_own_spread_takes_to_the_next_term_is_none():
+    """A red car with dark panes before grey tarmac: its median lies between red and pink, its pixels on both sides."""
+    between = Look(np.array([45.5, 25.0, 4.0]), 13.0, None, 0.02, np.full((4, 2), 0.5))
+    assert phrase(between) == "the object"
+    assert phrase(dataclasses.replace(between, spread=2.0)) == "the pink object"
 
 
 def test_a_thing_of_many_colours_has_none():

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from view_rows import LINK, compiled, event, row, shown, true_event, video
 
 from reelmill.annotators.annotator import Annotator
+from reelmill.annotators.events import DOUBTED
 from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.compose import compose
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
@@ -27,7 +28,7 @@ from reelmill.schemas.event import Event
 from reelmill.schemas.keys import child_key
 from reelmill.schemas.sample import Sample
 from reelmill.schemas.span import Span
-from reelmill.schemas.verdict import State
+from reelmill.schemas.verdict import State, rejected
 
 UNDRAWN = ("grounding", "span_caption", "dense_caption", "summary")
 """Forms that ask of all there is; of the others a clip gets a few, drawn by the seed."""
@@ -160,6 +161,43 @@ def test_what_does_not_happen():
     assert any(" red circle" in s.turns[0].text or " blue square" in s.turns[0].text for s in found)
     assert any(" red circle" not in s.turns[0].text and " blue square" not in s.turns[0].text for s in found)
     assert of("absent", samples(PLAIN, CompileGrounding(absent_max=0))) == []
+
+
+def doubted(subject: str, start_s: float, end_s: float) -> Event:
+    """What is read off a tube that may be no one thing."""
+    verdict = rejected("read_events", DOUBTED, "tube 0.40, want 0.5")
+    return replace(event(subject, "moves", start_s, end_s, who=f"doubted {subject}", accepted=False), verdict=verdict)
+
+
+@pytest.mark.parametrize("other", [RED, "the circle", "the light object", "the orange circle"])
+def test_a_thing_in_doubt_that_the_words_fit_too_may_do_the_same(other):
+    enters = event(RED, "enters", 0.4, 0.9)
+    found = samples((enters, doubted(other, 4.0, 5.0)))
+    for task in ("grounding", "count", "during"):
+        assert {s.verdict.reason for s in of(task, found)} <= {"ambiguous_subject"}, task
+    assert {s.verdict.reason for s in of("dense_caption", found) + of("summary", found)} == {"unsettled"}
+    assert [s.verdict.accepted for s in of("span_caption", found)] == [True]
+    assert not [s for s in of("absent", found) if "red circle" in s.turns[0].text]
+
+
+def test_a_thing_in_doubt_that_the_words_do_not_fit_leaves_them_clear():
+    found = samples((event(RED, "enters", 0.4, 0.9), doubted("the blue square", 4.0, 5.0)))
+    assert [s.verdict.accepted for s in of("grounding", found)] == [True]
+    assert "red circle stop" in absent_questions((PLAIN[0], doubted("the blue square", 4.0, 5.0)))
+
+
+def test_no_is_not_said_of_a_time_when_a_thing_in_doubt_may_do_it():
+    """Outside of its own time and the doubt's, the clip of 6 s leaves room for nothing of two seconds."""
+    events = (event(RED, "enters", 0.0, 2.0), doubted("the circle", 2.5, 5.5))
+    for n in range(8):
+        assert of("during", samples(events, key=f"clip{n}")) == []
+
+
+def test_a_pale_blue_thing_may_be_called_white_and_a_hand_brown_or_pink():
+    asked = absent_questions((event("the white object", "moves", 1.0, 2.0),))
+    assert "green object" in asked
+    assert "blue object" not in asked
+    assert "pink object" not in absent_questions((event("the brown object", "moves", 1.0, 2.0),))
 
 
 def absent_questions(events, clips: int = 12) -> str:

@@ -296,6 +296,34 @@ def test_a_doubtful_tube_is_not_named():
     assert reasons("tvg", samples_of(exact, CompileStAlign(rules=Rules(least_confidence=0.2)))) == {""}
 
 
+def test_beside_a_thing_in_doubt_that_the_words_fit_nothing_is_named_by_a_quality():
+    large, small = tube("t1", RED, still(20, 20, 80)), tube("t2", "the circle", still(200, 20), confidence=0.4)
+    exact = made([large, small], [event(RED, "moves", 0.96, 2.4, who="t1")])
+    samples = samples_of(exact, ALL)
+    for task in ("tvg", "stvg", "svg", "rec", "reg"):
+        assert "ambiguous_subject" in reasons(task, samples), task
+        assert not [s for s in of(task, samples) if s.verdict.accepted], task
+    sure = samples_of(replace(exact, tubes=(large, replace(small, confidence=0.9))), ALL)
+    assert any("larger red circle" in text(s) for s in of("tvg", sure) if s.verdict.accepted)
+
+
+def test_what_a_thing_in_doubt_may_do_is_not_denied():
+    other = tube("t2", "the dark circle", still(200, 20), confidence=0.4)
+    moves = event(RED, "moves", 0.96, 2.4, who="t1")
+    samples = samples_of(made([*ALONE.tubes, other], [moves]), ALL)
+    denied = [s for task in ("absent", "vqa_yes_no") for s in of(task, samples) if "No" in text(s) or task == "absent"]
+    assert not [s for s in denied if "red circle" in text(s)]
+    assert [s for s in of("absent", samples_of(ALONE, ALL)) if "red circle" in text(s)]
+
+
+def test_captions_from_things_that_move_ask_about_what_moves_alone():
+    found = samples_of(ALONE, ALL)
+    assert all(" mov" in s.turns[0].text for s in of("ic", found) + of("dgc", found))
+    true = [replace(t, method="truth") for t in ALONE.tubes]
+    exact = samples_of(made(true, list(ALONE.events)), ALL)
+    assert not any(" mov" in s.turns[0].text for s in of("ic", exact) + of("dgc", exact))
+
+
 def test_counts_are_open_where_tubes_were_dropped_or_do_nothing():
     note = "dropped brief: 2"
     (out,) = compiled(ALL, ALONE.row(note))
