@@ -70,7 +70,7 @@ def difference(frame: Picture, other: Picture) -> Picture:
 
 
 def lit_alike(colour: Picture, frame: Picture) -> Picture:
-    """The background under the frame's light: automatic exposure shifts a picture when something large comes, and a fade
+    """The background under the frame's light: automatic exposure shifts a picture when something large comes, a fade
     scales it. Of shift and scale, per channel by the median, the one that leaves less is taken."""
     seen, usual = frame[::4, ::4].astype(np.float32), colour[::4, ::4].astype(np.float32)
     shift = np.median(seen - usual, axis=(0, 1))

@@ -36,20 +36,26 @@ _UNSEEN = {
     "cut_at_start": frozenset({EventKind.ENTERS}),
 }
 """What a thing may have done that nobody saw, by why one of its events is refused. A track that begins or ends in
-mid-frame has lost the thing for the rest; one of low confidence may be of several things; what moves in the first frame may
-still be entering."""
+mid-frame has lost the thing for the rest; one of low confidence may be of several things; what moves in the first
+frame may still be entering."""
 
 
 class Evidence:
-    """Every event of a clip, accepted or not. `near` and `vague` are those of the phrasings (colours, unsure words)."""
+    """Every event of a clip, accepted or not. `near`, `vague` and `shades` are those of the phrasings (colours, unsure
+    words, words that name nothing)."""
 
     def __init__(
-        self, events: Sequence[Event], near: Mapping[str, Sequence[str]], vague: Collection[str], order_s: float
+        self,
+        events: Sequence[Event],
+        near: Mapping[str, Sequence[str]],
+        vague: Collection[str],
+        order_s: float,
+        shades: Collection[str] = (),
     ) -> None:
         self.events = tuple(sorted(events, key=in_time))
         self.accepted = tuple(e for e in self.events if e.verdict.accepted)
         self.near = {colour: list(others) for colour, others in near.items()}
-        self.vague, self.order_s = set(vague), order_s
+        self.vague, self.order_s, self.shades = set(vague), order_s, set(shades)
         self.subjects = tuple(sorted({e.subject for e in self.events}))
         self.named = self._named()
         self._unseen = {
@@ -62,12 +68,13 @@ class Evidence:
         self._before: dict[tuple[Said, Said], bool | None] = {}
 
     def _named(self) -> tuple[str, ...]:
-        """Subjects whose words mean one thing of the clip and no other. A name of vague words alone ("the small grey
-        object") means none: a clip has more such things than anybody followed."""
+        """Subjects whose words mean one thing of the clip and no other. A name of vague words and shades alone ("the
+        small grey object") means none: a clip has more such things than anybody followed."""
         ids: dict[str, set[str]] = defaultdict(set)
         for event in self.events:
             ids[event.subject].add(event.subject_id)
-        alone = {e.subject for e in self.accepted if len(ids[e.subject]) == 1 and set(e.subject.split()) - self.vague}
+        nothing = self.vague | self.shades
+        alone = {e.subject for e in self.accepted if len(ids[e.subject]) == 1 and set(e.subject.split()) - nothing}
         return tuple(sorted(s for s in alone if not any(fits(s, o) for o in self.subjects if o != s)))
 
     def could_be(self, subject: str, other: str) -> bool:

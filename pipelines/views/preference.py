@@ -108,6 +108,7 @@ class ComparePerturbed(Worded):
             self.wording.table("near"),
             self.wording.options("vague.words"),
             self.order_s,
+            self.wording.options("shades.words"),
         )
         if not evidence.accepted:
             raise Unusable("no_accepted_event", f"{len(events)} proposed, {len(events)} rejected")

@@ -49,6 +49,7 @@ from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.media import MediaRef, ShownFrame
 from reelmill.schemas.sample import Role, Sample, Turn
+from reelmill.schemas.script import spaced
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Box
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
@@ -60,6 +61,7 @@ TEXTS = Column.of("texts", tuple[TextLine, ...])
 TEXT_ENGINE = Column.of("text_engine", str)
 UNSURE = Column.of("text_unsure", int)
 
+_MOST = 0.5
 _ASLANT_DEG = 30.0
 """Lines of one page differ by less, also where it is seen at an angle; labels of charts are turned by 45 or 90."""
 
@@ -177,6 +179,13 @@ class Page:
         """How many letters of a line are likely misread, were its confidence the chance of each to be right."""
         return (1 - self.lines[i].confidence) * sum(not c.isspace() for c in self.texts[i])
 
+    def filled(self, i: int) -> float:
+        """The share of a line's upright box that its own four corners enclose (the shoelace formula)."""
+        line = self.lines[i]
+        xs, ys = line.quad_px[0::2], line.quad_px[1::2]
+        twice = sum(xs[k - 1] * ys[k] - xs[k] * ys[k - 1] for k in range(4))
+        return abs(twice) / 2 / max(line.box.area_px, 1e-9)
+
     def apart_deg(self) -> float:
         """The most that a line's direction differs from that of the longest. Of lone letters and digits no direction is
         known."""
@@ -271,21 +280,14 @@ class _View:
         return wide and min(one.y1_px, other.y1_px) > max(one.y0_px, other.y0_px)
 
     def locates(self) -> Iterator[Sample]:
-        """Where does this line stand? Only of a text that the whole frame shows exactly once, and whose upright box
-        holds no other line: that of a long slanted line covers its neighbours."""
+        """Where does this line stand? Only of a text that the whole frame shows exactly once, and that takes up most of
+        its upright box: that of a long slanted line is mostly its neighbours'."""
         texts = self.page.texts
-        once = [i for i in self.sure if times_said(self.page.text, texts[i]) == 1 and not self._covers(i)]
+        once = [i for i in self.sure if times_said(self.page.text, texts[i]) == 1 and self.page.filled(i) > _MOST]
         for i in self.drawn(LOCATE, once):
             key, box = self.key(LOCATE, self.place(i)), self.page.boxes[i]
             answer = self.say(Role.ASSISTANT, LOCATE, key, boxes=(box,))
             yield self.sample(key, LOCATE, (self.say(Role.USER, LOCATE, key, texts[i]), answer), (i,), None)
-
-    def _covers(self, i: int) -> bool:
-        """Whether the middle of another line lies in the box of this one."""
-        box = self.page.boxes[i]
-        middles = [((b.x0_px + b.x1_px) / 2, (b.y0_px + b.y1_px) / 2) for b in self.page.boxes]
-        inside = [box.x0_px <= x <= box.x1_px and box.y0_px <= y <= box.y1_px for x, y in middles]
-        return sum(inside) > 1
 
     def drawn(self, task: str, candidates: Sequence[int]) -> list[int]:
         """At most `lines_max` of the candidates, by a draw that depends on each line alone."""
@@ -329,6 +331,8 @@ def says_much(text: str) -> bool:
 
 
 def times_said(within: str, text: str) -> int:
-    """How often `text` stands in `within` at word boundaries, normalised."""
+    """How often `text` stands in `within`, normalised: at word boundaries, or anywhere where no spaces are set."""
     words, wanted = normalised(within).split(), normalised(text).split()
+    if any(spaced([c, c]) == c + c for c in text):
+        return "".join(words).count("".join(wanted))
     return sum(words[i : i + len(wanted)] == wanted for i in range(len(words) - len(wanted) + 1))

@@ -20,7 +20,7 @@ from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.pictures import compose_picture, picture_truth
 from reelmill.pipelines.views.checks.transcription import check_transcription
 from reelmill.pipelines.views.phrasing import defused
-from reelmill.pipelines.views.transcription import CompileTranscription
+from reelmill.pipelines.views.transcription import CompileTranscription, times_said
 from reelmill.schemas.media import ShownFrame
 from reelmill.schemas.sample import Role, Sample
 from reelmill.schemas.text import TextLine
@@ -183,7 +183,16 @@ def test_a_long_line_is_not_asked_about_where_a_letter_of_it_is_likely_misread()
     assert len([s for s in samples(sure) if s.task != "transcription"]) == 4
 
 
-def test_a_line_is_not_located_by_a_box_that_holds_its_neighbour():
+def test_a_text_without_spaces_is_counted_inside_longer_ones():
+    gate, notice = "登机口", "登机口于起飞前10分钟关闭"
+    texts = (line(gate, 20, 10), line(notice, 20, 60, order=1), line("EXIT 4", 200, 10, order=2))
+    asked = [s.turns[0].text for s in samples(texts, "locate", step=CompileTranscription(lines_max=9))]
+    assert not [q for q in asked if f'"{gate}"' in q], "it stands in the notice too"
+    assert [q for q in asked if notice in q]
+    assert (times_said("bookshop", "book"), times_said("球蛋白 白球比", "白")) == (0, 2)
+
+
+def test_a_line_is_not_located_by_a_box_that_is_mostly_its_neighbours():
     """Slanted lines, one under the other: the upright box of the first holds most of the second."""
     texts = tuple(turned(f"LINE OF NUMBER {i}", 20, 100 + 22 * i, -20, i, width=200) for i in range(3))
     assert [s for s in samples(texts, "locate") if s.verdict.accepted] == []
