@@ -277,7 +277,7 @@ a_line = st.builds(
 @given(st.lists(a_line, max_size=7), st.randoms(use_true_random=False))
 def test_random_lines_give_well_formed_samples_whatever_they_lie_among(lines, rng: random.Random):
     step = CompileTranscription()
-    shared = {"text_engine": "e", "text_unsure": 0, "key": "one"}
+    shared: dict[str, Any] = {"text_engine": "e", "text_unsure": 0, "key": "one"}
     one = row(video(), shown(0, 12, 25), texts=tuple(lines), **shared)
     two = row(picture(), shown(0), texts=LINES, text_engine="e", text_unsure=0, key="two")
     alone = compiled(step, one)[0]
