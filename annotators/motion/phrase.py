@@ -20,10 +20,14 @@ from reelmill.annotators.motion.follow import SHAPE_CELLS
 _ONE_COLOUR_SPREAD = 14.0
 _GREY_CHROMA = 11.0
 _FAR_COLOUR, _NEXT_COLOUR = 42.0, 3.0
+_OTHER_HUE_DEG, _OTHER_LIGHT = 30.0, 30.0
 _FIT, _NEXT_FIT = 0.88, 0.03
 _LARGE, _SMALL = 0.08, 0.004
 _KEEPS_PLACE = 0.9
 
+# A term holds for a range of hues and of lightness: brown is no dull red, pink no dark one. What is near to a typical
+# colour only because both are dull is not called by it. Typical hues of terms that are neighbours lie 23 to 34 degrees
+# apart, and pink's lightness is 26 to 33 above that of red.
 # Typical CIE L*a*b* of the basic colour terms (Berlin and Kay 1969) that are not shades of grey; several for wide ones.
 _COLOURS = (
     ("red", (45, 65, 45)),
@@ -76,11 +80,20 @@ def _colour(colour: Floats, spread: float) -> str:
         return "black" if light < 22 else "white" if light > 88 else "grey" if 40 < light < 75 else _shade(light)
     far: dict[str, float] = {}
     for name, typical in _COLOURS:
-        far[name] = min(far.get(name, np.inf), float(np.linalg.norm(colour - np.array(typical))))
-    nearest, following = sorted(far, key=lambda name: far[name])[:2]
+        away = np.array(typical) - colour
+        if abs(away[0]) < _OTHER_LIGHT and _between_deg(colour[1:], np.array(typical[1:])) < _OTHER_HUE_DEG:
+            far[name] = min(far.get(name, np.inf), float(np.linalg.norm(away)))
+    nearest, *others = sorted(far, key=lambda name: far[name]) or [""]
     # By less than its own spread a colour is not nearer to one term: as many of its pixels would be called otherwise.
-    clear = far[nearest] < _FAR_COLOUR and far[following] - far[nearest] > max(_NEXT_COLOUR, spread)
+    margin = max(_NEXT_COLOUR, spread)
+    clear = nearest and far[nearest] < _FAR_COLOUR and all(far[o] - far[nearest] > margin for o in others)
     return nearest if clear else _shade(light)
+
+
+def _between_deg(one: Floats, other: Floats) -> float:
+    """The angle between two hues, [a*, b*] each."""
+    turn = np.degrees(np.arctan2(one[1], one[0]) - np.arctan2(other[1], other[0]))
+    return abs(float((turn + 180) % 360 - 180))
 
 
 def _shade(light: float) -> str:

@@ -65,6 +65,7 @@ class CompileDialogues(Worded):
         *(TEXTS, TEXT_ENGINE, UNSURE, SECOND_TEXTS, SECOND_ENGINE, AGREED),
     )
     looked_at: ClassVar[str] = "text of the shown frames, read twice"
+    revision: ClassVar[str] = "2"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         clip = self.material(row, f"{row['text_engine']}+{row['second_engine']}")

@@ -1,7 +1,7 @@
 """What the events of a clip say about a statement: it holds, it does not, or it is open. Three answers, never two.
 
-A statement holds on accepted events alone; it fails only where no event, not even a refused one, could bear it out.
-Starts that are nearer than `order_s` have no order.
+A statement holds on accepted events alone; it fails only where no event, not even a refused one, could bear it out, and
+where nothing that it could be about was lost out of sight. Starts that are nearer than `order_s` have no order.
 
     events  the red circle enters [0.4, 0.9), the blue square leaves [2.0, 2.4)
     happens(("the red circle", enters))                                   True
@@ -29,28 +29,52 @@ EVERYTHING = "everything"
 CROSSINGS = (EventKind.ENTERS, EventKind.LEAVES)
 NOTHING_ELSE = "nothing else enters or leaves the frame"
 
+_UNSEEN = {
+    "start_not_seen": frozenset(RULE_KINDS),
+    "end_not_seen": frozenset(RULE_KINDS),
+    "low_confidence": frozenset(RULE_KINDS),
+    "cut_at_start": frozenset({EventKind.ENTERS}),
+}
+"""What a thing may have done that nobody saw, by why one of its events is refused. A track that begins or ends in
+mid-frame has lost the thing for the rest; one of low confidence may be of several things; what moves in the first
+frame may still be entering."""
+
 
 class Evidence:
-    """Every event of a clip, accepted or not. `near` and `vague` are those of the phrasings (colours, unsure words)."""
+    """Every event of a clip, accepted or not. `near`, `vague` and `shades` are those of the phrasings (colours, unsure
+    words, words that name nothing)."""
 
     def __init__(
-        self, events: Sequence[Event], near: Mapping[str, Sequence[str]], vague: Collection[str], order_s: float
+        self,
+        events: Sequence[Event],
+        near: Mapping[str, Sequence[str]],
+        vague: Collection[str],
+        order_s: float,
+        shades: Collection[str] = (),
     ) -> None:
         self.events = tuple(sorted(events, key=in_time))
         self.accepted = tuple(e for e in self.events if e.verdict.accepted)
         self.near = {colour: list(others) for colour, others in near.items()}
-        self.vague, self.order_s = set(vague), order_s
+        self.vague, self.order_s, self.shades = set(vague), order_s, set(shades)
         self.subjects = tuple(sorted({e.subject for e in self.events}))
         self.named = self._named()
+        self._unseen = {
+            (e.subject, kind)
+            for e in self.events
+            if not e.verdict.accepted
+            for kind in _UNSEEN.get(e.verdict.reason, ())
+        }
         self._possible: dict[Said, list[Event]] = {}
         self._before: dict[tuple[Said, Said], bool | None] = {}
 
     def _named(self) -> tuple[str, ...]:
-        """Subjects whose words mean one thing of the clip and no other."""
+        """Subjects whose words mean one thing of the clip and no other. A name of vague words and shades alone ("the
+        small grey object") means none: a clip has more such things than anybody followed."""
         ids: dict[str, set[str]] = defaultdict(set)
         for event in self.events:
             ids[event.subject].add(event.subject_id)
-        alone = {e.subject for e in self.accepted if len(ids[e.subject]) == 1}
+        nothing = self.vague | self.shades
+        alone = {e.subject for e in self.accepted if len(ids[e.subject]) == 1 and set(e.subject.split()) - nothing}
         return tuple(sorted(s for s in alone if not any(fits(s, o) for o in self.subjects if o != s)))
 
     def could_be(self, subject: str, other: str) -> bool:
@@ -64,11 +88,21 @@ class Evidence:
         """Events, refused ones too, that the words could mean. A name that is its own thing's means no other thing."""
         if said not in self._possible:
             subject, kind = said
-            meant = {
-                s for s in self.subjects if s == subject or (self.could_be(subject, s) and not self._apart(subject, s))
-            }
+            meant = self._meant(subject)
             self._possible[said] = [e for e in self.events if e.kind is kind and e.subject in meant]
         return self._possible[said]
+
+    def _meant(self, subject: str) -> set[str]:
+        """The subjects of events that the words could mean."""
+        return {s for s in self.subjects if s == subject or (self.could_be(subject, s) and not self._apart(subject, s))}
+
+    def unseen(self, said: Said) -> bool:
+        """Whether the thing of that very name may do so where nobody saw it."""
+        return said in self._unseen
+
+    def _open(self, said: Said) -> bool:
+        """Whether anything that the words could mean may do so unseen."""
+        return any((subject, said[1]) in self._unseen for subject in self._meant(said[0]))
 
     def _apart(self, one: str, other: str) -> bool:
         return one in self.named and other in self.named
@@ -76,7 +110,7 @@ class Evidence:
     def happens(self, said: Said) -> bool | None:
         if self._borne_out(said):
             return True
-        return None if self.possible(said) else False
+        return None if self.possible(said) or self._open(said) else False
 
     def before(self, first: Said, second: Said) -> bool | None:
         """Does some `first` start before some `second`? None where starts are too near each other to say."""
@@ -88,6 +122,8 @@ class Evidence:
         gaps_s = [b.span.start_s - a.span.start_s for a in self._borne_out(first) for b in self._borne_out(second)]
         if any(gap_s >= self.order_s for gap_s in gaps_s):
             return True
+        if self._open(first) or self._open(second):
+            return None
         open_s = [t - s for s in self._starts(first) for t in self._starts(second)]
         return False if all(gap_s <= -self.order_s for gap_s in open_s) else None
 
@@ -95,8 +131,9 @@ class Evidence:
         return [span.start_s for event in self.possible(said) for span in claims(event)]
 
     def settled(self, kinds: Collection[EventKind]) -> bool:
-        """Whether every event of these kinds is accepted and its subject is named like no other."""
-        return all(e.verdict.accepted and e.subject in self.named for e in self.events if e.kind in kinds)
+        """Whether every event of these kinds is accepted, its subject is named like no other, and none went unseen."""
+        seen = not any(kind in kinds for _, kind in self._unseen)
+        return seen and all(e.verdict.accepted and e.subject in self.named for e in self.events if e.kind in kinds)
 
     def crossings(self) -> tuple[Said, ...]:
         """Everything that enters or leaves, in order of time."""
@@ -124,7 +161,8 @@ class Evidence:
         )
 
     def _once(self, event: Event) -> bool:
-        return event.subject in self.named and len(self.possible((event.subject, event.kind))) == 1
+        said = event.subject, event.kind
+        return event.subject in self.named and not self.unseen(said) and len(self.possible(said)) == 1
 
     def _chained(self, events: Sequence[Event]) -> Chain:
         kept: list[Event] = []

@@ -75,6 +75,9 @@ known here, and two frames of a teacher that sees one a second are as far apart.
 
 _WRONG_TIOU = 0.5
 """A span is a wrong answer where its tIoU with every true one is below this (the usual threshold of a hit)."""
+_TOLD_APART_S = 0.5
+"""And one of its ends is farther from the true one than this: who audits a time takes one within half a second as right
+(decision 0030)."""
 _TRIES = 16
 _SHIFTS = ((1.0, 2.0), (0.4, 0.9))
 """Local shifts, in lengths of the span: beside it (tIoU 0), then over it (tIoU at most 0.43)."""
@@ -93,7 +96,7 @@ class ComparePerturbed(Worded):
     gives: ClassVar[tuple[Column, ...]] = (PAIRS,)
     looked_at: ClassVar[str] = "events of the clip"
     read: ClassVar[Column] = EVENTS
-    revision: ClassVar[str] = "2"
+    revision: ClassVar[str] = "3"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         if row["still"]:
@@ -105,6 +108,7 @@ class ComparePerturbed(Worded):
             self.wording.table("near"),
             self.wording.options("vague.words"),
             self.order_s,
+            self.wording.options("shades.words"),
         )
         if not evidence.accepted:
             raise Unusable("no_accepted_event", f"{len(events)} proposed, {len(events)} rejected")
@@ -361,7 +365,7 @@ class _Writer:
     def questions(self) -> Iterator[PreferenceSample]:
         """Of two things that do the same, so that nothing but the video tells which of them is earlier."""
         once = [e for e in self.evidence.accepted if e.subject in self.evidence.named]
-        once = [e for e in once if len(self.evidence.possible((e.subject, e.kind))) == 1]
+        once = [e for e in once if len(self.evidence.possible(_said(e))) == 1 and not self.evidence.unseen(_said(e))]
         for one, other in combinations(once, 2):
             if one.kind is other.kind and self.evidence.before(_said(one), _said(other)):
                 yield self.compared("first", one, other)
@@ -404,7 +408,7 @@ class _Writer:
         asked = dict.fromkeys((e.subject, e.kind) for e in self.evidence.accepted if e.subject in self.evidence.named)
         for said in asked:
             events = self.evidence.possible(said)
-            if all(e.verdict.accepted and e.subject == said[0] for e in events):
+            if not self.evidence.unseen(said) and all(e.verdict.accepted and e.subject == said[0] for e in events):
                 yield from self.shifts(said, events)
                 yield from self.borrowed(said, events)
 
@@ -416,7 +420,8 @@ class _Writer:
             key = self.key(GROUNDING, "shift", *said, stage)
             rng = self.rng(key, "draw")
             at = rng.randrange(len(true))
-            by_s = rng.choice((-1, 1)) * rng.uniform(least, most) * true[at].duration_s
+            far_s = max(rng.uniform(least, most) * true[at].duration_s, _TOLD_APART_S + 2 * self.frame_s)
+            by_s = rng.choice((-1, 1)) * far_s
             moved = perturb.shifted(true[at], round(by_s / self.frame_s) * self.frame_s, self.clip.duration_s)
             if moved is not None and self._free(true[at]) and self._free(moved):
                 told = (*true[:at], moved, *true[at + 1 :])
@@ -534,7 +539,11 @@ def _near(words: Collection[str], others: Collection[str], near: Mapping[str, Se
 
 
 def _wrong_span(span: Span, true: Sequence[Span]) -> bool:
-    return all(span.tiou(t) < _WRONG_TIOU for t in true)
+    return all(span.tiou(t) < _WRONG_TIOU and _apart_s(span, t) > _TOLD_APART_S for t in true)
+
+
+def _apart_s(one: Span, other: Span) -> float:
+    return max(abs(one.start_s - other.start_s), abs(one.end_s - other.end_s))
 
 
 def _held(span: Span, true: Sequence[Span]) -> bool:

@@ -7,6 +7,12 @@ order, a floor for how much and how sure, and frames of a video that show the sa
     too_little_text   fewer lines, words or less text area than wanted
     low_confidence    enough text, but the recogniser was not sure of it
 
+A transcription says that it is all there is to read, in order, so it alone is also refused as
+
+    unread_text       lines were seen that the recogniser was too unsure of to keep
+    unsure_line       one line is doubtful, however sure the others are
+    no_one_order      lines run in several directions, as the labels of a chart do: nobody reads them as one text
+
 What was recognised is a stranger's text: quoted, never obeyed, and unable to forge a placeholder or a role (`defused`).
 
     lines   "EXIT 4" at (10, 10, 90, 40), sure to 0.98
@@ -15,7 +21,9 @@ What was recognised is a stranger's text: quoted, never obeyed, and unable to fo
 
 from __future__ import annotations
 
+import cmath
 import difflib
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +49,7 @@ from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.media import MediaRef, ShownFrame
 from reelmill.schemas.sample import Role, Sample, Turn
+from reelmill.schemas.script import spaced
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Box
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
@@ -50,6 +59,11 @@ TRANSCRIPTION, READ, LOCATE = "transcription", "read", "locate"
 
 TEXTS = Column.of("texts", tuple[TextLine, ...])
 TEXT_ENGINE = Column.of("text_engine", str)
+UNSURE = Column.of("text_unsure", int)
+
+_MOST = 0.5
+_ASLANT_DEG = 30.0
+"""Lines of one page differ by less, also where it is seen at an angle; labels of charts are turned by 45 or 90."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +72,9 @@ class CompileTranscription(Worded):
 
     The numbers to `confidence_min` are the floor below which a frame is refused; `text_share` is the area of the lines'
     boxes over that of the frame. Two frames show the same text where their likeness (0 to 1, `difflib`) reaches
-    `same_text`. A single line is asked about only when as sure as `line_confidence`, `lines_max` per frame and task.
+    `same_text`. A single line is asked about only when as sure as `line_confidence` and fewer than `misread_max` of its
+    letters are likely misread; `lines_max` per frame and task. Confidence is the mean over a line's letters, and in a
+    long one hides a wrong letter: one of chance 0.2 among twenty leaves 0.96, and 0.8 letters misread.
     """
 
     lines_min: int = 1
@@ -67,12 +83,14 @@ class CompileTranscription(Worded):
     text_share_min: float = 0.001
     confidence_min: float = 0.8
     line_confidence: float = 0.9
+    misread_max: float = 0.5
     same_text: float = 0.8
     frames_max: int = 4
     lines_max: int = 2
     phrasings: str = FAMILY
-    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TEXTS, TEXT_ENGINE, BASE, PROVENANCE)
+    needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, FRAMES, TEXTS, TEXT_ENGINE, UNSURE, BASE, PROVENANCE)
     looked_at: ClassVar[str] = "text of the shown frames"
+    revision: ClassVar[str] = "2"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         clip = self.material(row, row["text_engine"])
@@ -83,7 +101,10 @@ class CompileTranscription(Worded):
         faults = [self.fault(page) for page in chosen]
         if all(faults):
             raise Unusable(faults[0].reason, faults[0].detail)  # type: ignore[union-attr]
-        samples = [s for page, fault in zip(chosen, faults, strict=True) for s in self._samples(clip, page, fault)]
+        unsure: int = row["text_unsure"]
+        samples = [
+            s for page, fault in zip(chosen, faults, strict=True) for s in self._samples(clip, page, fault, unsure)
+        ]
         return {"samples": tuple(sorted(samples, key=lambda s: s.key))}
 
     def fault(self, page: Page) -> Verdict | None:
@@ -107,9 +128,24 @@ class CompileTranscription(Worded):
             return rejected(step_name(self), "low_confidence", seen)
         return None
 
-    def _samples(self, clip: Material, page: Page, fault: Verdict | None) -> Iterator[Sample]:
+    def partial(self, page: Page, unsure: int) -> Verdict | None:
+        """Why the lines of a good frame are not all of its text in order; None where nothing says so. `unsure` lines
+        were dropped somewhere in the clip or picture."""
+        least = min(line.confidence for line in page.lines)
+        if unsure:
+            return rejected(step_name(self), "unread_text", f"{unsure} line(s) were dropped as unsure")
+        if least < self.line_confidence:
+            seen = f"the least sure of {len(page.lines)} line(s) {least:.3f}, want {self.line_confidence}"
+            return rejected(step_name(self), "unsure_line", seen)
+        apart_deg = page.apart_deg()
+        if apart_deg > _ASLANT_DEG:
+            seen = f"lines run {apart_deg:.0f} degrees apart, want {_ASLANT_DEG:.0f}"
+            return rejected(step_name(self), "no_one_order", seen)
+        return None
+
+    def _samples(self, clip: Material, page: Page, fault: Verdict | None, unsure: int) -> Iterator[Sample]:
         view = _View(self, self.wording, clip, page)
-        yield view.transcription(fault)
+        yield view.transcription(fault or self.partial(page, unsure))
         if fault is None:
             yield from view.reads()
             yield from view.locates()
@@ -138,6 +174,30 @@ class Page:
         """Mean over the lines, each weighted by its length: a wrong letter in a short line counts as in a long one."""
         sizes = [len(text) for text in self.texts]
         return sum(n * line.confidence for n, line in zip(sizes, self.lines, strict=True)) / sum(sizes)
+
+    def misread(self, i: int) -> float:
+        """How many letters of a line are likely misread, were its confidence the chance of each to be right."""
+        return (1 - self.lines[i].confidence) * sum(not c.isspace() for c in self.texts[i])
+
+    def filled(self, i: int) -> float:
+        """The share of a line's upright box that its own four corners enclose (the shoelace formula)."""
+        line = self.lines[i]
+        xs, ys = line.quad_px[0::2], line.quad_px[1::2]
+        twice = sum(xs[k - 1] * ys[k] - xs[k] * ys[k - 1] for k in range(4))
+        return abs(twice) / 2 / max(line.box.area_px, 1e-9)
+
+    def apart_deg(self) -> float:
+        """The most that a line's direction differs from that of the longest. Of lone letters and digits no direction is
+        known."""
+        along = [_along(line) for line, text in zip(self.lines, self.texts, strict=True) if says_much(text)]
+        main = max(along, key=abs, default=1 + 0j)
+        return max((abs(math.degrees(cmath.phase(a * main.conjugate()))) for a in along), default=0.0)
+
+
+def _along(line: TextLine) -> complex:
+    """The way from a line's beginning to its end, in pixels, x as the real part."""
+    corners = [complex(x, y) for x, y in zip(line.quad_px[0::2], line.quad_px[1::2], strict=True)]
+    return (corners[1] - corners[0] + corners[2] - corners[3]) / 2
 
 
 def pages_of(clip: Material, lines: Sequence[TextLine]) -> list[Page]:
@@ -193,8 +253,11 @@ class _View:
 
     def __init__(self, step: CompileTranscription, wording: Phrasings, clip: Material, page: Page) -> None:
         self.step, self.wording, self.clip, self.page = step, wording, clip, page
-        least = step.line_confidence
-        self.sure = [i for i, line in enumerate(page.lines) if line.confidence >= least and says_much(page.texts[i])]
+        self.sure = [i for i, text in enumerate(page.texts) if says_much(text) and self._surely_read(i)]
+
+    def _surely_read(self, i: int) -> bool:
+        step, page = self.step, self.page
+        return page.lines[i].confidence >= step.line_confidence and page.misread(i) < step.misread_max
 
     def transcription(self, fault: Verdict | None) -> Sample:
         """All lines in reading order. The answer's boxes are those of its lines; its text names none of them."""
@@ -217,9 +280,10 @@ class _View:
         return wide and min(one.y1_px, other.y1_px) > max(one.y0_px, other.y0_px)
 
     def locates(self) -> Iterator[Sample]:
-        """Where does this line stand? Only of a text that the whole frame shows exactly once."""
+        """Where does this line stand? Only of a text that the whole frame shows exactly once, and that takes up most of
+        its upright box: that of a long slanted line is mostly its neighbours'."""
         texts = self.page.texts
-        once = [i for i in self.sure if times_said(self.page.text, texts[i]) == 1]
+        once = [i for i in self.sure if times_said(self.page.text, texts[i]) == 1 and self.page.filled(i) > _MOST]
         for i in self.drawn(LOCATE, once):
             key, box = self.key(LOCATE, self.place(i)), self.page.boxes[i]
             answer = self.say(Role.ASSISTANT, LOCATE, key, boxes=(box,))
@@ -267,6 +331,8 @@ def says_much(text: str) -> bool:
 
 
 def times_said(within: str, text: str) -> int:
-    """How often `text` stands in `within` at word boundaries, normalised."""
+    """How often `text` stands in `within`, normalised: at word boundaries, or anywhere where no spaces are set."""
     words, wanted = normalised(within).split(), normalised(text).split()
+    if any(spaced([c, c]) == c + c for c in text):
+        return "".join(words).count("".join(wanted))
     return sum(words[i : i + len(wanted)] == wanted for i in range(len(words) - len(wanted) + 1))

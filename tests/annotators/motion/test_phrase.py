@@ -37,11 +37,25 @@ def test_plain_colours_have_their_name(rgb, word):
     assert phrase(look(rgb)) == f"the {word} object"
 
 
+@pytest.mark.parametrize(
+    ("lab_colour", "words"),
+    [
+        ((38.5, 25.0, 4.0), "the red object"),  # a red car with dark windows: nearest to brown, 48 degrees off its hue
+        ((36.0, 20.0, 26.0), "the brown object"),
+        ((36.0, 40.0, 3.0), "the red object"),  # the hue of pink, and far too dark for it
+        ((40.0, 0.0, 25.0), "the object"),  # dull yellow: neither brown nor yellow
+    ],
+)
+def test_a_dull_colour_is_called_by_its_hue(lab_colour, words):
+    seen = Look(np.array(lab_colour), 10.0, None, 0.02, np.full((4, 2), 0.5))
+    assert phrase(seen) == words
+
+
 def test_a_colour_that_its_own_spread_takes_to_the_next_term_is_none():
-    """A red car with dark panes: its median lies between brown and pink, and its pixels on both sides."""
+    """A red car with dark panes before grey tarmac: its median lies between red and pink, its pixels on both sides."""
     between = Look(np.array([45.5, 25.0, 4.0]), 13.0, None, 0.02, np.full((4, 2), 0.5))
     assert phrase(between) == "the object"
-    assert phrase(dataclasses.replace(between, spread=2.0)) == "the brown object"
+    assert phrase(dataclasses.replace(between, spread=2.0)) == "the pink object"
 
 
 def test_a_thing_of_many_colours_has_none():

@@ -22,7 +22,7 @@ from reelmill.pipelines.views.preference import STATED_ORDER_S, CompareListed, C
 from reelmill.schemas import arrow
 from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.sample import Claim, PreferenceSample
-from reelmill.schemas.verdict import ACCEPTED
+from reelmill.schemas.verdict import ACCEPTED, rejected
 
 RED, BLUE, PINK = "the red circle", "the blue square", "the pink star"
 PLAIN = (
@@ -134,6 +134,50 @@ def test_a_list_cannot_be_called_complete_while_an_exit_is_open():
     doubt = event(BLUE, "leaves", 5.0, 5.4, accepted=False)
     reasons = {s.verdict.reason for s in pairs_of((*PLAIN, doubt)) if s.task == "crossings"}
     assert reasons == {"unsettled"}
+
+
+def test_a_thing_known_by_vague_words_alone_is_not_spoken_of():
+    """ "The small grey object" is any bottle of three; "the grey square" is one thing."""
+    vague, told = "the small grey object on the left", "the grey square"
+    for name, asked in ((vague, False), (told, True)):
+        seen = (event(name, "enters", 1.0, 1.5), event(RED, "enters", 2.2, 2.8), event(RED, "leaves", 4.0, 4.6))
+        pairs = pairs_of(seen)
+        assert any(name in p.turns[0].text + p.turns[-1].text for p in pairs) is asked
+        assert [p for p in pairs if RED in p.turns[0].text]
+
+
+@pytest.mark.parametrize("reason", ["start_not_seen", "end_not_seen", "low_confidence"])
+def test_what_a_thing_did_while_it_was_lost_is_denied_of_nobody(reason):
+    """The blue square is lost in mid-frame: it may leave later, so that it does not is no answer, nor when it moves."""
+    lost = replace(event(BLUE, "moves", 1.0, 2.4), verdict=rejected("read_events", reason, ""))
+    seen = (
+        event(RED, "enters", 0.4, 0.9),
+        event(RED, "leaves", 3.6, 4.2),
+        event(BLUE, "enters", 1.5, 1.9),
+        event(PINK, "enters", 2.6, 3.1),
+    )
+    whole, parts = accepted(seen, OPEN), accepted((*seen, lost), OPEN)
+    denied = [p for p in parts if (BLUE.removeprefix("the "), EventKind.LEAVES) in spoken_of(p.rejected[0].text)]
+    assert not denied
+    assert [p for p in whole if (BLUE.removeprefix("the "), EventKind.LEAVES) in spoken_of(p.rejected[0].text)]
+    timed = {p.turns[0].text for p in parts if p.task in ("grounding", "order") and BLUE in p.turns[0].text}
+    assert not timed
+
+
+def test_a_list_cannot_be_called_complete_while_a_thing_may_still_be_entering():
+    """It moves in the first frame: whether it is half in view there, its events do not say."""
+    moving = replace(event(PINK, "moves", 0.0, 3.0), verdict=rejected("read_events", "cut_at_start", ""))
+    assert {s.verdict.reason for s in pairs_of((*PLAIN, moving)) if s.task == "crossings"} == {"unsettled"}
+
+
+def test_a_short_span_is_moved_by_more_than_a_time_may_be_off():
+    short = (event(RED, "enters", 2.0, 2.2), event(RED, "leaves", 4.0, 4.2), event(BLUE, "leaves", 4.4, 4.6))
+    for seed in range(6):
+        for pair in accepted(short, ComparePerturbed(seed=seed)):
+            if pair.task == "grounding":
+                (s, e), (ws, we) = pair.turns[-1].tgt_s, pair.rejected[0].tgt_s
+                assert max(abs(s - ws), abs(e - we)) > 0.5, pair.rejected[0]
+    assert not of("borrowed", accepted(short), "grounding"), "the other's time is within half a second of the true one"
 
 
 def test_a_wrong_time_is_near_to_no_true_one():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import cmath
+import math
 import pickle
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.pictures import compose_picture, picture_truth
 from reelmill.pipelines.views.checks.transcription import check_transcription
 from reelmill.pipelines.views.phrasing import defused
-from reelmill.pipelines.views.transcription import CompileTranscription
+from reelmill.pipelines.views.transcription import CompileTranscription, times_said
 from reelmill.schemas.media import ShownFrame
 from reelmill.schemas.sample import Role, Sample
 from reelmill.schemas.text import TextLine
@@ -31,9 +34,16 @@ LINES = (
 
 
 def outcome(
-    texts, step: CompileTranscription | None = None, media=None, frames=None, key: str = "clip"
+    texts, step: CompileTranscription | None = None, media=None, frames=None, key: str = "clip", unsure: int = 0
 ) -> dict[str, Any]:
-    made = row(media or picture(), frames or shown(0), key=key, texts=tuple(texts), text_engine="rapidocr-3")
+    made = row(
+        media or picture(),
+        frames or shown(0),
+        key=key,
+        texts=tuple(texts),
+        text_engine="rapidocr-3",
+        text_unsure=unsure,
+    )
     (out,) = compiled(step or CompileTranscription(), made)
     return out
 
@@ -120,6 +130,76 @@ def test_mean_confidence_is_per_letter():
     assert samples((long, short), "transcription")
 
 
+def whole(texts, **kwargs) -> Sample:
+    (only,) = samples(texts, "transcription", **kwargs)
+    return only
+
+
+def test_a_transcription_is_refused_where_it_is_not_all_of_the_text():
+    """Beside sure lines one was dropped, or is doubtful: what is left is asked about line by line alone."""
+    sure, doubtful = LINES[:2], LINES
+    assert whole(sure).verdict.accepted
+    dropped = whole(sure, unsure=2)
+    assert (dropped.verdict.reason, dropped.verdict.detail) == ("unread_text", "2 line(s) were dropped as unsure")
+    assert whole(doubtful).verdict.reason == "unsure_line"
+    assert whole(doubtful).verdict.detail == "the least sure of 3 line(s) 0.850, want 0.9"
+    assert whole(doubtful, step=CompileTranscription(line_confidence=0.8)).verdict.accepted
+    assert {s.task for s in samples(sure, unsure=2) if s.verdict.accepted} == {"read", "locate"}
+
+
+def turned(text: str, x: float, y: float, degrees: float, order: int, width: float = 80) -> TextLine:
+    """A line about its own first corner."""
+    way, down = cmath.rect(width, math.radians(degrees)), cmath.rect(20, math.radians(degrees + 90))
+    corners = [complex(x, y) + c for c in (0, way, way + down, down)]
+    return TextLine(text, tuple(v for c in corners for v in (c.real, c.imag)), 0.99, order, 0, 0.0, "rules")
+
+
+@pytest.mark.parametrize(
+    ("degrees", "reason"), [(8, ""), (45, "no_one_order"), (-90, "no_one_order"), (180, "no_one_order")]
+)
+def test_lines_that_run_in_several_directions_have_no_one_order(degrees, reason):
+    texts = (line("DOWNLOADS OF ALL KINDS", 20, 10), turned("SECOND QUARTER", 150, 120, degrees, 1))
+    assert whole(texts).verdict.reason == reason
+    lone = (line("DOWNLOADS OF ALL KINDS", 20, 10), turned("7", 150, 120, degrees, 1, width=20))
+    assert whole(lone).verdict.accepted, "which way a lone digit runs its box does not say"
+
+
+def test_a_page_that_is_turned_as_a_whole_has_one_order():
+    texts = tuple(
+        turned(t, 200 - 40 * i, 20, 90, i, width=150) for i, t in enumerate(("ONE TWO", "THREE FOUR", "FIVE SIX"))
+    )
+    assert whole(texts).verdict.accepted
+
+
+def test_a_long_line_is_not_asked_about_where_a_letter_of_it_is_likely_misread():
+    """Of mean confidence 0.95 are "EXIT" with 0.2 letters in doubt and a sentence with 1.5."""
+    short, long = (
+        line("EXIT", 10, 10, confidence=0.95),
+        line("we hear the voice of somebody", 10, 60, confidence=0.95, order=1),
+    )
+    asked = [s.evidence for s in samples((short, long)) if s.task != "transcription"]
+    assert asked == [("frame0.line0",)] * 2
+    sure = (short, replace(long, confidence=0.99))
+    assert len([s for s in samples(sure) if s.task != "transcription"]) == 4
+
+
+def test_a_text_without_spaces_is_counted_inside_longer_ones():
+    gate, notice = "登机口", "登机口于起飞前10分钟关闭"
+    texts = (line(gate, 20, 10), line(notice, 20, 60, order=1), line("EXIT 4", 200, 10, order=2))
+    asked = [s.turns[0].text for s in samples(texts, "locate", step=CompileTranscription(lines_max=9))]
+    assert not [q for q in asked if f'"{gate}"' in q], "it stands in the notice too"
+    assert [q for q in asked if notice in q]
+    assert (times_said("bookshop", "book"), times_said("球蛋白 白球比", "白")) == (0, 2)
+
+
+def test_a_line_is_not_located_by_a_box_that_is_mostly_its_neighbours():
+    """Slanted lines, one under the other: the upright box of the first holds most of the second."""
+    texts = tuple(turned(f"LINE OF NUMBER {i}", 20, 100 + 22 * i, -20, i, width=200) for i in range(3))
+    assert [s for s in samples(texts, "locate") if s.verdict.accepted] == []
+    level = tuple(turned(f"LINE OF NUMBER {i}", 20, 100 + 22 * i, 0, i, width=200) for i in range(3))
+    assert len(samples(level, "locate")) == 2
+
+
 def frames_with(**texts: str) -> tuple[tuple[ShownFrame, ...], tuple[TextLine, ...]]:
     numbers = [int(name[1:]) for name in texts]
     lines = tuple(line(text, frame=int(name[1:]), width=150) for name, text in texts.items())
@@ -197,16 +277,17 @@ a_line = st.builds(
 @given(st.lists(a_line, max_size=7), st.randoms(use_true_random=False))
 def test_random_lines_give_well_formed_samples_whatever_they_lie_among(lines, rng: random.Random):
     step = CompileTranscription()
-    shared = {"text_engine": "e", "key": "one"}
+    shared: dict[str, Any] = {"text_engine": "e", "text_unsure": 0, "key": "one"}
     one = row(video(), shown(0, 12, 25), texts=tuple(lines), **shared)
-    two = row(picture(), shown(0), texts=LINES, text_engine="e", key="two")
+    two = row(picture(), shown(0), texts=LINES, text_engine="e", text_unsure=0, key="two")
     alone = compiled(step, one)[0]
     assert compiled(CompileTranscription(), two, one)[1] == alone == compiled(step, one, two)[0]
     if alone["samples"] is None:
         assert alone["verdict"]["reason"] in {"no_text", "too_little_text", "low_confidence"}
         return
     found = alone["samples"]
-    assert any(s.verdict.accepted for s in found)
+    refused = {s.verdict.reason for s in found if not s.verdict.accepted}
+    assert refused <= {"too_little_text", "low_confidence", "unsure_line"}
     assert len({s.key for s in found}) == len(found)
     for sample in found:
         own = [one for one in lines if one.frame == sample.frames[0].frame]
