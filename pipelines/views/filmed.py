@@ -71,19 +71,20 @@ class Film:
 @dataclass(frozen=True, slots=True)
 class Rules:
     """`over`: cosine above which two cuts look alike; `order_s` as in `Evidence`; with `key_frames_only` a sample shows
-    two frames of each cut, in place of all that are stored."""
+    two frames of each cut, in place of all that are stored. With `captioned` captions are told, else events."""
 
     over: float
     order_s: float
     key_frames_only: bool
     near: Mapping[str, Sequence[str]]
     vague: Sequence[str]
+    captioned: bool = False
 
 
 def film_of(row: Mapping[str, Any], rules: Rules) -> Film:
     """Raises Unusable where a film is not to be told of."""
     clips = arrow.typed(FILM_CLIPS.hint, row["film_clips"])
-    events = list(_events(row, clips))
+    events = list(_events(row, clips, captioned=rules.captioned))
     places = [i for i, clip in enumerate(clips) if clip.verdict.reason not in SHOWS_NOTHING]
     runs = _runs(row, clips, places, rules.over)
     evidence = Evidence([e for own in events for e in own], rules.near, rules.vague, rules.order_s)
@@ -98,10 +99,10 @@ def film_of(row: Mapping[str, Any], rules: Rules) -> Film:
     return Film(scenes, evidence, scene_of, tuple(frames))
 
 
-def _events(row: Mapping[str, Any], clips: Sequence[FilmClip]) -> Iterator[list[Event]]:
+def _events(row: Mapping[str, Any], clips: Sequence[FilmClip], *, captioned: bool) -> Iterator[list[Event]]:
     """Events of each clip in the film's time; a caption is one event that fills its clip, in its own words."""
     for i, clip in enumerate(clips):
-        if FILM_CAPTION.name in row:
+        if captioned:
             caption = row[FILM_CAPTION.name][i]
             yield [_captioned(clip, caption)] if caption and clip.verdict.accepted else []
         else:

@@ -63,7 +63,7 @@ from reelmill.pipelines.views.preference import PAIRS
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import BadInput
-from reelmill.schemas.event import EventKind
+from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Turn
 from reelmill.schemas.span import Span
@@ -92,6 +92,7 @@ class CompareFilms(Worded):
     )
     gives: ClassVar[tuple[Column, ...]] = (PAIRS,)
     looked_at: ClassVar[str] = "events of the film's clips"
+    captioned: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.show not in (_ALL, _KEY):
@@ -100,7 +101,7 @@ class CompareFilms(Worded):
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         near, vague = self.wording.table("near"), self.wording.options("vague.words")
-        film = film_of(row, Rules(self.over, self.order_s, self.show == _KEY, near, vague))
+        film = film_of(row, Rules(self.over, self.order_s, self.show == _KEY, near, vague, self.captioned))
         made = list(_Writer(self, self.material(row | {"frames": ()}), film).pairs())
         return {"samples": tuple(sorted(made, key=lambda s: s.key))}
 
@@ -114,6 +115,7 @@ class CompareCaptionedFilms(CompareFilms):
         *(FILM_VECTORS, FILM_SHARPNESS, BASE, PROVENANCE),
     )
     looked_at: ClassVar[str] = "captions of the film's clips"
+    captioned: ClassVar[bool] = True
 
 
 class Scenes:
@@ -121,6 +123,7 @@ class Scenes:
 
     def __init__(self, film: Film) -> None:
         self.film, self.evidence = film, film.evidence
+        self._possible: dict[Said, list[Event]] = {}
 
     def sure(self, said: Sequence[Said]) -> set[int]:
         """Scenes in which all of it happens."""
@@ -128,9 +131,19 @@ class Scenes:
 
     def maybe(self, said: Sequence[Said]) -> set[int]:
         """Scenes in which all of it may happen, refused events and vaguer names included."""
-        return self._shared([self.evidence.possible(s) for s in said])
+        return self._shared([self.possible(s) for s in said])
 
-    def _shared(self, found: Sequence[Sequence[Any]]) -> set[int]:
+    def possible(self, said: Said) -> list[Event]:
+        """Events that the words could mean. Each scene's things are named without a look at the others', so that no two
+        names of a film are known to be of two things, as those of one clip are."""
+        if said not in self._possible:
+            subject, kind = said
+            own = [e for e in self.evidence.events if e.kind is kind]
+            could = self.evidence.could_be
+            self._possible[said] = [e for e in own if e.subject == subject or could(subject, e.subject)]
+        return self._possible[said]
+
+    def _shared(self, found: Sequence[Sequence[Event]]) -> set[int]:
         scenes = [{self.film.scene_of[e.key] for e in events if e.key in self.film.scene_of} for events in found]
         return set.intersection(*scenes)
 

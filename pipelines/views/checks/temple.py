@@ -19,6 +19,7 @@ from reelmill.schemas.span import Span
 
 _SLACK_S = 1e-3
 _COMPLETE = re.compile(r"nothing else enters or leaves|that is all that enters or leaves", re.IGNORECASE)
+_VAGUE = {"object", "thing"}
 _CROSSINGS = (EventKind.ENTERS, EventKind.LEAVES)
 
 
@@ -81,7 +82,8 @@ def _right(answer: Turn, true: Sequence[set[Said]], *, complete: bool) -> bool:
     if not complete:
         return True
     crossed = {said for own in true for said in own if said[1] in _CROSSINGS}
-    return bool(_COMPLETE.search(answer.text)) and crossed <= set.union(*told)
+    every = set.union(*told)
+    return bool(_COMPLETE.search(answer.text)) and all(any(_fits(s, said) for s in every) for said in crossed)
 
 
 def _placed(told: Sequence[set[Said]], true: Sequence[set[Said]]) -> bool:
@@ -89,7 +91,15 @@ def _placed(told: Sequence[set[Said]], true: Sequence[set[Said]]) -> bool:
     if not told:
         return True
     n = len(true)
-    alone = [(i, i + 1) for i in range(n) if told[0] <= true[i]]
-    runs = alone or [(i, j) for i in range(n) for j in range(i + 2, n + 1) if told[0] <= set.union(*true[i:j])]
-    ends = {end for _, end in runs}
-    return any(_placed(told[1:], true[end:]) for end in sorted(ends))
+    alone = [i + 1 for i in range(n) if _within(told[0], true[i])]
+    ends = alone or [j for i in range(n) for j in range(i + 2, n + 1) if _within(told[0], set.union(*true[i:j]))]
+    return any(_placed(told[1:], true[end:]) for end in sorted(set(ends)))
+
+
+def _within(told: set[Said], true: set[Said]) -> bool:
+    return all(any(_fits(said, own) for own in true) for said in told)
+
+
+def _fits(said: Said, true: Said) -> bool:
+    """A thing of unsure shape ("the yellow object") is named rightly by what is sure of it."""
+    return said[1] == true[1] and set(said[0].split()) - _VAGUE <= set(true[0].split())
