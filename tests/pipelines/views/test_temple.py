@@ -96,9 +96,9 @@ def test_what_could_be_so_is_not_told_as_false() -> None:
     swaps = [p for n in range(5) for p in pairs(again, key=f"f{n}") if p.perturbation.kind == "swap"]
     assert {p.verdict.reason for p in swaps} == {"rejected_is_true"}
     vague = plain(("red circle", "blue square", "green star", "orange object"))
-    false = {c.text for n in range(5) for p in pairs(vague, key=f"f{n}") for c in p.claims if c.rejected and not c.holds}
-    assert "the orange object enters before the red circle enters" not in false
-    assert any(text.startswith("the orange object enters before") for text in false)
+    claims = [c for n in range(5) for p in pairs(vague, key=f"f{n}") for c in p.claims if c.rejected]
+    first = [c.holds for c in claims if c.text == "the orange object enters before the red circle enters"]
+    assert first and all(first), "it may have been the red circle: open, which helps neither side"
     doubt = plain()
     doubt[5] = replace(doubt[5], events=(*doubt[5].events, _enters("red circle", 9, accepted=False)))
     found = [c for n in range(5) for p in pairs(doubt, key=f"f{n}") for c in p.claims if c.rejected and not c.holds]
