@@ -16,17 +16,26 @@ from reelmill.schemas.errors import BadInput
 
 
 def recipe(
-    evidence: str = "rules", agreement: bool = False, pairs: bool = False, least_margin: float = 10.0, seed: int = 0
+    evidence: str = "rules",
+    agreement: bool = False,
+    pairs: bool = False,
+    least_margin: float = 10.0,
+    seed: int = 0,
+    even: bool = True,
 ) -> Recipe:
     """One row per video clip, exploded into dialogues, or with `pairs` into preference pairs whose measures differ by
     at least `least_margin` of 100. `evidence` is rules; truth for rendered scenes; or human:SET:PATH for what a dense
-    annotated set says. `agreement` as in `events`; `seed` draws other wordings and candidates."""
+    annotated set says. `agreement` as in `events`; `seed` draws other wordings and candidates. `even=false` makes the
+    wrong sides by rules that also change their form, which a reader without the video can tell, as another dataset."""
     name, source = _evidence(evidence, agreement)
     if not pairs:
         steps = (CompileCoTasks(seed=seed),)
         return Recipe(name=name.format("cotasks"), version="1", source=source, steps=steps, explode=SAMPLES)
-    compare = (CompareCoTasks(seed=seed, least_margin=least_margin),)
-    return Recipe(name=name.format("cotasks_pairs"), version="1", source=source, steps=compare, explode=PAIRS)
+    if not isinstance(even, bool):
+        raise BadInput(f"even={even}", seen="neither true nor false", do="give true or false")
+    compare = (CompareCoTasks(seed=seed, least_margin=least_margin, even=even),)
+    form = "cotasks_pairs" if even else "cotasks_pairs_uneven"
+    return Recipe(name=name.format(form), version="1", source=source, steps=compare, explode=PAIRS)
 
 
 def _evidence(evidence: str, agreement: bool) -> tuple[str, Rows]:

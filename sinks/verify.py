@@ -362,7 +362,7 @@ def _inside(box: Box, width_px: int, height_px: int) -> bool:
 
 
 def _frame_findings(sample: Sample, frames: StoredFrames) -> Sequence[Finding]:
-    """Frames are what is stored, at their times; those of several clips are moved to their film's, a clip as a whole."""
+    """Frames are what is stored, at their times; those of several clips moved to their film's, a clip as a whole."""
     found = []
     several = len({ref.key for ref in sample.frames}) > 1
     moved_s: dict[str, float] = {}

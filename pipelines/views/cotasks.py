@@ -61,7 +61,7 @@ _PARTS = {
     SEGMENTS: ("count", "segments"),
     CAPTIONS: ("count", "captions"),
     CAPTIONS_GIVEN: ("count", "segments", "dense"),
-    TIMES_GIVEN: ("count", "captions", "times"),
+    TIMES_GIVEN: ("count", "named", "times"),
 }
 """The questions of each dialogue, in order."""
 _WRONG_TIOU = 0.5
@@ -113,15 +113,18 @@ class CompareCoTasks(CompileCoTasks):
     are drawn from those that pass, evenly from the pools and then from the fullest.
 
     `least_margin`: the gap of the measure, 10 on a scale of 100 in VidChain's data. `order_s`: events that start nearer
-    to each other than this have no order.
+    to each other than this have no order. With `even` the wrong sides are made by rules that leave their form as it
+    was, so that nobody who does not look can tell them.
     """
 
     candidates: int = 3
+    even: bool = True
     strengths: tuple[float, ...] = (1.0, 0.67, 0.34)
     least_margin: float = 10.0
     most_pairs: int = 8
     order_s: float = 0.2
     gives: ClassVar[tuple[Column, ...]] = (PAIRS,)
+    revision: ClassVar[str] = "2"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         made = [pair for writer in self.writers(row) for pair in _Pairs(self, writer).drawn()]
@@ -173,8 +176,8 @@ class _Writer:
             words = {"count": f"{len(told)}", "events": "event" if len(told) == 1 else "events"}
             return question, self._answer("count.answer", key, [words], ())
         lines = [self._words(place, item) for place, item in enumerate(told)]
-        path = {"times": "segments.line"}.get(part, f"{part}.line")
-        spans = () if part == "captions" else [i.span for i in told]
+        path = {"times": "segments.line", "named": "captions.line"}.get(part, f"{part}.line")
+        spans = () if part in ("captions", "named") else [i.span for i in told]
         return question, self._answer(path, key, lines, spans)
 
     def _words(self, place: int, item: Item) -> dict[str, str]:
@@ -226,14 +229,15 @@ class Pool:
     measure: str
     score: Callable[[Told, Told], Prf]
     rules: tuple[str, ...]
+    even_rules: tuple[str, ...]
     counted: bool
 
 
 POOLS: Mapping[str, Pool] = {
-    SEGMENTS: Pool("segments_f1", _segments, ("drop", "merge", "shift"), True),
-    CAPTIONS: Pool("story_rouge_l", _story, ("drop", "merge", "swap", "exchange"), True),
-    CAPTIONS_GIVEN: Pool("soda_c_rouge_l", _soda, ("swap", "exchange"), False),
-    TIMES_GIVEN: Pool("soda_c_rouge_l", _soda, ("shift", "swap_times"), False),
+    SEGMENTS: Pool("segments_f1", _segments, ("drop", "merge", "shift"), ("mirror", "leave_out", "add"), True),
+    CAPTIONS: Pool("story_rouge_l", _story, ("drop", "merge", "swap", "exchange"), ("rename",), True),
+    CAPTIONS_GIVEN: Pool("soda_c_rouge_l", _soda, ("swap", "exchange"), ("rename",), False),
+    TIMES_GIVEN: Pool("soda_c_rouge_l", _soda, ("shift", "swap_times"), ("exchange_times",), False),
 }
 
 
@@ -270,8 +274,10 @@ class _Pairs:
         key = self.writer.key(pool, number)
         seed = seed_for(self.step.seed, key, "candidate")
         rng = random.Random(seed)
-        rule, stage = rng.choice(POOLS[pool].rules), rng.randrange(len(self.step.strengths))
-        setting = Setting(rng, self.duration_s, self._wrong_of(pool), self.same.others)
+        rules = POOLS[pool].even_rules if self.step.even else POOLS[pool].rules
+        rule, stage = rng.choice(rules), rng.randrange(len(self.step.strengths))
+        same = self.same
+        setting = Setting(rng, self.duration_s, self._wrong_of(pool), same.others, same.things, same.clause)
         made = RULES[rule](self.true, self.step.strengths[stage], setting)
         if made is None:
             return None
@@ -288,7 +294,9 @@ class _Pairs:
 
     def _compared(self, pool: str, key: str, made: Candidate, how: Perturbation) -> PreferenceSample:
         told = tuple(sorted(made.told, key=_in_time)) if pool == SEGMENTS else made.told
-        chosen, turns = self.writer.turns(pool, key, self.true), self.writer.turns(pool, key, told)
+        order = self._order(pool, key)
+        chosen = self.writer.turns(pool, key, tuple(self.true[i] for i in order))
+        turns = self.writer.turns(pool, key, tuple(told[i] for i in order) if len(told) == len(order) else told)
         compared = turns[1:] if POOLS[pool].counted else turns[-1:]
         margin = round(100 * (1 - POOLS[pool].score(told, self.true).f1), 6)  # every measure of the truth itself is 1
         claims = (*self._claims(pool, self.true, rejected_side=False), *self._claims(pool, told, rejected_side=True))
@@ -296,6 +304,17 @@ class _Pairs:
         base = self.writer.sample(key, pool, chosen, POOLS[pool].measure, verdict)
         own = {f.name: getattr(base, f.name) for f in fields(base)}
         return PreferenceSample(**own, rejected=compared, perturbation=how, claims=claims, margin=margin)
+
+    def _order(self, pool: str, key: str) -> Sequence[int]:
+        """The places of the events in the order in which they are told: that of time, in which true times alone would
+        rise, but where sentences are given; there things take turns as they are drawn, each with all it does."""
+        places = range(len(self.true))
+        if pool != TIMES_GIVEN or not self.step.even:
+            return places
+        who = [self.same.things.get(item.clause, (item.clause, ""))[0] for item in self.true]
+        names = sorted(set(who))
+        drawn = random.Random(seed_for(self.step.seed, key, "order")).sample(names, len(names))
+        return sorted(places, key=lambda i: drawn.index(who[i]))
 
     def _verdict(self, margin: float, claims: Sequence[Claim], alike: bool) -> Verdict:
         step = step_name(self.step)
@@ -366,6 +385,13 @@ class _Sameness:
         self.near: dict[str, list[str]] = wording.table("near")
         self.vague = set(wording.options("vague.words"))
         clause = {(e.subject, e.kind): view.words(e.subject, e.kind)["clause"] for e in view.accepted}
+        named = sorted({(who, kind) for who, kind in clause if who not in view.shared})
+        self.things = {clause[said]: (said[0], str(said[1])) for said in named}
+        self.clause = {
+            (who, str(kind)): view.words(who, kind)["clause"]
+            for who in {who for who, _ in named}
+            for kind in {kind for _, kind in named}
+        }
         self._of = {
             text: frozenset(t for (who, k), t in clause.items() if k is kind and self._may_be(subject, who))
             for (subject, kind), text in clause.items()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import re
 import tarfile
 from pathlib import Path
 

@@ -71,14 +71,18 @@ def test_neighbours_that_look_alike_are_one_scene_and_a_scene_that_comes_back_is
 def test_a_shot_that_work_is_split_in_is_one_cut() -> None:
     """10 s on either side of the end of a unit: alike they are 20 s of one shot, unlike two cuts."""
     own = shots(2.0, 10.0, 10.0, 2.0, 2.0, 2.0)
-    halves = [replace(s, unit="first" if n < 2 else "second", looks=1 if n in (1, 2) else -1) for n, s in enumerate(own)]
+    halves = [
+        replace(s, unit="first" if n < 2 else "second", looks=1 if n in (1, 2) else -1) for n, s in enumerate(own)
+    ]
     assert reason(halves) == "cut_too_long"
     assert reason([replace(s, looks=-1) for s in halves]) == ""
     assert reason([replace(s, unit="first") for s in halves]) == "", "two cuts of one unit are two"
 
 
 def test_times_are_the_films_and_things_those_of_their_clip() -> None:
-    doubt = replace(event("the dog", "moves", 0.5, 1.0, accepted=False), proposals=(Proposal("x", Span(0.5, 1.5), 0.5),))
+    doubt = replace(
+        event("the dog", "moves", 0.5, 1.0, accepted=False), proposals=(Proposal("x", Span(0.5, 1.5), 0.5),)
+    )
     same = event("the dog", "enters", 0.1, 0.4)
     own = shots(*[2.0] * 5)
     own[3] = replace(own[3], events=(same, doubt))
