@@ -10,8 +10,7 @@ Those tell by their form: of two accounts the shorter one, or the one whose time
 
     rename          two things change names throughout, so that names aside nothing is changed
     exchange_times  two things that do the same change times; captions are told in an order that says nothing
-    mirror          all times are those of the clip played backwards: as many, as long, as often at one of its ends
-    leave_out, add  times are left out, or there are more: each the mirror of one, near to no true time
+    warp            all times are bent alike, so that starts rise and what coincides or reaches an end still does
 
 Each touches a share of the events and says how many. A rule gives None where it cannot make anything wrong.
 """
@@ -197,42 +196,19 @@ def exchange_times(true: Told, share: float, setting: Setting) -> Candidate | No
     return Candidate(tuple(told), 2 * len(places[one]))
 
 
-def mirror(true: Told, share: float, setting: Setting) -> Candidate | None:
-    """All times, whatever the share: of some alone the gaps between them would tell."""
-    del share
-    told = tuple(_mirrored(item, setting) for item in true)
-    return Candidate(tuple(sorted(told, key=lambda i: (i.span.start_s, i.span.end_s))), len(true))
+def warp(true: Told, share: float, setting: Setting) -> Candidate | None:
+    """All times by one bent clock t -> d (t / d)^g of a clip of d seconds, g = 2^share or 2^-share: what begins or ends
+    together still does, what reaches an end of the clip still does, and starts still rise."""
+    bend = 2.0 ** (share * setting.rng.choice((-1, 1)))
 
+    def bent(at_s: float) -> float:
+        return float(min(setting.duration_s, _rounded(setting.duration_s * (at_s / setting.duration_s) ** bend)))
 
-def leave_out(true: Told, share: float, setting: Setting) -> Candidate | None:
-    """Only what `add` could add the mirror of, so that what is left out here and added there is alike."""
-    able = _addable(true, setting)
-    count = min(_count(true, share), len(able), len(true) - 1)
-    if count < 1:
+    edges = [(bent(item.span.start_s), bent(item.span.end_s)) for item in true]
+    if any(start_s >= end_s for start_s, end_s in edges):
         return None
-    gone = set(setting.rng.sample(able, count))
-    order = tuple(i for i in range(len(true)) if i not in gone)
-    return Candidate(tuple(true[i] for i in order), count, order)
-
-
-def add(true: Told, share: float, setting: Setting) -> Candidate | None:
-    """As many as `leave_out` would leave out."""
-    able = _addable(true, setting)
-    count = min(_count(true, share), len(able), len(true) - 1)
-    if count < 1:
-        return None
-    more = [_mirrored(true[i], setting) for i in setting.rng.sample(able, count)]
-    return Candidate(tuple(sorted((*true, *more), key=lambda i: (i.span.start_s, i.span.end_s))), count)
-
-
-def _addable(true: Told, setting: Setting) -> list[int]:
-    return [place for place, item in enumerate(true) if setting.wrong(_mirrored(item, setting))]
-
-
-def _mirrored(item: Item, setting: Setting) -> Item:
-    """As a clip that is played backwards has it."""
-    start_s, end_s = setting.duration_s - item.span.end_s, setting.duration_s - item.span.start_s
-    return replace(item, span=Span(max(0.0, round(start_s, 6)), min(setting.duration_s, round(end_s, 6))))
+    told = tuple(replace(item, span=Span(*edge)) for item, edge in zip(true, edges, strict=True))
+    return Candidate(told, len(true))
 
 
 def _count(true: Told, share: float) -> int:
@@ -248,9 +224,7 @@ RULES: dict[str, Callable[[Told, float, Setting], Candidate | None]] = {
     "exchange": exchange,
     "rename": rename,
     "exchange_times": exchange_times,
-    "mirror": mirror,
-    "leave_out": leave_out,
-    "add": add,
+    "warp": warp,
 }
 
 

@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
 from reelmill.annotators.events import EVENTS
+from reelmill.annotators.sample_accounts import ACCOUNTS, NOTHING, SENTENCES, TIMES
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.candidates import RULES, Candidate, Item, Setting, Told, quotas
@@ -39,9 +40,10 @@ from reelmill.pipelines.views.happenings import ClipView, flat, may_be, united
 from reelmill.pipelines.views.phrasing import Label, capital, joined_methods, sample, sample_key
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
+from reelmill.schemas.answer import DrawnAccount
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
-from reelmill.schemas.event import Event, EventKind
+from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.metrics.captions import tokens
 from reelmill.schemas.metrics.dense import Prf, segments, soda_c, story
@@ -128,6 +130,19 @@ class CompareCoTasks(CompileCoTasks):
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         made = [pair for writer in self.writers(row) for pair in _Pairs(self, writer).drawn()]
+        return {"samples": tuple(sorted(made, key=lambda s: s.key))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareDrawn(CompareCoTasks):
+    """The same, with what a model told in place of candidates by rule; of each pool the worst ones are drawn first."""
+
+    needs: ClassVar[tuple[Column, ...]] = (*CompareCoTasks.needs, ACCOUNTS)
+    looked_at: ClassVar[str] = "events of the clip, and a model's accounts of them"
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        accounts = arrow.typed(tuple[DrawnAccount, ...], row["accounts"])
+        made = [pair for writer in self.writers(row) for pair in _DrawnPairs(self, writer, accounts).drawn()]
         return {"samples": tuple(sorted(made, key=lambda s: s.key))}
 
 
@@ -234,7 +249,7 @@ class Pool:
 
 
 POOLS: Mapping[str, Pool] = {
-    SEGMENTS: Pool("segments_f1", _segments, ("drop", "merge", "shift"), ("mirror", "leave_out", "add"), True),
+    SEGMENTS: Pool("segments_f1", _segments, ("drop", "merge", "shift"), ("warp",), True),
     CAPTIONS: Pool("story_rouge_l", _story, ("drop", "merge", "swap", "exchange"), ("rename",), True),
     CAPTIONS_GIVEN: Pool("soda_c_rouge_l", _soda, ("swap", "exchange"), ("rename",), False),
     TIMES_GIVEN: Pool("soda_c_rouge_l", _soda, ("shift", "swap_times"), ("exchange_times",), False),
@@ -364,6 +379,50 @@ class _Pairs:
         own = [i.span for i in self.true if i.clause in self.same.of(item.clause)]
         within_s = sum(s.overlap_s(item.span) for s in united(own))
         return not any(_hits(item.span, s) for s in own) and within_s < 0.5 * item.span.duration_s
+
+
+class _DrawnPairs(_Pairs):
+    """Pairs whose rejected side is what a model told. A time beyond the clip's end ends with it."""
+
+    def __init__(self, step: CompareDrawn, writer: _Writer, accounts: Sequence[DrawnAccount]) -> None:
+        super().__init__(step, writer)
+        self.accounts = accounts
+        view = writer.view
+        own = {(e.subject, e.kind): e.phrase for e in view.accepted}
+        subjects = {subject for subject, kind in own if kind is not EventKind.STATED}
+        own |= {(who, kind): f"{who} {kind}" for who in subjects for kind in RULE_KINDS if (who, kind) not in own}
+        self.clause = {phrase: view.words(*said)["clause"] for said, phrase in own.items()}
+
+    def _once_each(self, pool: str) -> list[PreferenceSample]:
+        given = {CAPTIONS_GIVEN: TIMES, TIMES_GIVEN: SENTENCES}.get(pool, NOTHING)
+        told = (self._sampled(pool, account) for account in self.accounts if account.given == given)
+        kept: dict[tuple[Turn, ...], PreferenceSample] = {}
+        for pair in sorted(filter(None, told), key=lambda p: (-p.margin, p.key)):
+            kept.setdefault(pair.rejected, pair)
+        return list(kept.values())
+
+    def _sampled(self, pool: str, account: DrawnAccount) -> PreferenceSample | None:
+        """None for an account of which nothing lies inside the clip, or that had too little or much given to it."""
+        ends = [min(e.end_s, self.duration_s) for e in account.told]
+        told = tuple(
+            Item(Span(e.start_s, end_s), self.clause[e.phrase])
+            for e, end_s in zip(account.told, ends, strict=True)
+            if e.start_s < end_s and e.phrase in self.clause
+        )
+        if not told or (not POOLS[pool].counted and len(told) != len(self.true)):
+            return None
+        told = told if not POOLS[pool].counted else tuple(sorted(told, key=_in_time))
+        most = max(len(told), len(self.true))
+        how = Perturbation(
+            kind="metric",
+            of=f"{pool}:sampled",
+            strength=max(1, most - sum(a == b for a, b in zip(told, self.true, strict=False))) / most,
+            stage=0,
+            items=len(self.true),
+            order=(),
+            seed=self.step.seed,
+        )
+        return self._compared(pool, self.writer.key(pool, "sampled", account.number), Candidate(told, most), how)
 
 
 def _in_time(item: Item) -> tuple[float, float, str]:

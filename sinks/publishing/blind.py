@@ -94,7 +94,6 @@ def pair_of(sample: PreferenceSample) -> Pair:
     kind = {"drop": "drop or insert", "insert": "drop or insert", "metric": how.of.partition(":")[2]}.get(
         how.kind, how.kind
     )
-    kind = {"leave_out": "leave out or add", "add": "leave out or add"}.get(kind, kind)
     kind = f"{kind} {'exchanged' if how.stage else 'foreign'}" if how.kind == "entity" else kind
     kind = f"{sample.task}: {kind}"
     return Pair(sample.key, kind, sample.media.digest, chosen, wrong)
