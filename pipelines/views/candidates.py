@@ -10,7 +10,6 @@ Those tell by their form: of two accounts the shorter one, or the one whose time
 
     rename          two things change names throughout, so that names aside nothing is changed
     exchange_times  two things that do the same change times; captions are told in an order that says nothing
-    warp            all times are bent alike, so that starts rise and what coincides or reaches an end still does
 
 Each touches a share of the events and says how many. A rule gives None where it cannot make anything wrong.
 """
@@ -196,21 +195,6 @@ def exchange_times(true: Told, share: float, setting: Setting) -> Candidate | No
     return Candidate(tuple(told), 2 * len(places[one]))
 
 
-def warp(true: Told, share: float, setting: Setting) -> Candidate | None:
-    """All times by one bent clock t -> d (t / d)^g of a clip of d seconds, g = 2^share or 2^-share: what begins or ends
-    together still does, what reaches an end of the clip still does, and starts still rise."""
-    bend = 2.0 ** (share * setting.rng.choice((-1, 1)))
-
-    def bent(at_s: float) -> float:
-        return float(min(setting.duration_s, _rounded(setting.duration_s * (at_s / setting.duration_s) ** bend)))
-
-    edges = [(bent(item.span.start_s), bent(item.span.end_s)) for item in true]
-    if any(start_s >= end_s for start_s, end_s in edges):
-        return None
-    told = tuple(replace(item, span=Span(*edge)) for item, edge in zip(true, edges, strict=True))
-    return Candidate(told, len(true))
-
-
 def _count(true: Told, share: float) -> int:
     return min(len(true), max(1, round(share * len(true))))
 
@@ -224,7 +208,6 @@ RULES: dict[str, Callable[[Told, float, Setting], Candidate | None]] = {
     "exchange": exchange,
     "rename": rename,
     "exchange_times": exchange_times,
-    "warp": warp,
 }
 
 
