@@ -92,6 +92,7 @@ def film_rows(place: Place, recipe: Recipe) -> list[dict[str, object]]:
     return rows
 
 
+@pytest.mark.slow
 def test_a_film_of_two_units_is_one_row_and_one_list_of_captions(two_units: Path, tmp_path: Path) -> None:
     place = place_of(tmp_path / "store", (str(two_units),), "long")
     run(clips.recipe(), place, Local(1))
