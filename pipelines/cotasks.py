@@ -29,12 +29,12 @@ def recipe(
     annotated set says. `agreement` as in `events`; `seed` draws other wordings and candidates. `even=false` makes the
     wrong sides by rules that change their form too, which a reader without the video can tell, as another dataset.
     With `sample_engine` (--engine sample=...) they are what a model told of the clip (`drawn_accounts`)."""
+    if sample_engine:
+        return _sampled(evidence, sample_engine, agreement, CompareDrawn(seed=seed, least_margin=least_margin))
     name, source = _evidence(evidence, agreement)
     if not pairs:
         steps = (CompileCoTasks(seed=seed),)
         return Recipe(name=name.format("cotasks"), version="1", source=source, steps=steps, explode=SAMPLES)
-    if sample_engine:
-        return _sampled(evidence, sample_engine, agreement, CompareDrawn(seed=seed, least_margin=least_margin))
     if not isinstance(even, bool):
         raise BadInput(f"even={even}", seen="neither true nor false", do="give true or false")
     compare = (CompareCoTasks(seed=seed, least_margin=least_margin, even=even),)
