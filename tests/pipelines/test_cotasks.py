@@ -49,7 +49,7 @@ def test_names_tell_the_forms_and_the_evidence_apart(tmp_path: Path) -> None:
     assert cotasks.recipe(pairs=True, even=False).name == "cotasks_pairs_uneven"
     asked = cotasks.recipe(sample_engine="openai:m@http://127.0.0.1:9/v1")
     assert [r.name for r in in_order(asked)][-2:] == ["drawn_accounts", "cotasks_pairs_sampled"]
-    with pytest.raises(BadInput, match="use rules with sample_engine"):
+    with pytest.raises(BadInput, match="use rules, whose events"):
         cotasks.recipe("truth", sample_engine="openai:m@http://127.0.0.1:9/v1")
     with pytest.raises(BadInput, match="even=no"):
         cotasks.recipe(pairs=True, even="no")  # type: ignore[arg-type]
