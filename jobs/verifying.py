@@ -23,6 +23,7 @@ from reelmill.pipelines.views.checks.grounding import check_grounding
 from reelmill.pipelines.views.checks.live import check_live
 from reelmill.pipelines.views.checks.preference import check_preference
 from reelmill.pipelines.views.checks.st_align import check_st_align
+from reelmill.pipelines.views.checks.temple import check_temple
 from reelmill.pipelines.views.checks.texts import check_dialogue, check_text_times
 from reelmill.pipelines.views.checks.transcription import check_transcription
 from reelmill.pipelines.views.transcription import LOCATE, READ, TRANSCRIPTION
@@ -57,6 +58,7 @@ _NOT_OF_VIEW = {
     "cotasks": ("text",),
     "cotasks_pairs": ("text",),
     "dpo_perturb": ("text",),
+    "temple": ("text",),
     "code_guided": ("tubes", "events", "text"),
     **dict.fromkeys(("ocr_rich", "ocr_dialogues", "ocr_written", "text_times"), ("tubes", "events")),
 }
@@ -261,6 +263,8 @@ def _faults(sample: Sample, media: MediaRef, exact: SceneTruth, events: Sequence
         return check_live(sample, events, slack_s)
     if sample.family == "cotasks":
         return check_cotasks(sample, events, slack_s)
+    if isinstance(sample, PreferenceSample) and sample.family == "temple":
+        return check_temple(sample, events, exact.shots, slack_s)
     if isinstance(sample, PreferenceSample):
         return check_preference(sample, events, slack_s=slack_s)
     if not isinstance(sample, GroundedSample) or media.span is None:

@@ -27,6 +27,7 @@ from reelmill.pipelines._recipe import Place, Recipe, in_order
 from reelmill.pipelines._watch import Board, watched
 from reelmill.pipelines._work import Done
 from reelmill.pipelines.sources.annotated.imports import ImportedRows
+from reelmill.pipelines.sources.films import Films
 from reelmill.pipelines.sources.rows import Rows, ready
 from reelmill.schemas.errors import Drift, OverBudget
 from reelmill.schemas.keys import canonical_json
@@ -271,6 +272,8 @@ def _heard(driver: Pulse, progress: Callable[[int, int], None]) -> Callable[[int
 def _ready(recipe: Recipe, place: Place, keys: list[str]) -> list[str]:
     if isinstance(recipe.source, ImportedRows):
         return recipe.source.ready(place, recipe, keys)
+    if isinstance(recipe.source, Films):
+        return recipe.source.ready(place, keys)
     return ready(recipe.source, place, keys) if isinstance(recipe.source, Rows) else keys
 
 

@@ -56,3 +56,22 @@ class WrittenPair:
     answer: str
     quote: str
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnEvent:
+    """An event as a model tells it: one of the sentences that it was to choose from, and seconds of the clip."""
+
+    phrase: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnAccount:
+    """A model's account of a clip. `given` is what it was told of the truth: "", times or sentences; `number` its place
+    among the samples."""
+
+    given: str
+    number: int
+    told: tuple[DrawnEvent, ...]

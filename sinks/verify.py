@@ -362,7 +362,10 @@ def _inside(box: Box, width_px: int, height_px: int) -> bool:
 
 
 def _frame_findings(sample: Sample, frames: StoredFrames) -> Sequence[Finding]:
+    """Frames are what is stored, at their times; those of several clips moved to their film's, a clip as a whole."""
     found = []
+    several = len({ref.key for ref in sample.frames}) > 1
+    moved_s: dict[str, float] = {}
     for ref in sample.frames:
         where = f"sample {sample.key} frame {ref.frame}"
         try:
@@ -370,6 +373,7 @@ def _frame_findings(sample: Sample, frames: StoredFrames) -> Sequence[Finding]:
         except Corrupt as trouble:
             found.append(error(where, f"a frame of {ref.dataset} {ref.key}", trouble.seen, "frame_ref"))
             continue
-        if abs(shown.at_s - ref.at_s) > _SLACK_S:
+        by_s = moved_s.setdefault(ref.key, ref.at_s - shown.at_s) if several else 0.0
+        if abs(shown.at_s + by_s - ref.at_s) > _SLACK_S:
             found.append(error(where, f"shown at {ref.at_s} s", f"stored at {shown.at_s} s", "frame_ref"))
     return found

@@ -6,6 +6,11 @@
     swap      sentences change places, times stay (or the other way round)
     exchange  a sentence says that the thing does something which it never does
 
+Those tell by their form: of two accounts the shorter one, or the one whose times do not rise, is wrong. These do not:
+
+    rename          two things change names throughout, so that names aside nothing is changed
+    exchange_times  two things that do the same change times; captions are told in an order that says nothing
+
 Each touches a share of the events and says how many. A rule gives None where it cannot make anything wrong.
 """
 
@@ -33,18 +38,25 @@ class Item:
 
 
 Told = tuple[Item, ...]
+Doing = tuple[str, str]
+"""A thing's name and what it does."""
+
 Wrong = Callable[[Item], bool]
 """Whether a sentence is wrong of its time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a rule may draw on. `wrong` judges a moved item; `others` are false clauses by the clause they replace."""
+    """What a rule may draw on. `wrong` judges a moved item; `others` are false clauses by the clause they replace;
+    `things` say of whom a clause speaks and what that does, for things that are named like no other, and `clause` is
+    the way back for every such thing and whatever any does."""
 
     rng: random.Random
     duration_s: float
     wrong: Wrong
     others: Mapping[str, Sequence[str]]
+    things: Mapping[str, Doing]
+    clause: Mapping[Doing, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +161,40 @@ def exchange(true: Told, share: float, setting: Setting) -> Candidate | None:
     return Candidate(tuple(told), touched) if touched else None
 
 
+def rename(true: Told, share: float, setting: Setting) -> Candidate | None:
+    """Two things, whatever the share. No habit of the world says which of them a name belongs to."""
+    del share
+    names = sorted({setting.things[i.clause][0] for i in true if i.clause in setting.things})
+    if len(names) < 2:
+        return None
+    one, other = setting.rng.sample(names, 2)
+    told = tuple(replace(i, clause=_renamed(i.clause, {one: other, other: one}, setting)) for i in true)
+    return Candidate(told, sum(a != b for a, b in zip(true, told, strict=True)))
+
+
+def _renamed(clause: str, names: Mapping[str, str], setting: Setting) -> str:
+    who, does = setting.things.get(clause, ("", ""))
+    return setting.clause[names[who], does] if who in names else clause
+
+
+def exchange_times(true: Told, share: float, setting: Setting) -> Candidate | None:
+    """Two things that do the same in the same order, whatever the share."""
+    del share
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(true):
+        if item.clause in setting.things:
+            places.setdefault(setting.things[item.clause][0], []).append(place)
+    doing = {who: [setting.things[true[i].clause][1] for i in own] for who, own in places.items()}
+    alike = [(a, b) for a in sorted(doing) for b in sorted(doing) if a < b and doing[a] == doing[b]]
+    if not alike:
+        return None
+    one, other = setting.rng.choice(alike)
+    told = list(true)
+    for i, j in zip(places[one], places[other], strict=True):
+        told[i], told[j] = replace(true[i], span=true[j].span), replace(true[j], span=true[i].span)
+    return Candidate(tuple(told), 2 * len(places[one]))
+
+
 def _count(true: Told, share: float) -> int:
     return min(len(true), max(1, round(share * len(true))))
 
@@ -160,6 +206,8 @@ RULES: dict[str, Callable[[Told, float, Setting], Candidate | None]] = {
     "swap": swap,
     "swap_times": swap_times,
     "exchange": exchange,
+    "rename": rename,
+    "exchange_times": exchange_times,
 }
 
 

@@ -1,7 +1,7 @@
 """Which source videos make good preference pairs, and which frames of a clip are its key frames: TEMPLE's rules.
 
 Facts of the rules: TEMPLE (arXiv 2503.16929), released `preprocess.py` and `tools/`. Each rule gives a reason and what
-was seen, or None; nothing here reads pixels but `sharpness`, which is given them.
+was seen, or None; nothing here reads pixels. `Sharpness` in annotators measures what `key_frames` weighs.
 
 >>> cuts_fault([2.0, 3.0, 20.0, 4.0])
 ('cut_too_long', 'a cut of 20.0 s, want at most 16.0 s')
@@ -15,7 +15,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
@@ -94,10 +93,3 @@ def key_frames(at_s: Sequence[float], sharpness: Sequence[float], span: Span) ->
         weighed = [(sharpness[i] * math.cos(math.pi * offset), -i) for i, offset in offsets.items()]
         found |= {-max(weighed)[1]} if weighed else set()
     return tuple(sorted(found))
-
-
-def sharpness(grey: Any) -> float:
-    """Mean absolute Laplacian of a grey picture uint8 [height, width] after a 3 x 3 Gaussian blur."""
-    import cv2
-
-    return float(np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (3, 3), 0), cv2.CV_64F)).mean())

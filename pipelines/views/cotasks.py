@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
 from reelmill.annotators.events import EVENTS
+from reelmill.annotators.sample_accounts import ACCOUNTS, NOTHING, SENTENCES, TIMES
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.candidates import RULES, Candidate, Item, Setting, Told, quotas
@@ -39,9 +40,10 @@ from reelmill.pipelines.views.happenings import ClipView, flat, may_be, united
 from reelmill.pipelines.views.phrasing import Label, capital, joined_methods, sample, sample_key
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
+from reelmill.schemas.answer import DrawnAccount
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
-from reelmill.schemas.event import Event, EventKind
+from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.metrics.captions import tokens
 from reelmill.schemas.metrics.dense import Prf, segments, soda_c, story
@@ -61,7 +63,7 @@ _PARTS = {
     SEGMENTS: ("count", "segments"),
     CAPTIONS: ("count", "captions"),
     CAPTIONS_GIVEN: ("count", "segments", "dense"),
-    TIMES_GIVEN: ("count", "captions", "times"),
+    TIMES_GIVEN: ("count", "named", "times"),
 }
 """The questions of each dialogue, in order."""
 _WRONG_TIOU = 0.5
@@ -113,18 +115,34 @@ class CompareCoTasks(CompileCoTasks):
     are drawn from those that pass, evenly from the pools and then from the fullest.
 
     `least_margin`: the gap of the measure, 10 on a scale of 100 in VidChain's data. `order_s`: events that start nearer
-    to each other than this have no order.
+    to each other than this have no order. With `even` the wrong sides are made by rules that leave their form as it
+    was, so that nobody who does not look can tell them.
     """
 
     candidates: int = 3
+    even: bool = True
     strengths: tuple[float, ...] = (1.0, 0.67, 0.34)
     least_margin: float = 10.0
     most_pairs: int = 8
     order_s: float = 0.2
     gives: ClassVar[tuple[Column, ...]] = (PAIRS,)
+    revision: ClassVar[str] = "2"
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         made = [pair for writer in self.writers(row) for pair in _Pairs(self, writer).drawn()]
+        return {"samples": tuple(sorted(made, key=lambda s: s.key))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareDrawn(CompareCoTasks):
+    """The same, with what a model told in place of candidates by rule; of each pool the worst ones are drawn first."""
+
+    needs: ClassVar[tuple[Column, ...]] = (*CompareCoTasks.needs, ACCOUNTS)
+    looked_at: ClassVar[str] = "events of the clip, and a model's accounts of them"
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        accounts = arrow.typed(tuple[DrawnAccount, ...], row["accounts"])
+        made = [pair for writer in self.writers(row) for pair in _DrawnPairs(self, writer, accounts).drawn()]
         return {"samples": tuple(sorted(made, key=lambda s: s.key))}
 
 
@@ -173,8 +191,8 @@ class _Writer:
             words = {"count": f"{len(told)}", "events": "event" if len(told) == 1 else "events"}
             return question, self._answer("count.answer", key, [words], ())
         lines = [self._words(place, item) for place, item in enumerate(told)]
-        path = {"times": "segments.line"}.get(part, f"{part}.line")
-        spans = () if part == "captions" else [i.span for i in told]
+        path = {"times": "segments.line", "named": "captions.line"}.get(part, f"{part}.line")
+        spans = () if part in ("captions", "named") else [i.span for i in told]
         return question, self._answer(path, key, lines, spans)
 
     def _words(self, place: int, item: Item) -> dict[str, str]:
@@ -221,19 +239,21 @@ def _soda(told: Told, true: Told) -> Prf:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A kind of comparison: its measure, what may be done to the true account, and whether the count is compared."""
+    """A kind of comparison: its measure, what may be done to the true account, what of that keeps its form, and whether
+    the count is compared. Of times alone, nameless, no change was found that keeps their form."""
 
     measure: str
     score: Callable[[Told, Told], Prf]
     rules: tuple[str, ...]
+    even_rules: tuple[str, ...]
     counted: bool
 
 
 POOLS: Mapping[str, Pool] = {
-    SEGMENTS: Pool("segments_f1", _segments, ("drop", "merge", "shift"), True),
-    CAPTIONS: Pool("story_rouge_l", _story, ("drop", "merge", "swap", "exchange"), True),
-    CAPTIONS_GIVEN: Pool("soda_c_rouge_l", _soda, ("swap", "exchange"), False),
-    TIMES_GIVEN: Pool("soda_c_rouge_l", _soda, ("shift", "swap_times"), False),
+    SEGMENTS: Pool("segments_f1", _segments, ("drop", "merge", "shift"), (), True),
+    CAPTIONS: Pool("story_rouge_l", _story, ("drop", "merge", "swap", "exchange"), ("rename",), True),
+    CAPTIONS_GIVEN: Pool("soda_c_rouge_l", _soda, ("swap", "exchange"), ("rename",), False),
+    TIMES_GIVEN: Pool("soda_c_rouge_l", _soda, ("shift", "swap_times"), ("exchange_times",), False),
 }
 
 
@@ -247,7 +267,7 @@ class _Pairs:
 
     def drawn(self) -> Iterator[PreferenceSample]:
         """Every pair that was made, with a verdict."""
-        made = {pool: self._once_each(pool) for pool in POOLS}
+        made = {pool: self._once_each(pool) for pool in POOLS if self._rules(pool)}
         passed = {pool: [p for p in pairs if p.verdict.accepted] for pool, pairs in made.items()}
         want = quotas({pool: len(pairs) for pool, pairs in passed.items()}, self.step.most_pairs)
         for pool, pairs in made.items():
@@ -256,6 +276,9 @@ class _Pairs:
                 seen = f"{want[pool]} were drawn from {len(passed[pool])} of {pool}"
                 late = rejected(step_name(self.step), "not_drawn", seen)
                 yield pair if place < want[pool] else replace(pair, verdict=late)
+
+    def _rules(self, pool: str) -> tuple[str, ...]:
+        return POOLS[pool].even_rules if self.step.even else POOLS[pool].rules
 
     def _once_each(self, pool: str) -> list[PreferenceSample]:
         """Candidates that came out alike make one pair."""
@@ -270,8 +293,9 @@ class _Pairs:
         key = self.writer.key(pool, number)
         seed = seed_for(self.step.seed, key, "candidate")
         rng = random.Random(seed)
-        rule, stage = rng.choice(POOLS[pool].rules), rng.randrange(len(self.step.strengths))
-        setting = Setting(rng, self.duration_s, self._wrong_of(pool), self.same.others)
+        rule, stage = rng.choice(self._rules(pool)), rng.randrange(len(self.step.strengths))
+        same = self.same
+        setting = Setting(rng, self.duration_s, self._wrong_of(pool), same.others, same.things, same.clause)
         made = RULES[rule](self.true, self.step.strengths[stage], setting)
         if made is None:
             return None
@@ -288,7 +312,9 @@ class _Pairs:
 
     def _compared(self, pool: str, key: str, made: Candidate, how: Perturbation) -> PreferenceSample:
         told = tuple(sorted(made.told, key=_in_time)) if pool == SEGMENTS else made.told
-        chosen, turns = self.writer.turns(pool, key, self.true), self.writer.turns(pool, key, told)
+        order = self._order(pool, key)
+        chosen = self.writer.turns(pool, key, tuple(self.true[i] for i in order))
+        turns = self.writer.turns(pool, key, tuple(told[i] for i in order) if len(told) == len(order) else told)
         compared = turns[1:] if POOLS[pool].counted else turns[-1:]
         margin = round(100 * (1 - POOLS[pool].score(told, self.true).f1), 6)  # every measure of the truth itself is 1
         claims = (*self._claims(pool, self.true, rejected_side=False), *self._claims(pool, told, rejected_side=True))
@@ -296,6 +322,17 @@ class _Pairs:
         base = self.writer.sample(key, pool, chosen, POOLS[pool].measure, verdict)
         own = {f.name: getattr(base, f.name) for f in fields(base)}
         return PreferenceSample(**own, rejected=compared, perturbation=how, claims=claims, margin=margin)
+
+    def _order(self, pool: str, key: str) -> Sequence[int]:
+        """The places of the events in the order in which they are told: that of time, in which true times alone would
+        rise, but where sentences are given; there things take turns as they are drawn, each with all it does."""
+        places = range(len(self.true))
+        if pool != TIMES_GIVEN or not self.step.even:
+            return places
+        who = [self.same.things.get(item.clause, (item.clause, ""))[0] for item in self.true]
+        names = sorted(set(who))
+        drawn = random.Random(seed_for(self.step.seed, key, "order")).sample(names, len(names))
+        return sorted(places, key=lambda i: drawn.index(who[i]))
 
     def _verdict(self, margin: float, claims: Sequence[Claim], alike: bool) -> Verdict:
         step = step_name(self.step)
@@ -347,6 +384,53 @@ class _Pairs:
         return not any(_hits(item.span, s) for s in own) and within_s < 0.5 * item.span.duration_s
 
 
+class _DrawnPairs(_Pairs):
+    """Pairs whose rejected side is what a model told. A time beyond the clip's end ends with it."""
+
+    def __init__(self, step: CompareDrawn, writer: _Writer, accounts: Sequence[DrawnAccount]) -> None:
+        super().__init__(step, writer)
+        self.accounts = accounts
+        view = writer.view
+        own = {(e.subject, e.kind): e.phrase for e in view.accepted}
+        subjects = {subject for subject, kind in own if kind is not EventKind.STATED}
+        own |= {(who, kind): f"{who} {kind}" for who in subjects for kind in RULE_KINDS if (who, kind) not in own}
+        self.clause = {phrase: view.words(*said)["clause"] for said, phrase in own.items()}
+
+    def _rules(self, pool: str) -> tuple[str, ...]:
+        return ("sampled",) if pool in POOLS else ()
+
+    def _once_each(self, pool: str) -> list[PreferenceSample]:
+        given = {CAPTIONS_GIVEN: TIMES, TIMES_GIVEN: SENTENCES}.get(pool, NOTHING)
+        told = (self._sampled(pool, account) for account in self.accounts if account.given == given)
+        kept: dict[tuple[Turn, ...], PreferenceSample] = {}
+        for pair in sorted(filter(None, told), key=lambda p: (-p.margin, p.key)):
+            kept.setdefault(pair.rejected, pair)
+        return list(kept.values())
+
+    def _sampled(self, pool: str, account: DrawnAccount) -> PreferenceSample | None:
+        """None for an account of which nothing lies inside the clip, or that had too little or much given to it."""
+        ends = [min(e.end_s, self.duration_s) for e in account.told]
+        told = tuple(
+            Item(Span(e.start_s, end_s), self.clause[e.phrase])
+            for e, end_s in zip(account.told, ends, strict=True)
+            if e.start_s < end_s and e.phrase in self.clause
+        )
+        if not told or (not POOLS[pool].counted and len(told) != len(self.true)):
+            return None
+        told = told if not POOLS[pool].counted else tuple(sorted(told, key=_in_time))
+        most = max(len(told), len(self.true))
+        how = Perturbation(
+            kind="metric",
+            of=f"{pool}:sampled",
+            strength=max(1, most - sum(a == b for a, b in zip(told, self.true, strict=False))) / most,
+            stage=0,
+            items=len(self.true),
+            order=(),
+            seed=self.step.seed,
+        )
+        return self._compared(pool, self.writer.key(pool, "sampled", account.number), Candidate(told, most), how)
+
+
 def _in_time(item: Item) -> tuple[float, float, str]:
     return item.span.start_s, item.span.end_s, item.clause
 
@@ -366,6 +450,13 @@ class _Sameness:
         self.near: dict[str, list[str]] = wording.table("near")
         self.vague = set(wording.options("vague.words"))
         clause = {(e.subject, e.kind): view.words(e.subject, e.kind)["clause"] for e in view.accepted}
+        named = sorted({(who, kind) for who, kind in clause if who not in view.shared})
+        self.things = {clause[said]: (said[0], str(said[1])) for said in named}
+        self.clause = {
+            (who, str(kind)): view.words(who, kind)["clause"]
+            for who in {who for who, _ in named}
+            for kind in {kind for _, kind in named}
+        }
         self._of = {
             text: frozenset(t for (who, k), t in clause.items() if k is kind and self._may_be(subject, who))
             for (subject, kind), text in clause.items()

@@ -81,7 +81,8 @@ class Evidence:
         """Whether two subjects could be one thing, named less exactly or in a neighbouring colour."""
         return may_be(subject, other, self.near, self.vague)
 
-    def _borne_out(self, said: Said) -> list[Event]:
+    def borne_out(self, said: Said) -> list[Event]:
+        """Accepted events of exactly these words."""
         return [e for e in self.accepted if (e.subject, e.kind) == said]
 
     def possible(self, said: Said) -> list[Event]:
@@ -108,7 +109,7 @@ class Evidence:
         return one in self.named and other in self.named
 
     def happens(self, said: Said) -> bool | None:
-        if self._borne_out(said):
+        if self.borne_out(said):
             return True
         return None if self.possible(said) or self._open(said) else False
 
@@ -119,7 +120,7 @@ class Evidence:
         return self._before[first, second]
 
     def _starts_before(self, first: Said, second: Said) -> bool | None:
-        gaps_s = [b.span.start_s - a.span.start_s for a in self._borne_out(first) for b in self._borne_out(second)]
+        gaps_s = [b.span.start_s - a.span.start_s for a in self.borne_out(first) for b in self.borne_out(second)]
         if any(gap_s >= self.order_s for gap_s in gaps_s):
             return True
         if self._open(first) or self._open(second):
@@ -143,7 +144,7 @@ class Evidence:
         """What accounts can tell of: everything, what those things do that do the same, and one kind of event alone.
 
         The last two are told evenly: with names taken away, no order of theirs is likelier than another."""
-        own = [e for e in self.accepted if e.subject in self.named and not self._implied(e)]
+        own = [e for e in self.accepted if e.subject in self.named and not self.implied(e)]
         doing: dict[str, tuple[EventKind, ...]] = {s: tuple(e.kind for e in own if e.subject == s) for s in self.named}
         usual = max(doing.values(), key=list(doing.values()).count, default=())
         found = {EVERYTHING: own, "alike": [e for e in own if doing[e.subject] == usual]}
@@ -151,7 +152,7 @@ class Evidence:
             found[kind] = [e for e in self.accepted if e.kind is kind and self._once(e)]
         return {name: self._chained(events)[:most] for name, events in found.items()}
 
-    def _implied(self, event: Event) -> bool:
+    def implied(self, event: Event) -> bool:
         """A move that begins as its thing enters goes without saying."""
         return event.kind is EventKind.MOVES and any(
             e.kind is EventKind.ENTERS

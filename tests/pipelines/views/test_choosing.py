@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelmill.pipelines.views.choosing import clips_fault, cuts_fault, grouped, key_frames, runs_of, sharpness
+from reelmill.pipelines.views.choosing import clips_fault, cuts_fault, grouped, key_frames, runs_of
 from reelmill.schemas.span import Span
 
 
@@ -88,11 +88,3 @@ def test_the_sharpest_frame_near_a_third_is_the_key_frame():
     assert key_frames(at_s, far, Span(0.0, 9.0)) == (30, 60)
     assert key_frames([0.1], [1.0], Span(0.0, 9.0)) == ()
     assert key_frames([4.0, 4.4], [1.0, 2.0], Span(0.0, 9.0)) == (0,), "one window has no frame"
-
-
-def test_a_blurred_picture_is_less_sharp():
-    checks = (np.indices((40, 40)).sum(0) // 4 % 2 * 255).astype(np.uint8)
-    import cv2
-
-    assert sharpness(checks) > 2 * sharpness(cv2.blur(checks, (7, 7))) > 0
-    assert sharpness(np.full((8, 8), 7, np.uint8)) == 0.0

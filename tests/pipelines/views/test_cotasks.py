@@ -21,13 +21,15 @@ from reelmill.pipelines.scenes.presets import EASY, MEDIUM, Preset
 from reelmill.pipelines.scenes.truth import truth
 from reelmill.pipelines.views.candidates import Item, quotas
 from reelmill.pipelines.views.checks.cotasks import check_cotasks
-from reelmill.pipelines.views.cotasks import POOLS, CompareCoTasks, CompileCoTasks
+from reelmill.pipelines.views.cotasks import POOLS, CompareCoTasks, CompareDrawn, CompileCoTasks
 from reelmill.schemas import arrow
+from reelmill.schemas.answer import DrawnAccount, DrawnEvent
 from reelmill.schemas.column import schema
 from reelmill.schemas.event import RULE_KINDS, Event, Proposal
 from reelmill.schemas.media import MediaRef
 from reelmill.schemas.sample import PreferenceSample, Role, Sample, Turn
 from reelmill.schemas.span import Span
+from reelmill.sinks.publishing.blind import pair_of
 
 RED, BLUE = "the red circle", "the blue square"
 PLAIN = (
@@ -57,7 +59,7 @@ def dialogues(events: Sequence[Event], **own: Any) -> tuple[Sample, ...]:
 
 
 def pairs(events: Sequence[Event], step: CompareCoTasks | None = None, **own: Any) -> tuple[PreferenceSample, ...]:
-    (out,) = outcomes(step or CompareCoTasks(), row_of(events, **own))
+    (out,) = outcomes(step or CompareCoTasks(even=False), row_of(events, **own))
     assert out["verdict"] is None, out["verdict"]
     found: tuple[PreferenceSample, ...] = out["samples"]
     return found
@@ -153,7 +155,7 @@ def test_what_nothing_is_wrong_with_or_too_little_is_a_refused_child() -> None:
     for pool in POOLS.values():
         true = (Item(Span(0.1, 0.7), "a dog runs"), Item(Span(0.1, 2.3), "it sleeps"))
         assert pool.score(true, true).f1 == 1.0
-    strict = CompareCoTasks(least_margin=60.0)
+    strict = CompareCoTasks(least_margin=60.0, even=False)
     few = [p for n in range(6) for p in pairs(PLAIN, strict, key=f"clip{n}")]
     assert {p.verdict.reason for p in few} >= {"gap_too_small"}
     assert all(p.margin >= 60 for p in accepted(few))
@@ -163,7 +165,7 @@ def test_the_pools_give_evenly_and_the_fullest_fills_up() -> None:
     assert quotas({"a": 3, "b": 3, "c": 3, "d": 3}, 8) == {"a": 2, "b": 2, "c": 2, "d": 2}
     assert quotas({"a": 1, "b": 3, "c": 3, "d": 0}, 6) == {"a": 1, "b": 3, "c": 2, "d": 0}
     assert quotas({"a": 1, "b": 0}, 8) == {"a": 1, "b": 0}
-    found = pairs(PLAIN, CompareCoTasks(candidates=6, most_pairs=4))
+    found = pairs(PLAIN, CompareCoTasks(candidates=6, most_pairs=4, even=False))
     assert Counter(p.task for p in accepted(found)) == dict.fromkeys(POOLS, 1)
     late = [p.verdict.detail for p in found if p.verdict.reason == "not_drawn"]
     assert late
@@ -197,7 +199,7 @@ def test_from_true_events_every_dialogue_and_every_pair_is_exactly_right(preset:
     for seed in range(5):
         for key, media, events in true_clips(seed, preset):
             line = row_of(events, key, media)
-            for step in (CompileCoTasks(), CompareCoTasks()):
+            for step in (CompileCoTasks(), CompareCoTasks(even=False), CompareCoTasks()):
                 (out,) = outcomes(step, line)
                 if out["verdict"] is not None:
                     assert out["verdict"]["reason"] in ("too_few_events", "too_many_events")
@@ -275,10 +277,10 @@ an_event = st.builds(
 def test_random_events_give_right_pairs_whatever_their_order_and_neighbours(
     events: list[Event], rng: random.Random
 ) -> None:
-    step = CompareCoTasks(candidates=2)
+    step = CompareCoTasks(candidates=2, even=rng.random() < 0.5)
     one, two = row_of(events, "one"), row_of(PLAIN, "two")
     (alone,) = outcomes(step, one)
-    assert outcomes(CompareCoTasks(candidates=2), two, one)[1] == alone == outcomes(step, one, two)[0]
+    assert outcomes(replace(step, phrasings_hash=""), two, one)[1] == alone == outcomes(step, one, two)[0]
     again = outcomes(step, row_of(rng.sample(events, len(events)), "one"))[0]
     for first, second in zip(alone["samples"] or (), again["samples"] or (), strict=True):
         assert (first.turns, first.rejected, first.margin) == (second.turns, second.rejected, second.margin)
@@ -288,7 +290,61 @@ def test_random_events_give_right_pairs_whatever_their_order_and_neighbours(
 
 def test_the_seed_and_every_limit_are_identity() -> None:
     plain = step_identity(CompareCoTasks())
-    for other in (CompareCoTasks(seed=1), CompareCoTasks(least_margin=5.0), CompareCoTasks(candidates=4)):
+    for other in (CompareCoTasks(seed=1), CompareCoTasks(least_margin=5.0), CompareCoTasks(even=False)):
         assert step_identity(other) != plain
     assert pairs(PLAIN) == pairs(PLAIN)
-    assert [p.rejected for p in pairs(PLAIN)] != [p.rejected for p in pairs(PLAIN, CompareCoTasks(seed=1))]
+    assert [p.rejected for p in pairs(PLAIN)] != [p.rejected for p in pairs(PLAIN, CompareCoTasks(seed=1, even=False))]
+
+
+TWINS = (
+    event(RED, "enters", 0.4, 0.9),
+    event(BLUE, "enters", 1.5, 2.5),
+    event(RED, "stops", 2.0, 3.0),
+    event(BLUE, "stops", 3.5, 5.0),
+)
+"""Two things that do the same, each at its own time."""
+
+
+def test_even_pairs_keep_their_form() -> None:
+    """Names aside both sides read alike; times are the same set; captions before times are in no order of time."""
+    found = [p for n in range(8) for p in accepted(pairs(TWINS, CompareCoTasks(), key=f"clip{n}"))]
+    assert {p.task for p in found} == set(POOLS) - {"segments"}
+    falls = Counter[tuple[bool, bool]]()
+    for pair in found:
+        assert check_cotasks(pair, TWINS) == []
+        sides = [pair_of(pair).chosen, pair_of(pair).rejected]
+        if pair.task == "times_given_captions":
+            starts = [side.times[0::2] for side in sides]
+            assert sorted(starts[0]) == sorted(starts[1])
+            falls.update([tuple(list(s) != sorted(s) for s in starts)])  # type: ignore[list-item]
+        else:
+            names = [[("A" if who == sides[0].steps[0][0] else "B", k) for who, k in side.steps] for side in sides]
+            assert [k for _, k in names[0]] == [k for _, k in names[1]]
+            assert sides[0].times == sides[1].times
+            assert names[0] == [("B" if who == "A" else "A", k) for who, k in names[1]]
+    assert set(falls) == {(True, True)}
+
+
+DRAWN = [
+    DrawnAccount("", 0, (DrawnEvent(f"{RED} enters", 0.5, 1.0), DrawnEvent(f"{BLUE} leaves", 4.0, 7.0))),
+    DrawnAccount("", 1, tuple(DrawnEvent(e.phrase, e.span.start_s, e.span.end_s) for e in TWINS)),
+    DrawnAccount("times", 0, tuple(DrawnEvent(f"{RED} stops", e.span.start_s, e.span.end_s) for e in TWINS)),
+    DrawnAccount("sentences", 0, tuple(DrawnEvent(e.phrase, 5.0 - n, 6.0 - n) for n, e in enumerate(TWINS))),
+    DrawnAccount("sentences", 1, (DrawnEvent(TWINS[0].phrase, 0.0, 1.0),)),
+]
+
+
+def test_what_a_model_told_is_ranked_in_all_four_pools() -> None:
+    row = row_of(TWINS) | {"accounts": arrow.plain(DRAWN)}
+    (out,) = outcomes(CompareDrawn(), row)
+    found = accepted(out["samples"])
+    assert Counter(p.task for p in found) == dict.fromkeys(POOLS, 1)
+    for pair in found:
+        assert check_cotasks(pair, TWINS) == []
+        assert pair.perturbation.of == f"{pair.task}:sampled"
+        assert pair.margin >= 10
+    assert sorted(p.verdict.reason for p in out["samples"] if not p.verdict.accepted) == ["same_text", "same_text"]
+    told = next(p for p in found if p.task == "segments")
+    assert told.rejected[-1].tgt_s == (0.5, 1.0, 4.0, 6.0), "what lies beyond the clip ends with it"
+    assert "2" in told.rejected[0].text
+    assert step_identity(CompareDrawn())["step"] == "compare_drawn"
