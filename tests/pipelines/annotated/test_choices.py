@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelmill.pipelines.sources.annotated.choices import choice_fault, options_of
-from reelmill.pipelines.sources.annotated.measures import annotation
+from reelmill.pipelines.sources.annotated.fields import annotation
 from reelmill.pipelines.sources.annotated.validating import judged
 from reelmill.schemas.annotation import Stated
 from reelmill.schemas.sample import Role, Turn
