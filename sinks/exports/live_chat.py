@@ -16,7 +16,7 @@ the turn before comes a thousandth of a frame after it. Nothing is early, and la
 What the layout has no room for: silence after the last turn (the loader stops there, so a stream of silence alone is
 left out), when watching begins (it draws up to 20 frames of its own), and what no frame shows any more.
 
->>> placed([(0.2, Role.USER, "Tell me."), (0.6, Role.ASSISTANT, "It moves."), (0.9, Role.ASSISTANT, "It rests.")], 4)[0][1]
+>>> placed([(0.2, Role.USER, "When?"), (0.6, Role.ASSISTANT, "It moves."), (0.9, Role.ASSISTANT, "It rests.")], 4)[0][1]
 {'role': 'assistant', 'content': 'It moves. It rests.', 'time': 1.0}
 """
 
