@@ -31,7 +31,7 @@ import pyarrow as pa
 
 from reelmill.annotators import ask_spans, localise
 from reelmill.annotators.annotator import Resources, each_row, step_name
-from reelmill.annotators.ask_spans import ASKED, UNMEASURED
+from reelmill.annotators.ask_spans import ASKED
 from reelmill.annotators.boundaries import Switches, snapped
 from reelmill.annotators.clauses import alike, merged, placed
 from reelmill.annotators.events import CHANGE_LOCALISER, EVENTS, TUBE_LOCALISER
@@ -44,6 +44,7 @@ from reelmill.schemas.answer import ListedEvent
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.event import AbsentPhrase, BorrowedPhrase, Contrast, Event, EventKind, MergedPhrase, Proposal
 from reelmill.schemas.keys import child_key, micros
+from reelmill.schemas.provenance import UNMEASURED
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Tube
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected

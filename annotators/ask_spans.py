@@ -23,13 +23,12 @@ from reelmill.annotators.shown import FRAMES, JPEGS, MEDIA, ShownClip, times_of
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import Proposal
+from reelmill.schemas.provenance import UNMEASURED
 from reelmill.schemas.span import Span
 
 ASKED = Column.of("asked", tuple[Proposal, ...])
 ASKED_PHRASES = Column.of("asked_phrases", tuple[Proposal, ...])
 LOCALISER = "asking"
-UNMEASURED = 0.5
-"""Score of a span that nothing but the model's word stands for."""
 _Seconds = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
 

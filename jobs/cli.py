@@ -341,7 +341,7 @@ def pack(
 @app.command()
 def export(
     dataset: Dataset,
-    to: Annotated[str, typer.Option(metavar="FORM", help="ms_swift, llava or trl.")],
+    to: Annotated[str, typer.Option(metavar="FORM", help="ms_swift, llava, trl, or live_chat for streams.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that is empty or not there.")],
     store: StoreAt = DEFAULT_STORE,
     times: Annotated[

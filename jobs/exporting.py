@@ -8,13 +8,14 @@ from reelmill.jobs.inspecting import opened
 from reelmill.jobs.progress import wide_console
 from reelmill.schemas.errors import BadInput
 from reelmill.sinks.exports.exporting import Exported, Form, chosen_boxes, export
+from reelmill.sinks.exports.live_chat import LiveChat
 from reelmill.sinks.exports.llava import Llava
 from reelmill.sinks.exports.ms_swift import MsSwift
 from reelmill.sinks.exports.trl import Trl
 from reelmill.sinks.exports.wording import Times
 from reelmill.sinks.state.place import Folder, on_disk
 
-FORMS: tuple[type[MsSwift] | type[Llava] | type[Trl], ...] = (MsSwift, Llava, Trl)
+FORMS: tuple[type[MsSwift] | type[Llava] | type[Trl] | type[LiveChat], ...] = (MsSwift, Llava, Trl, LiveChat)
 
 
 def form_of(to: str, times: str, boxes: str) -> Form:

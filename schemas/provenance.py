@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UNMEASURED = 0.5
+"""The confidence of a claim whose error nobody has measured: a model's word, a set's own. Neither right nor wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:

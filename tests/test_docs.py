@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
 from pathlib import Path
@@ -64,6 +65,39 @@ def test_every_page_can_be_reached_from_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     pages = [p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md") if p.name != "index.md"]
     assert [p for p in pages if p not in index] == []
+
+
+def rows_of_defects() -> list[list[str]]:
+    """Cells of the table of known defects."""
+    lines = (ROOT / "docs" / "defects.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| D")]
+
+
+def test_every_known_defect_is_told_with_what_holds_it() -> None:
+    rows = rows_of_defects()
+    assert [row[0] for row in rows] == [f"D{n}" for n in range(1, 18)]
+    assert [row[0] for row in rows if len(row) != 5 or not all(row) or "::test_" not in row[4]] == []
+
+
+def test_the_tests_that_hold_defects_are_there_to_be_collected() -> None:
+    """A function `test_...` at the top of a file `test_....py` below `tests`, skipped by no mark: what pytest collects.
+    (Asking pytest itself takes half a minute, as it imports all of those files.)"""
+    named = [test for row in rows_of_defects() for test in re.findall(r"`([^`]+::[^`]+)`", row[4])]
+    assert len(named) == len(set(named)) > 30
+    missing = []
+    for test in named:
+        file, _, name = test.partition("::")
+        path = ROOT / file
+        found = path.is_file() and re.fullmatch(r"tests/(?:.+/)?test_\w+\.py", file) and name in functions_in(path)
+        missing += [] if found else [test]
+    assert missing == []
+
+
+def functions_in(path: Path) -> set[str]:
+    """Tests at the top of a file that no mark skips."""
+    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    skips = ("skip", "xfail")
+    return {f.name for f in functions if not any(m in ast.unparse(d) for d in f.decorator_list for m in skips)}
 
 
 def test_the_changelog_keeps_its_form() -> None:

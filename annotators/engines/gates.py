@@ -61,8 +61,8 @@ def repeated_unit(words: list[str]) -> tuple[tuple[str, ...], float]:
 class Sameness:
     """Watches whole answers of one engine: raises EngineDown where one text answers many different questions.
 
-    Of the last `window` answers of at least `letters` letters, `most` may be the same. Thread-safe; equal questions
-    count once. Shorter ones ("yes") are the same by right.
+    Of the last `window` answers of at least `letters` letters, `most` may be the same, capitals and blanks apart.
+    Thread-safe; equal questions count once. Shorter ones ("yes") are the same by right.
     """
 
     def __init__(self, most: int = 40, window: int = 200, letters: int = 40) -> None:
@@ -75,6 +75,7 @@ class Sameness:
         """`asked` is the request's digest."""
         if len(text) < self.letters:
             return
+        text = " ".join(text.casefold().split())
         with self._lock:
             if (asked, text) in self._last:
                 return

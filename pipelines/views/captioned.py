@@ -26,12 +26,11 @@ from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import seed_for
+from reelmill.schemas.provenance import UNMEASURED
 from reelmill.schemas.sample import Role, Turn
 from reelmill.schemas.verdict import ACCEPTED
 
 FAMILY = "captioned"
-UNMEASURED = 0.5
-"""Confidence of a label that nobody has measured: a model's caption is checked for its form only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 from reelmill.annotators.check_facts import ANSWERS, FACTS
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
-from reelmill.pipelines.views.captioned import UNMEASURED
 from reelmill.pipelines.views.cotasks import PAIRS
 from reelmill.pipelines.views.phrasing import Label, Material, defused, sample, sample_key
 from reelmill.pipelines.views.worded import Worded
@@ -27,6 +26,7 @@ from reelmill.schemas.answer import CheckedFact
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import seed_for
+from reelmill.schemas.provenance import UNMEASURED
 from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Turn
 from reelmill.schemas.verdict import ACCEPTED
 

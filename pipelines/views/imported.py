@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from reelmill.annotators.annotator import step_name
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.annotated.dialogue import harmless
-from reelmill.pipelines.sources.annotated.fields import METHOD, UNMEASURED
+from reelmill.pipelines.sources.annotated.fields import IMPORTED
 from reelmill.pipelines.sources.annotated.imports import CLIP_KEY
 from reelmill.pipelines.sources.annotated.validating import ANNOTATION
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
@@ -28,7 +28,7 @@ from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.media import MediaRef
-from reelmill.schemas.provenance import Provenance
+from reelmill.schemas.provenance import UNMEASURED, Provenance
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.tube import Box
 from reelmill.schemas.verdict import ACCEPTED
@@ -62,7 +62,7 @@ class CompileImported(Worded):
     def _link(self, said: Annotation, digest: str) -> Provenance:
         return Provenance(
             step=step_name(self),
-            method=METHOD,
+            method=IMPORTED,
             revision=self.revision,
             model="",
             prompt_hash=self.phrasings_hash,
@@ -93,7 +93,7 @@ class CompileImported(Worded):
 
 
 def _sample(parent: str, key: str, task: str, said: Annotation, clip: Material, turns: tuple[Turn, ...]) -> Sample:
-    label = Label((f"{said.source_set}#{said.original_id}",), UNMEASURED, METHOD, ACCEPTED)
+    label = Label((f"{said.source_set}#{said.original_id}",), UNMEASURED, IMPORTED, ACCEPTED)
     return dataclasses.replace(sample(clip, key, FAMILY, task, clip.frames, turns, label), parent_key=parent)
 
 

@@ -25,7 +25,6 @@ from reelmill.annotators.caption import CAPTION
 from reelmill.annotators.read_second import AGREED
 from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
-from reelmill.pipelines.views.captioned import UNMEASURED
 from reelmill.pipelines.views.checks import normalised, occurs
 from reelmill.pipelines.views.phrasing import Label, Material, defused, sample, sample_key
 from reelmill.pipelines.views.transcription import FAMILY, text_id
@@ -34,7 +33,7 @@ from reelmill.schemas import arrow
 from reelmill.schemas.answer import WrittenPair
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
-from reelmill.schemas.provenance import Provenance
+from reelmill.schemas.provenance import UNMEASURED, Provenance
 from reelmill.schemas.sample import Role, Sample, Turn
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.verdict import Verdict, rejected

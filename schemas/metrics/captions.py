@@ -1,8 +1,8 @@
 """Measures of sentences against references: BLEU, ROUGE-L, CIDEr and CIDEr-D, as the COCO caption evaluation has them.
 
-METEOR is left out: without WordNet and paraphrase tables it is another measure under the same name. An answer of None
-could not be read and counts as wrong; so does one without words. *Micro* sums counts over a corpus before it divides,
-*macro* is the mean of what each row got: `bleu` is micro, `macro` of any sentence measure is what it says.
+METEOR stands in a module of its own (`meteor`), since it is a lower bound here. An answer of None could not be read and
+counts as wrong; so does one without words. *Micro* sums counts over a corpus before it divides, *macro* is the mean of
+what each row got: `bleu` is micro, `macro` of any sentence measure is what it says.
 
 >>> tokens("It's 3.5 km, isn't it?")
 ('it', "'s", '3.5', 'km', 'is', "n't", 'it')

@@ -2,8 +2,8 @@
 
 SODA_c (Fujita et al., ECCV 2020, section 3; code fujiso/SODA): predicted and true events are matched in order of time
 so that the sum of tIoU times sentence score is greatest; divided by the number of predicted events it is a precision,
-by that of the true ones a recall. The paper scores sentences by METEOR. Any measure can be put in here; figures compare
-with published ones only where METEOR is, and ROUGE-L, the default, is another measure.
+by that of the true ones a recall. The paper scores sentences by METEOR. Any measure can be put in here, `meteor.meteor`
+too; but that is METEOR of 2005 without synonyms, so neither it nor ROUGE-L, the default, gives published figures.
 
 >>> seen = [((0.0, 4.0), "a dog runs"), ((4.0, 8.0), "a cat sleeps")]
 >>> soda_c([(seen, seen), (seen[:1], seen), (None, seen)]).macro

@@ -94,6 +94,23 @@ class Held:
         return min(span.duration_s, self.sample.media.duration_s) if span else self.sample.media.duration_s
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What sets a form apart from the usual: it takes dialogues that are said while the clip `plays`, and no others; it
+    has its `media` side by side in a folder of that name; its times have a bound of their own."""
+
+    plays: bool = False
+    media: str = ""
+    time_bound: str = ""
+
+    def path(self, file: File) -> str:
+        """Where a file lies below the folder of the export."""
+        return f"{self.media}/{Path(file.name).name}" if self.media else file.name
+
+
+USUAL = Layout()
+
+
 class Form(Protocol):
     """What a trainer reads. `conventions` are the ways of writing boxes that it takes, its own first; `loads` tells how
     the folder is given to the trainer; `lacks` names what it has no place for."""
@@ -103,6 +120,7 @@ class Form(Protocol):
     loads: ClassVar[str]
     lacks: ClassVar[tuple[str, ...]]
     embeds_media: ClassVar[bool]
+    layout: ClassVar[Layout]
 
     @property
     def times(self) -> Times: ...
@@ -289,7 +307,7 @@ def _rows(
             tally.left_out[unfit.reason] += 1
         else:
             if not form.embeds_media:
-                _put(held.files, folder)
+                _put(held.files, folder, form.layout)
             tally.samples += 1
             tally.unsaid.update(words.unsaid)
             tally.licences[held.sample.media.licence] += 1
@@ -299,7 +317,7 @@ def _rows(
 
 
 def _row(held: Held, form: Form) -> tuple[Row, Words]:
-    require_dialogue(held)
+    (require_stream if form.layout.plays else require_dialogue)(held)
     tubes = held.sample.tubes if isinstance(held.sample, PackedGrounded) else ()
     by_words = form.boxes is Boxes.OBJECTS and not held.one_picture  # ms-swift converts the boxes of pictures alone
     boxes = Boxes.THOUSAND if by_words else form.boxes
@@ -333,9 +351,15 @@ def require_dialogue(held: Held) -> None:
         raise Unusable("placeholder_in_text", f"{sample.key} says one of {', '.join(MARKS)}")
 
 
-def _put(files: Iterable[File], folder: Path) -> None:
+def require_stream(held: Held) -> None:
+    """Raise Unusable on a sample that is not said while its clip plays."""
+    if not isinstance(held.sample, PackedStream):
+        raise Unusable("not_said_while_playing", f"{held.sample.key} has no times of its turns")
+
+
+def _put(files: Iterable[File], folder: Path, layout: Layout) -> None:
     for file in files:
-        path = folder / file.name
+        path = folder / layout.path(file)
         if not path.exists():  # the name is the digest of the bytes
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.data)
@@ -384,7 +408,11 @@ def write_jsonl(rows: Iterable[Row], path: Path) -> None:
 
 
 def _write_manifest(folder: Path, form: Form, tally: Tally, source: Row, file: str) -> None:
-    names = [p.relative_to(folder).as_posix() for p in sorted((folder / MEDIA).rglob("*")) if p.is_file()]
+    names = [
+        p.relative_to(folder).as_posix()
+        for p in sorted((folder / (form.layout.media or MEDIA)).rglob("*"))
+        if p.is_file()
+    ]
     own = sorted({n for kind, packed in FORMS.items() if packed.__name__ in tally.kinds for n in own_fields(kind)})
     with (folder / file).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -395,7 +423,7 @@ def _write_manifest(folder: Path, form: Form, tally: Tally, source: Row, file: s
         "dataset": source["dataset"],
         "split": source["split"],
         "pack": {"media": source["pack"]["media"], "inputs": source["pack"]["inputs"]},
-        "times": {"convention": str(form.times), "meaning": BOUNDS[form.times]},
+        "times": {"convention": str(form.times), "meaning": form.layout.time_bound or BOUNDS[form.times]},
         "boxes": {"convention": str(form.boxes), "meaning": BOUNDS[form.boxes]},
         "samples": tally.samples,
         "left_out": dict(tally.left_out),

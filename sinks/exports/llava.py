@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import canonical_json
-from reelmill.sinks.exports.exporting import Dialogue, Held, Row, dialogue, timed
+from reelmill.sinks.exports.exporting import USUAL, Dialogue, Held, Layout, Row, dialogue, timed
 from reelmill.sinks.exports.wording import Boxes, Times, Words
 
 SPEAKERS = ("human", "gpt")
@@ -36,6 +36,7 @@ class Llava:
     loads: ClassVar[str] = "--data_path FOLDER/FILE --image_folder FOLDER --video_folder FOLDER"
     lacks: ClassVar[tuple[str, ...]] = ("evidence", "label_confidence", "method", "provenance")
     embeds_media: ClassVar[bool] = False
+    layout: ClassVar[Layout] = USUAL
 
     def row(self, held: Held, words: Words) -> Row:
         names = [f.name for f in held.files]

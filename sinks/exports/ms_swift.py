@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from reelmill.schemas.tube import Box
-from reelmill.sinks.exports.exporting import Held, Row, dialogue, messages, timed, write_jsonl
+from reelmill.sinks.exports.exporting import USUAL, Held, Layout, Row, dialogue, messages, timed, write_jsonl
 from reelmill.sinks.exports.wording import Boxes, Times, Words
 
 STEP_S = 0.5
@@ -39,6 +39,7 @@ class MsSwift:
     loads: ClassVar[str] = "from inside this folder: swift sft --dataset FILE (of pairs: swift rlhf --rlhf_type dpo)"
     lacks: ClassVar[tuple[str, ...]] = ("evidence", "label_confidence", "method", "provenance")
     embeds_media: ClassVar[bool] = False
+    layout: ClassVar[Layout] = USUAL
 
     def row(self, held: Held, words: Words) -> Row:
         media, lead = self._media(held)

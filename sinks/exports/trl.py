@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reelmill.schemas.errors import Unusable
-from reelmill.sinks.exports.exporting import Held, Row, dialogue, messages, timed
+from reelmill.sinks.exports.exporting import USUAL, Held, Layout, Row, dialogue, messages, timed
 from reelmill.sinks.exports.wording import Boxes, Times, Words
 
 GROUP_BYTES = 64 * 1024**2
@@ -50,6 +50,7 @@ class Trl:
     loads: ClassVar[str] = 'datasets.load_dataset("parquet", data_files="FOLDER/FILE"), then SFTTrainer or DPOTrainer'
     lacks: ClassVar[tuple[str, ...]] = ("evidence", "label_confidence", "method", "provenance")
     embeds_media: ClassVar[bool] = True
+    layout: ClassVar[Layout] = USUAL
 
     def row(self, held: Held, words: Words) -> Row:
         if held.video:

@@ -152,6 +152,14 @@ def test_sameness_counts_questions_and_lets_short_answers_be() -> None:
         watch.saw("e", "new 3", "a long answer again")
 
 
+def test_d7_one_text_for_many_questions_is_found_whatever_its_capitals_and_blanks() -> None:
+    watch = Sameness(most=3, window=10, letters=5)
+    for n, text in enumerate(("A dog runs.", "a dog runs.", "A  dog\nruns. ")):
+        watch.saw("e", f"q{n}", text)
+    with pytest.raises(EngineDown, match="4 of its last 4 answers are"):
+        watch.saw("e", "q3", " A DOG RUNS.")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

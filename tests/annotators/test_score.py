@@ -3,6 +3,7 @@ looked at."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -215,6 +216,17 @@ def test_what_is_no_head_is_one_line(tmp_path, data, seen):
 def test_a_head_that_is_not_there_is_not_found(tmp_path):
     with pytest.raises(NotFound, match="give a safetensors file"):
         Score(str(tmp_path / "none.safetensors"))
+
+
+def test_d16_a_score_names_the_bytes_of_its_head_and_the_model_below_it(head, tmp_path):
+    """Another head under the same file name gives scores under another name."""
+    other = tmp_path / "later" / head.name
+    other.parent.mkdir()
+    other.write_bytes(tensors(weight=np.array([[1.0, 2.0, 0.5]], np.float32)))
+    for path in (head, other):
+        (answer,) = run(ready(str(path)), row(**embedded((1, 0, 0))))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert answer["scored_by"] == [f"aesthetic: head {digest[:16]} over transformers:clip"]
 
 
 def test_a_head_over_another_model_says_so(head):

@@ -232,6 +232,21 @@ def test_anything_else_is_no_answer(text: str) -> None:
         YesNo.read(text)
 
 
+@pytest.mark.parametrize("said", ["", "I cannot tell.", "yes and no", "A"])
+def test_d8_a_check_that_fails_refuses_its_row_and_finds_nothing_true(said: str, tmp_path: Path) -> None:
+    def answer(asked: Asked, earlier: int) -> Act:
+        del earlier
+        return Act(body=completion(said if asked.jpegs else json.dumps({"facts": ["A field is red."]})))
+
+    rows = table(CheckFacts("openai:m@http://x/v1"), MOVING | {"question": "What is it?", "answers": CLAIMS[:1]})
+    with chatting(answer) as chat, Engines(cache=tmp_path) as engines:
+        step = CheckFacts(f"openai:m@{chat.url}", engines=engines)
+        step.setup()
+        (out,) = step(rows).to_pylist()
+    assert (out["facts"], out["fault"], out["verdict"]["state"]) == (None, None, "rejected")
+    assert repr(said) in out["verdict"]["detail"], "what the judge did say is kept"
+
+
 def test_answers_are_scored_and_compared_both_ways_round(ask: Any) -> None:
     claims = ["It is blue.", "It is red and grey."]
     (out,) = ask(Judge, MOVING | {"question": "Which colours?", "answers": claims})

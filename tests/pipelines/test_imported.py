@@ -21,7 +21,7 @@ from reelmill.pipelines import clips, imported
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place, in_order
 from reelmill.pipelines._run import Limits, Local, drifted, run
-from reelmill.pipelines.sources.annotated.fields import blank
+from reelmill.pipelines.sources.annotated.fields import annotation
 from reelmill.pipelines.sources.annotated.imports import ImportedRows
 from reelmill.pipelines.sources.annotated.naming import Names
 from reelmill.pipelines.views.imported import CompileImported
@@ -117,7 +117,7 @@ def test_a_match_is_always_an_end(held: list[str], said: list[str]) -> None:
 
 
 def said(**what: Any) -> Annotation:
-    return dataclasses.replace(blank("llava_json:set", "7", "p.png"), **what)
+    return dataclasses.replace(annotation("llava_json:set", "7", "p.png", Kind.IMAGE), **what)
 
 
 def turns(asks: str = "What?", answers: str = "A dog.", **of_answer: Any) -> tuple[Turn, ...]:

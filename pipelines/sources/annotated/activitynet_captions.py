@@ -12,18 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reelmill.pipelines.sources.annotated.measures import (
-    annotation,
-    each_stated,
-    files_of,
-    json_of,
-    number,
-    sentence,
-    span_of,
-    split_of,
-    taken,
-)
+from reelmill.pipelines.sources.annotated.fields import annotation, each_stated, number, sentence, span_of, taken
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of, json_of, split_of
 from reelmill.schemas.annotation import Annotation, Stated
 
 SET = "activitynet_captions"
@@ -37,7 +28,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
     """One JSON file is held at a time."""
     for file in files_of(path, "train.json", "val_1.json", "val_2.json"):
         for video, row in json_of(file, dict).items():
-            yield from _video(f"{file.stem}:{video}", str(video), row, split_of(file))
+            yield from _video(f"{file.stem}:{video}", str(video), row, split_of(file.stem))
 
 
 def _video(name: str, video: str, row: Any, split: str) -> Iterator[Annotation | Refused]:

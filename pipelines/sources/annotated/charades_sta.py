@@ -14,16 +14,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from reelmill.pipelines.sources.annotated.measures import (
-    annotation,
-    files_of,
-    lines_of,
-    sentence,
-    span_of,
-    split_of,
-    taken,
-)
+from reelmill.pipelines.sources.annotated.fields import annotation, sentence, span_of, taken
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of, lines_of, split_of
 from reelmill.schemas.annotation import Annotation, Stated
 from reelmill.schemas.errors import BadInput, Unusable
 
@@ -39,7 +32,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
     for file in files_of(path, "*sta*.txt"):
         for place, line in lines_of(file):
             video = line.split(" ", 1)[0]
-            yield taken(f"{video}:{place}", partial(_line, line, place, split_of(file), lengths_s))
+            yield taken(f"{video}:{place}", partial(_line, line, place, split_of(file.stem), lengths_s))
 
 
 def _line(line: str, place: int, split: str, lengths_s: Mapping[str, float]) -> Annotation:

@@ -16,21 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from reelmill.pipelines.sources.annotated.fields import (
+    annotation,
     as_object,
     as_text,
-    blank,
     clean,
     each,
     identified,
     shown,
     size,
-    split_of,
     xywh,
 )
 from reelmill.pipelines.sources.annotated.json_stream import elements, sections
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import split_of
 from reelmill.schemas.annotation import Annotation, Region, Stated
 from reelmill.schemas.errors import Unusable
+from reelmill.schemas.media import Kind
 
 LICENCE = ""
 EXPECTS = "captions_*.json or instances_*.json of COCO, or any file of that form"
@@ -51,7 +52,7 @@ def read_as(form: str, path: Path, name_of: NameOf) -> Iterator[Annotation | Ref
     def make(row: dict[str, Any]) -> Annotation:
         original_id = identified(row, "id")
         image = index.image(row)
-        made = blank(source_set, original_id, name_of(image))
+        made = annotation(source_set, original_id, name_of(image), Kind.IMAGE)
         return dataclasses.replace(
             made,
             split=split,

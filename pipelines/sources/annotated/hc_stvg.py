@@ -15,21 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reelmill.pipelines.sources.annotated.measures import (
+from reelmill.pipelines.sources.annotated.fields import (
     annotation,
     corners,
-    files_of,
-    json_of,
     number,
     rate,
     sentence,
     size_of,
     span_of,
-    split_of,
     taken,
     tube_of,
 )
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of, json_of, split_of
 from reelmill.schemas.annotation import Annotation, Stated
 from reelmill.schemas.tube import Tube
 
@@ -45,7 +43,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
     """One JSON file is held at a time."""
     for file in files_of(path, "*.json"):
         for name, row in json_of(file, dict).items():
-            yield taken(str(name), partial(_clip, str(name), row, split_of(file)))
+            yield taken(str(name), partial(_clip, str(name), row, split_of(file.stem)))
 
 
 def _clip(name: str, row: Any, split: str) -> Annotation:

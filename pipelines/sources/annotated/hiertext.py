@@ -16,20 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from reelmill.pipelines.sources.annotated.fields import (
+    annotation,
     as_list,
     as_object,
     as_text,
-    blank,
     each,
     identified,
     line,
     quad,
     size,
-    split_of,
 )
 from reelmill.pipelines.sources.annotated.json_stream import elements, lines
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import split_of
 from reelmill.schemas.annotation import Annotation
+from reelmill.schemas.media import Kind
 from reelmill.schemas.text import TextLine
 
 LICENCE = "CC-BY-SA-4.0"
@@ -44,7 +45,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
         paragraphs = [as_object(p, "a paragraph") for p in as_list(row.get("paragraphs"), "paragraphs")]
         found = [as_object(one, "a line") for p in paragraphs for one in as_list(p.get("lines"), "lines")]
         return dataclasses.replace(
-            blank(f"hiertext:{path.stem}", original_id, f"{original_id}.jpg"),
+            annotation(f"hiertext:{path.stem}", original_id, f"{original_id}.jpg", Kind.IMAGE),
             split=split_of(path.stem),
             licence=LICENCE,
             width_px=size(row.get("image_width"), "image_width"),

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reelmill.pipelines.sources.annotated.fields import as_text, blank, clean, each, identified, size, split_of
+from reelmill.pipelines.sources.annotated.fields import annotation, as_text, clean, each, identified, size
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import split_of
 from reelmill.schemas.annotation import Annotation, Stated
 from reelmill.schemas.errors import BadInput, NotFound
+from reelmill.schemas.media import Kind
 
 LICENCE = ""
 EXPECTS = "a Parquet file or a folder of them, with url or path, caption or text, and perhaps width and height"
@@ -41,7 +43,7 @@ def _maker(file: Path) -> Any:
         named = next((row[n] for n in (*_PATHS, *_URLS) if row.get(n)), None)
         own = next((n for n in _IDS if row.get(n) is not None), "place")
         return dataclasses.replace(
-            blank(f"laion:{file.stem}", identified(row, own), as_text(named, "path or url")),
+            annotation(f"laion:{file.stem}", identified(row, own), as_text(named, "path or url"), Kind.IMAGE),
             split=split_of(file.stem),
             licence=clean(str(row.get("license") or row.get("licence") or "")),
             width_px=size(row.get("width"), "width"),

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from reelmill.pipelines.sources.annotated import dialogue
-from reelmill.pipelines.sources.annotated.fields import as_text, blank, each, identified, shown, size, split_of
+from reelmill.pipelines.sources.annotated.fields import annotation, as_text, each, identified, shown, size
 from reelmill.pipelines.sources.annotated.json_stream import listed
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import split_of
 from reelmill.schemas.annotation import Annotation
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.media import Kind
@@ -33,7 +34,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
         name, kind = medium(row)
         said, rejected = _dialogue(row)
         return dataclasses.replace(
-            blank(f"llava_json:{path.stem}", identified(row, "id"), name, kind),
+            annotation(f"llava_json:{path.stem}", identified(row, "id"), name, kind),
             split=split_of(path.stem),
             width_px=size(row.get("width"), "width"),
             height_px=size(row.get("height"), "height"),

@@ -16,18 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reelmill.pipelines.sources.annotated.measures import (
-    annotation,
-    corners,
-    files_of,
-    lines_of,
-    number,
-    rate,
-    size_of,
-    taken,
-    tube_of,
-)
+from reelmill.pipelines.sources.annotated.fields import annotation, corners, number, rate, size_of, taken, tube_of
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of, lines_of
 from reelmill.schemas.annotation import Annotation
 from reelmill.schemas.errors import BadInput, Unusable
 from reelmill.schemas.tube import Box, Tube

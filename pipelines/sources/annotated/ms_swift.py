@@ -20,21 +20,21 @@ from typing import Any
 from reelmill.pipelines.sources.annotated import dialogue
 from reelmill.pipelines.sources.annotated.dialogue import Tagged
 from reelmill.pipelines.sources.annotated.fields import (
+    annotation,
     as_list,
     as_object,
     as_text,
-    blank,
     each,
     identified,
     numbers,
     shown,
     size,
-    split_of,
     xyxy,
 )
 from reelmill.pipelines.sources.annotated.json_stream import listed
 from reelmill.pipelines.sources.annotated.llava_json import medium
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import split_of
 from reelmill.schemas.annotation import Annotation
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.sample import Role, Turn
@@ -55,7 +55,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
         if left := wording.left():
             raise Unusable("objects_without_tags", f"{left} boxes that no <bbox> stands for")
         return dataclasses.replace(
-            blank(f"ms_swift:{path.stem}", identified(row, "id"), name, kind),
+            annotation(f"ms_swift:{path.stem}", identified(row, "id"), name, kind),
             split=split_of(path.stem),
             width_px=size(row.get("width"), "width"),
             height_px=size(row.get("height"), "height"),

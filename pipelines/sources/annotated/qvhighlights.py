@@ -13,19 +13,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from reelmill.pipelines.sources.annotated.measures import (
+from reelmill.pipelines.sources.annotated.fields import (
     MISSHAPEN,
     annotation,
     each_stated,
-    files_of,
-    lines_of,
     number,
     sentence,
     span_of,
-    split_of,
     taken,
 )
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of, lines_of, split_of
 from reelmill.schemas.annotation import Annotation, Stated
 from reelmill.schemas.errors import Unusable
 
@@ -39,7 +37,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
     """Streams: one line is held at a time."""
     for file in files_of(path, "*.jsonl"):
         for place, line in lines_of(file):
-            yield from _query(line, f"{file.stem}:{place}", split_of(file))
+            yield from _query(line, f"{file.stem}:{place}", split_of(file.stem))
 
 
 def _query(line: str, place: str, split: str) -> Iterator[Annotation | Refused]:

@@ -19,10 +19,10 @@ from typing import Any
 
 from reelmill.pipelines.sources.annotated.coco import Index
 from reelmill.pipelines.sources.annotated.fields import (
+    annotation,
     as_list,
     as_object,
     as_text,
-    blank,
     clean,
     each,
     identified,
@@ -34,6 +34,7 @@ from reelmill.pipelines.sources.annotated.json_stream import elements
 from reelmill.pipelines.sources.annotated.reading import Refused
 from reelmill.schemas.annotation import Annotation, Region
 from reelmill.schemas.errors import BadInput, NotFound, Unusable
+from reelmill.schemas.media import Kind
 
 LICENCE = ""
 EXPECTS = "refs(unc).p, refs(google).p, refs(umd).p or the same rows as .json, with instances.json beside it"
@@ -61,7 +62,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
         image, category, box = index.image(found), index.category(found), xywh(found.get("bbox"))
         said = [as_object(s, "a sentence") for s in as_list(row.get("sentences"), "sentences")]
         return dataclasses.replace(
-            blank(source_set, identified(row, "ref_id"), as_text(image.get("file_name"), "file_name")),
+            annotation(source_set, identified(row, "ref_id"), as_text(image.get("file_name"), "file_name"), Kind.IMAGE),
             split=clean(str(row.get("split") or "")),
             width_px=size(image.get("width"), "width"),
             height_px=size(image.get("height"), "height"),

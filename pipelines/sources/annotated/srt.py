@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reelmill.pipelines.sources.annotated.measures import files_of
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of
 from reelmill.pipelines.sources.annotated.webvtt import blocks_of, name_of, spoken
 from reelmill.schemas.annotation import Annotation
 

@@ -16,21 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from reelmill.pipelines.sources.annotated.fields import (
+    annotation,
     as_list,
     as_text,
-    blank,
     clean,
     each,
     identified,
     line,
     quad,
     size,
-    split_of,
 )
 from reelmill.pipelines.sources.annotated.json_stream import elements
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import split_of
 from reelmill.schemas.annotation import Annotation
 from reelmill.schemas.errors import Unusable
+from reelmill.schemas.media import Kind
 from reelmill.schemas.text import TextLine
 
 LICENCE = "CC-BY-4.0"
@@ -49,7 +50,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
         original_id = identified(row, "id")
         name = row.get("file_name", row.get("filename"))  # the file says the first, its description the second
         return dataclasses.replace(
-            blank(f"textocr:{path.stem}", original_id, as_text(name, "file_name")),
+            annotation(f"textocr:{path.stem}", original_id, as_text(name, "file_name"), Kind.IMAGE),
             split=clean(str(row.get("set") or split_of(path.stem))),
             licence=LICENCE,
             width_px=size(row.get("width"), "width"),

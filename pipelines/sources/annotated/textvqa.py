@@ -16,20 +16,21 @@ from typing import Any
 
 from reelmill.pipelines.sources.annotated.dialogue import turn
 from reelmill.pipelines.sources.annotated.fields import (
+    annotation,
     as_list,
     as_text,
-    blank,
     clean,
     each,
     identified,
     shown,
     size,
-    split_of,
 )
 from reelmill.pipelines.sources.annotated.json_stream import elements
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import split_of
 from reelmill.schemas.annotation import Annotation
 from reelmill.schemas.errors import Unusable
+from reelmill.schemas.media import Kind
 from reelmill.schemas.sample import Role
 
 LICENCE = "CC-BY-4.0"
@@ -46,7 +47,9 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
         said = Counter(answers).most_common(1)[0][0]
         question = as_text(row.get("question"), "question")
         return dataclasses.replace(
-            blank(f"textvqa:{path.stem}", identified(row, "question_id"), f"{identified(row, 'image_id')}.jpg"),
+            annotation(
+                f"textvqa:{path.stem}", identified(row, "question_id"), f"{identified(row, 'image_id')}.jpg", Kind.IMAGE
+            ),
             split=clean(str(row.get("set_name") or split_of(path.stem))),
             licence=LICENCE,
             width_px=size(row.get("image_width"), "image_width"),

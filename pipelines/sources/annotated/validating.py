@@ -14,6 +14,9 @@ whole. Reasons:
     empty_text            a text without a letter or sign
     empty_box             a box or mask without area (defect D12)
     box_outside_frame     a box beyond the declared frame
+    answer_is_no_option   an answer to a question with options that is none of them (defect D13; see `choices`)
+    answer_differs_from_its_option    its letter and its words name two
+    options_alike         two options of a question are the same
 
 What the set declares too little for is not judged and stands in `unchecked`: duration, frame_size.
 """
@@ -22,17 +25,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from reelmill.annotators.annotator import Resources, each_row
+from reelmill.pipelines.sources.annotated.choices import choice_fault
 from reelmill.pipelines.sources.annotated.source import AGAIN, ORIGINAL
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, LeftOut, Region, Stated
 from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
-from reelmill.schemas.sample import Turn
+from reelmill.schemas.sample import Role, Turn
 from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Box, Tube
 
@@ -54,7 +59,7 @@ class ValidateAnnotation:
 
     needs: ClassVar[tuple[Column, ...]] = (KEY, ORIGINAL, AGAIN)
     gives: ClassVar[tuple[Column, ...]] = (ANNOTATION, LEFT_OUT, UNCHECKED)
-    revision: ClassVar[str] = "1"
+    revision: ClassVar[str] = "2"
     resources: ClassVar[Resources] = Resources(rows_per_commit=256)
 
     def setup(self) -> None: ...
@@ -125,6 +130,11 @@ def _left_out(one: Annotation) -> Iterator[LeftOut]:
             fault = next(judge(one, item), None)
             if fault is not None:
                 yield LeftOut(one.original_id, part, number, *fault)
+    for number, (question, answer) in enumerate(pairwise(one.turns), 1):
+        if (question.role, answer.role) == (Role.USER, Role.ASSISTANT):
+            fault = choice_fault(question.text, answer.text)
+            if fault is not None:
+                yield LeftOut(one.original_id, "turns", number, *fault)
 
 
 def _stated_faults(one: Annotation, stated: Stated) -> Iterator[Fault]:

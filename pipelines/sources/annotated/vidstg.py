@@ -18,21 +18,19 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from reelmill.pipelines.sources.annotated.measures import (
+from reelmill.pipelines.sources.annotated.fields import (
     annotation,
     box_of,
-    files_of,
     frames_span,
-    json_of,
     number,
     rate,
     sentence,
     size_of,
-    split_of,
     taken,
     tube_of,
 )
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of, json_of, split_of
 from reelmill.schemas.annotation import Annotation, Stated
 from reelmill.schemas.sample import Role, Turn
 from reelmill.schemas.span import Span
@@ -53,7 +51,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
     for file in files_of(path, "*_annotations.json"):
         for place, row in enumerate(json_of(file, list)):
             name = f"{file.stem}:{place}"
-            yield taken(name, partial(_row, name, row, split_of(file), trajectories))
+            yield taken(name, partial(_row, name, row, split_of(file.stem), trajectories))
 
 
 def _trajectories(file: Path | None) -> list[dict[str, Any]]:

@@ -14,10 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reelmill.pipelines.sources.annotated.fields import as_list, as_object, as_text, blank, each, identified, size, xywh
+from reelmill.pipelines.sources.annotated.fields import (
+    annotation,
+    as_list,
+    as_object,
+    as_text,
+    each,
+    identified,
+    size,
+    xywh,
+)
 from reelmill.pipelines.sources.annotated.json_stream import elements
 from reelmill.pipelines.sources.annotated.reading import Refused
 from reelmill.schemas.annotation import Annotation, Region
+from reelmill.schemas.media import Kind
 
 LICENCE = "CC-BY-4.0"
 EXPECTS = "region_descriptions.json, and image_data.json beside it for the sizes"
@@ -33,7 +43,7 @@ def read(path: Path) -> Iterator[Annotation | Refused]:
         width, height = sizes.get(original_id, (None, None))
         regions = [as_object(r, "a region") for r in as_list(row.get("regions"), "regions")]
         return dataclasses.replace(
-            blank("visual_genome:regions", original_id, f"{original_id}.jpg"),
+            annotation("visual_genome:regions", original_id, f"{original_id}.jpg", Kind.IMAGE),
             licence=LICENCE,
             width_px=size(width, "width"),
             height_px=size(height, "height"),

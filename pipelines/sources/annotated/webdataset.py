@@ -22,17 +22,17 @@ from typing import Any
 
 from reelmill.pipelines.sources.annotated import dialogue
 from reelmill.pipelines.sources.annotated.fields import (
+    annotation,
     as_list,
     as_object,
     as_text,
-    blank,
     clean,
     each,
     shown,
     size,
-    split_of,
 )
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import split_of
 from reelmill.pipelines.views.phrasing import TIME
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, Stated
@@ -174,7 +174,9 @@ def _made(row: dict[str, Any]) -> Annotation:
         return _packed(group, said)
     if len(group.media) != 1:
         raise Unusable("several_media" if group.media else "no_media", f"{shown(group.media)}")
-    made = blank(f"webdataset:{group.shard}", clean(group.key), _named(group, group.media[0]), KINDS[group.media[0]])
+    made = annotation(
+        f"webdataset:{group.shard}", clean(group.key), _named(group, group.media[0]), KINDS[group.media[0]]
+    )
     return dataclasses.replace(made, split=split_of(group.shard), **_claims(group, said))
 
 
@@ -214,7 +216,7 @@ def _packed(group: _Group, said: dict[str, Any]) -> Annotation:
         name, kind = _named(group, frames[0]["member"]), Kind.IMAGE
         width, height = frames[0].get("width_px"), frames[0].get("height_px")
         turns = _scaled(turns, size(media.get("width_px"), "width_px"), size(width, "width_px"))
-    made = blank(f"webdataset:{group.shard}", clean(group.key), name, kind)
+    made = annotation(f"webdataset:{group.shard}", clean(group.key), name, kind)
     made = dataclasses.replace(made, split=split_of(group.shard), turns=turns)
     return dataclasses.replace(made, width_px=size(width, "width_px"), height_px=size(height, "height_px"))
 

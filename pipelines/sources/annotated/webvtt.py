@@ -17,8 +17,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from reelmill.pipelines.sources.annotated.measures import annotation, each_stated, files_of, sentence, span_of
+from reelmill.pipelines.sources.annotated.fields import annotation, each_stated, sentence, span_of
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of
 from reelmill.schemas.annotation import Annotation, Stated
 from reelmill.schemas.errors import Unusable
 

@@ -25,7 +25,7 @@ from reelmill.annotators.annotator import Resources, each_row, step_name
 from reelmill.annotators.events import EVENTS
 from reelmill.annotators.shown import MEDIA
 from reelmill.annotators.tubes import TUBES
-from reelmill.pipelines.sources.annotated.measures import METHOD, UNMEASURED
+from reelmill.pipelines.sources.annotated.fields import HUMAN
 from reelmill.pipelines.sources.annotated.naming import Mentions, last_part
 from reelmill.pipelines.sources.annotated.set_file import SetFile
 from reelmill.pipelines.sources.annotated.source import placed
@@ -38,6 +38,7 @@ from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import Event, EventKind, Proposal
 from reelmill.schemas.keys import child_key, micros
 from reelmill.schemas.media import MediaRef
+from reelmill.schemas.provenance import UNMEASURED
 from reelmill.schemas.span import Span
 from reelmill.schemas.tube import Tube
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
@@ -60,7 +61,7 @@ class WitnessAnnotations:
     reader_revision: str
     path: str = field(metadata={"identity": False})
     slack_s: float = 0.05
-    method: ClassVar[str] = METHOD
+    method: ClassVar[str] = HUMAN
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA)
     gives: ClassVar[tuple[Column, ...]] = (EVENTS, TUBES, LEFT_OUT)
     revision: ClassVar[str] = "2"
@@ -188,8 +189,8 @@ class _Clip:
             phrase=stated.text,
             span=span,
             confidence=UNMEASURED,
-            proposals=(Proposal(f"{METHOD}:{one.source_set}:{one.original_id}", span, UNMEASURED),),
-            method=METHOD,
+            proposals=(Proposal(f"{HUMAN}:{one.source_set}:{one.original_id}", span, UNMEASURED),),
+            method=HUMAN,
             verdict=verdict,
         )
 

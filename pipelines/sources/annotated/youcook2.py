@@ -12,17 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reelmill.pipelines.sources.annotated.measures import (
-    annotation,
-    each_stated,
-    files_of,
-    json_of,
-    number,
-    sentence,
-    span_of,
-    taken,
-)
+from reelmill.pipelines.sources.annotated.fields import annotation, each_stated, number, sentence, span_of, taken
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of, json_of
 from reelmill.schemas.annotation import Annotation, Stated
 from reelmill.schemas.errors import BadInput
 

@@ -18,16 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from reelmill.pipelines.sources.annotated.measures import (
-    annotation,
-    each_stated,
-    files_of,
-    json_of,
-    sentence,
-    taken,
-    tube_of,
-)
+from reelmill.pipelines.sources.annotated.fields import annotation, each_stated, sentence, taken, tube_of
 from reelmill.pipelines.sources.annotated.reading import Refused
+from reelmill.pipelines.sources.annotated.release_files import files_of, json_of
 from reelmill.schemas.annotation import Annotation, Stated
 from reelmill.schemas.errors import BadInput, Unusable
 from reelmill.schemas.tube import Box, Tube

@@ -11,7 +11,7 @@ import pytest
 from reelmill.pipelines import annotations as said
 from reelmill.pipelines._recipe import Place, Recipe
 from reelmill.pipelines._run import Local, Report, run
-from reelmill.pipelines.sources.annotated.measures import annotation
+from reelmill.pipelines.sources.annotated.fields import annotation
 from reelmill.pipelines.sources.annotated.reading import Refused
 from reelmill.pipelines.sources.annotated.set_file import SetFile, digest_of, told
 from reelmill.pipelines.sources.annotated.source import Annotated, spooled

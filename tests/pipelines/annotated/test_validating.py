@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelmill.annotators.annotator import Annotator
-from reelmill.pipelines.sources.annotated.measures import annotation, tube_of
+from reelmill.pipelines.sources.annotated.fields import annotation, tube_of
 from reelmill.pipelines.sources.annotated.validating import ValidateAnnotation, judged, unchecked
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, LeftOut, Region, Stated

@@ -18,19 +18,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reelmill.pipelines.sources.annotated import charades_sta, reading, vidstg, youtube_vos
-from reelmill.pipelines.sources.annotated.measures import (
+from reelmill.pipelines.sources.annotated.fields import (
     box_of,
     corners,
-    files_of,
     frames_span,
     number,
     rate,
     size_of,
     span_of,
-    split_of,
     tube_of,
 )
 from reelmill.pipelines.sources.annotated.reading import Refused, reader
+from reelmill.pipelines.sources.annotated.release_files import files_of, split_of
 from reelmill.pipelines.sources.annotated.webvtt import seconds
 from reelmill.schemas import arrow
 from reelmill.schemas.annotation import Annotation, Stated
@@ -87,7 +86,7 @@ def test_an_unknown_set_and_a_module_that_reads_nothing() -> None:
     with pytest.raises(NotFound, match="nobody_made_this"):
         reader("nobody_made_this")
     with pytest.raises(NotFound, match="youtube_vos"):
-        reader("measures")
+        reader("fields")
     assert set(VIDEO_SETS) <= set(reading.readers())
 
 
@@ -143,7 +142,7 @@ def test_each_fault_has_its_reason(make: Callable[[], Any], reason: str) -> None
 
 def test_a_split_is_read_off_the_file_name() -> None:
     names = ("train_annotations.json", "charades_sta_test.txt", "highlight_val_release.jsonl", "val_2.json", "x.json")
-    assert [split_of(Path(n)) for n in names] == ["train", "test", "val", "val", ""]
+    assert [split_of(n.removesuffix(".json")) for n in names] == ["train", "test", "val", "val", ""]
 
 
 def test_files_come_in_one_order_whatever_the_folder_says(tmp_path: Path) -> None:

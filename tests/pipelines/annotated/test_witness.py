@@ -20,7 +20,7 @@ from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines._run import Local, run
 from reelmill.pipelines.sources.annotated import naming
-from reelmill.pipelines.sources.annotated.measures import annotation, tube_of
+from reelmill.pipelines.sources.annotated.fields import annotation, tube_of
 from reelmill.pipelines.sources.annotated.set_file import SetFile
 from reelmill.pipelines.sources.annotated.witness import Said, WitnessAnnotations, _Clip
 from reelmill.schemas import arrow

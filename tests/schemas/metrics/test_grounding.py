@@ -107,6 +107,12 @@ def test_d8_boxes_that_cannot_be_read_stay_in_the_denominator():
     assert (found.unread, found.count) == (1, 4)
 
 
+@given(st.floats(0, 1))
+def test_d5_a_token_is_read_as_the_place_that_it_was_written_for(share):
+    assert abs(answers.share_of(answers.token_of(share)) - share) <= 1 / 198 + 1e-12
+    assert (answers.share_of(0), answers.share_of(99)) == (0.0, 1.0)
+
+
 BOX = "[<WIDTH-001><HEIGHT-002><WIDTH-030><HEIGHT-040>]"
 
 
