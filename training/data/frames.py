@@ -10,7 +10,8 @@ they were, and no token shows an empty border.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -36,6 +37,27 @@ def decoded(jpeg: bytes, size_px: int) -> np.ndarray:
     if picture.size != (size_px, size_px):
         picture = picture.resize((size_px, size_px), Image.Resampling.BICUBIC)
     return np.asarray(picture)
+
+
+class Kept:
+    """Decoded frames that are kept for the next epoch, as long as they take no more than `most_bytes`: what comes later
+    is decoded each time. For small sets, whose frames cost more to decode than to learn from. Threads may share it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes, self.bytes = most_bytes, 0
+        self._held: dict[Hashable, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def of(self, name: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The frames of a name, made where they are not kept."""
+        if (kept := self._held.get(name)) is not None:
+            return kept
+        made = make()
+        with self._lock:
+            if name not in self._held and self.bytes + made.nbytes <= self.most_bytes:
+                self._held[name] = made
+                self.bytes += made.nbytes
+        return made
 
 
 def stacked(jpegs: Sequence[bytes], size_px: int) -> np.ndarray:

@@ -17,14 +17,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.keys import seed_for
+from reelmill.training.data.frames import Kept, stacked
 from reelmill.training.data.mixing import Mix
 from reelmill.training.data.order import Order
 from reelmill.training.data.packing import Packer
@@ -89,7 +91,8 @@ class Loader:
     visual tokens included; the same is needed to resume.
 
     `depth` packs lie ready, made by a thread of their own; `threads` decode. Packs are pinned where CUDA is, or as
-    `pin` says. Raises BadInput where no document fits into a row, and whatever reading raises, in the iteration.
+    `pin` says; `keep_mb` of decoded frames are kept for the next epoch. Raises BadInput where no document fits into a
+    row, and whatever reading raises, in the iteration.
     """
 
     def __init__(
@@ -102,10 +105,12 @@ class Loader:
         threads: int = 4,
         depth: int = 2,
         pin: bool | None = None,
+        keep_mb: int = 0,
     ) -> None:
         self.sources, self.tokens, self.settings, self.counts = tuple(sources), tokens, settings, counts
         self.threads, self.depth = threads, depth
         self.pin = torch.cuda.is_available() if pin is None else pin
+        self._kept = Kept(keep_mb * 1_000_000)
         self.waited_s = 0.0
         self._state: State | None = None
 
@@ -158,8 +163,12 @@ class Loader:
             yield self._pack(*ahead.popleft())
 
     def _filled(self, draft: _Draft) -> Document:
-        jpegs = self.sources[draft.source].split.jpegs(draft.number, draft.members)
-        return self.tokens.filled(draft.document, jpegs)
+        split = self.sources[draft.source].split
+
+        def read() -> np.ndarray:
+            return stacked(split.jpegs(draft.number, draft.members), self.tokens.size_px)
+
+        return replace(draft.document, frames=self._kept.of((draft.source, draft.number), read))
 
     def _pack(self, row: Sequence[Future[Document]], state: State) -> tuple[Pack, State]:
         pack = packed([filled.result() for filled in row])

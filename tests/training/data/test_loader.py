@@ -26,6 +26,7 @@ from reelmill.sinks.pack import pack as publish
 from reelmill.sinks.shards import Limits
 from reelmill.training.data import prefetch
 from reelmill.training.data.form import PLAIN
+from reelmill.training.data.frames import Kept, stacked
 from reelmill.training.data.loader import Loader, Settings, Source
 from reelmill.training.data.prefetch import Prefetch, pinned
 from reelmill.training.data.shards import Split, opened
@@ -97,7 +98,8 @@ def test_packs_are_their_documents(split: Split, tokens: Tokens) -> None:
         for (key,) in pack.keys:
             sample = split.sample(number_of[key])
             members = [f.member for f in tokens.shown(sample) if f.member]
-            alone.append(tokens.filled(tokens.document([sample]), split.jpegs(number_of[key], members)))
+            frames = stacked(split.jpegs(number_of[key], members), tokens.size_px)
+            alone.append(dataclasses.replace(tokens.document([sample]), frames=frames))
         assert sum(map(counts, alone)) <= LENGTH
         assert digest(pack) == digest(packed(alone))
         assert pack.pixels.float().std() > 1
@@ -177,6 +179,23 @@ def test_parts_share_an_epoch(split: Split, tokens: Tokens) -> None:
         [k for p in loader(split, tokens, epochs=1, part=part, parts=2) for d in p.keys for k in d] for part in (0, 1)
     ]
     assert sorted(seen[0] + seen[1]) == [split.sample(n).key for n in range(len(split))]
+
+
+def test_kept_frames_are_the_same_and_bounded(split: Split, tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two documents of three frames of 16 px take 4,608 bytes: a budget of 5,000 keeps those and no third."""
+    whole = [digest(p) for p in loader(split, tokens)]
+    read: list[int] = []
+    jpegs = Split.jpegs
+    monkeypatch.setattr(Split, "jpegs", lambda self, n, members: read.append(n) or jpegs(self, n, members))
+    settings = Settings(length=LENGTH, shuffle=4, waiting=9, epochs=3)
+    for keep_mb, reads in ((1, len(split)), (0, 3 * len(split))):
+        read.clear()
+        stream = Loader([Source(split)], tokens, settings, counts, threads=1, keep_mb=keep_mb)
+        assert [digest(p) for p in stream] == whole
+        assert len(read) == reads
+    kept = Kept(5_000)
+    made = [kept.of(n, lambda: np.zeros((3, 16, 16, 3), np.uint8)) for n in (0, 1, 2, 0)]
+    assert (kept.bytes, made[0] is made[3]) == (4_608, True)
 
 
 def test_documents_over_length_are_refused_by_name(split: Split, tokens: Tokens) -> None:
