@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -186,7 +186,12 @@ def test_kept_frames_are_the_same_and_bounded(split: Split, tokens: Tokens, monk
     whole = [digest(p) for p in loader(split, tokens)]
     read: list[int] = []
     jpegs = Split.jpegs
-    monkeypatch.setattr(Split, "jpegs", lambda self, n, members: read.append(n) or jpegs(self, n, members))
+
+    def counted(self: Split, number: int, members: Sequence[str]) -> list[bytes]:
+        read.append(number)
+        return jpegs(self, number, members)
+
+    monkeypatch.setattr(Split, "jpegs", counted)
     settings = Settings(length=LENGTH, shuffle=4, waiting=9, epochs=3)
     for keep_mb, reads in ((1, len(split)), (0, 3 * len(split))):
         read.clear()
