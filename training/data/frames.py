@@ -12,11 +12,14 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from reelmill.schemas.errors import Corrupt
+
+Made = TypeVar("Made")
 
 
 def drawn(count: int, most: int | None) -> list[int]:
@@ -39,24 +42,24 @@ def decoded(jpeg: bytes, size_px: int) -> np.ndarray:
     return np.asarray(picture)
 
 
-class Kept:
-    """Decoded frames that are kept for the next epoch, as long as they take no more than `most_bytes`: what comes later
-    is decoded each time. For small sets, whose frames cost more to decode than to learn from. Threads may share it."""
+class Kept(Generic[Made]):
+    """What is kept for the next epoch, as long as it takes no more than `most_bytes`: what comes later is made each
+    time. For small sets, which cost more to read and decode than to learn from. Threads may share it."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes, self.bytes = most_bytes, 0
-        self._held: dict[Hashable, np.ndarray] = {}
+        self._held: dict[Hashable, Made] = {}
         self._lock = threading.Lock()
 
-    def of(self, name: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The frames of a name, made where they are not kept."""
+    def of(self, name: Hashable, make: Callable[[], Made], size: Callable[[Made], int]) -> Made:
+        """What has a name, made where it is not kept; `size` gives its bytes."""
         if (kept := self._held.get(name)) is not None:
             return kept
         made = make()
         with self._lock:
-            if name not in self._held and self.bytes + made.nbytes <= self.most_bytes:
+            if name not in self._held and self.bytes + size(made) <= self.most_bytes:
                 self._held[name] = made
-                self.bytes += made.nbytes
+                self.bytes += size(made)
         return made
 
 

@@ -91,8 +91,9 @@ class Loader:
     visual tokens included; the same is needed to resume.
 
     `depth` packs lie ready, made by a thread of their own; `threads` decode. Packs are pinned where CUDA is, or as
-    `pin` says; `keep_mb` of decoded frames are kept for the next epoch. Raises BadInput where no document fits into a
-    row, and whatever reading raises, in the iteration.
+    `pin` says; `keep_mb` of decoded frames and as much of documents are kept for the next epoch.
+
+    Raises BadInput where no document fits into a row, and whatever reading raises, in the iteration.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Loader:
         self.sources, self.tokens, self.settings, self.counts = tuple(sources), tokens, settings, counts
         self.threads, self.depth = threads, depth
         self.pin = torch.cuda.is_available() if pin is None else pin
-        self._kept = Kept(keep_mb * 1_000_000)
+        self._frames, self._drafts = Kept[np.ndarray](keep_mb * 1_000_000), Kept[list[_Draft]](keep_mb * 1_000_000)
         self.waited_s = 0.0
         self._state: State | None = None
 
@@ -168,7 +169,8 @@ class Loader:
         def read() -> np.ndarray:
             return stacked(split.jpegs(draft.number, draft.members), self.tokens.size_px)
 
-        return replace(draft.document, frames=self._kept.of((draft.source, draft.number), read))
+        frames = self._frames.of((draft.source, draft.number), read, lambda made: made.nbytes)
+        return replace(draft.document, frames=frames)
 
     def _pack(self, row: Sequence[Future[Document]], state: State) -> tuple[Pack, State]:
         pack = packed([filled.result() for filled in row])
@@ -176,6 +178,13 @@ class Loader:
 
     def drafts(self, source: int, unit: int) -> list[_Draft]:
         """The documents of a unit, without pixels."""
+
+        def size(made: list[_Draft]) -> int:
+            return sum(3 * draft.document.ids.nbytes for draft in made)
+
+        return self._drafts.of((source, unit), lambda: self._written(source, unit), size)
+
+    def _written(self, source: int, unit: int) -> list[_Draft]:
         held = self.sources[source]
         numbers = held.units.numbers(unit)
         samples = [held.split.sample(number) for number in numbers]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -182,7 +183,7 @@ def test_parts_share_an_epoch(split: Split, tokens: Tokens) -> None:
 
 
 def test_kept_frames_are_the_same_and_bounded(split: Split, tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two documents of three frames of 16 px take 4,608 bytes: a budget of 5,000 keeps those and no third."""
+    """Kept ones are read once, others every epoch; a budget of 5,000 bytes has room for two of three."""
     whole = [digest(p) for p in loader(split, tokens)]
     read: list[int] = []
     jpegs = Split.jpegs
@@ -198,9 +199,11 @@ def test_kept_frames_are_the_same_and_bounded(split: Split, tokens: Tokens, monk
         stream = Loader([Source(split)], tokens, settings, counts, threads=1, keep_mb=keep_mb)
         assert [digest(p) for p in stream] == whole
         assert len(read) == reads
-    kept = Kept(5_000)
-    made = [kept.of(n, lambda: np.zeros((3, 16, 16, 3), np.uint8)) for n in (0, 1, 2, 0)]
-    assert (kept.bytes, made[0] is made[3]) == (4_608, True)
+    kept = Kept[bytes](5_000)
+    made = [kept.of(n, partial(bytes, 2_304 + n), len) for n in (0, 1, 2, 0, 2)]
+    assert kept.bytes == 4_609
+    assert made[0] is made[3]
+    assert made[2] is not made[4]  # made anew, as there is no room for it
 
 
 def test_documents_over_length_are_refused_by_name(split: Split, tokens: Tokens) -> None:
