@@ -19,6 +19,7 @@ from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
 from reelmill.pipelines.views.checks.cotasks import check_cotasks
 from reelmill.pipelines.views.checks.documents import check_document
+from reelmill.pipelines.views.checks.flipped import check_flipped
 from reelmill.pipelines.views.checks.grounding import check_grounding
 from reelmill.pipelines.views.checks.live import check_live
 from reelmill.pipelines.views.checks.preference import check_preference
@@ -55,6 +56,7 @@ _NOT_OF_VIEW = {
     "st_align": ("text",),
     "live_stream": ("text",),
     "cotasks": ("text",),
+    "flipped_internvid_tg": ("text",),
     "cotasks_pairs": ("text",),
     "dpo_perturb": ("text",),
     "code_guided": ("tubes", "events", "text"),
@@ -145,7 +147,8 @@ class _Beside:
         recipe, _, slug = dataset.name.partition("-")
         self.store, self.recipe, self.slug = store, recipe, slug
         self.suffix = "_truth" if recipe.endswith("_truth") else ""
-        cut = [list(self._clips_of(name)) for name in (f"clips{self.suffix}", "clips", "clips_whole")]
+        names = dict.fromkeys((f"clips{self.suffix}", "clips", "clips_whole", "clips_truth"))  # a mix has any of them
+        cut = [list(self._clips_of(name)) for name in names]
         # Those that evidence and samples are about: at the true cuts, as found, else uncut.
         self.clips = {c.key: c for c in next(filter(None, cut), [])}
         self.truths: dict[str, SceneTruth] = {}
@@ -259,12 +262,14 @@ def _faults(sample: Sample, media: MediaRef, exact: SceneTruth, events: Sequence
     """Faults of a sample about time. Where times may be off, a box of a tracker need only be found (IoU 0.5)."""
     if isinstance(sample, StreamSample):
         return check_live(sample, events, slack_s)
+    if sample.family == "flipped":
+        return check_flipped(sample, events, slack_s)
     if sample.family == "cotasks":
         return check_cotasks(sample, events, slack_s)
     if isinstance(sample, PreferenceSample):
         return check_preference(sample, events, slack_s=slack_s)
-    if not isinstance(sample, GroundedSample) or media.span is None:
-        return check_grounding(sample, events, slack_s)
+    if sample.family != "st_align" or not isinstance(sample, GroundedSample) or media.span is None:
+        return check_grounding(sample, events, slack_s)  # in a mix, dialogues without tubes are of that kind too
     inside = (tube_in_clip(t, media.span, media.duration_s) for t in exact.tubes)
     least_iou = 0.999 if slack_s == SLACKS_S[0] else 0.5
     return check_st_align(sample, [t for t in inside if t is not None], events, slack_s, least_iou)

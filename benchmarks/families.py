@@ -1,0 +1,352 @@
+"""Every family over rendered scenes: are samples from truth right, how many from found evidence are, what an hour of
+film takes, and how fast views compile again when a template changed.
+
+    python benchmarks/families.py                      every part in turn, then the page
+    python benchmarks/families.py --brief              12 scenes, 7 documents, 4 minutes of film
+    python benchmarks/families.py --part truth --folder work --films 20
+
+What a part made stays in `--folder` (a part that is asked for again does what is missing); without it, in a folder
+that is removed. Samples are judged by `views/checks`, as `verify --truth` does. Parts that are done stand on the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from measure import Result, descendants, pss_mb, say
+
+from reelmill.jobs import verifying
+from reelmill.jobs.recipes import make
+from reelmill.pipelines import code_guided, flipped, mix
+from reelmill.pipelines._place import place_of
+from reelmill.pipelines._plan import Plan
+from reelmill.pipelines._recipe import Place, Recipe
+from reelmill.pipelines._run import Limits, Local, Report, Silent, _run_one, run
+from reelmill.pipelines._table import run_table
+from reelmill.pipelines.documents.looks import LOOKS
+from reelmill.pipelines.documents.render import render_documents
+from reelmill.pipelines.scenes.presets import MEDIUM
+from reelmill.pipelines.scenes.render import render_set
+from reelmill.sinks.dataset import Dataset, Store
+from reelmill.sinks.pack import pack
+
+SEED = 918_273
+SCENES, SIGNS, DOCUMENTS, FILMS = 200, 40, 80, 120
+FILM = dataclasses.replace(MEDIUM, name="film", duration_s=(30.0, 30.0), shots=(2, 4), short_share=0.0)
+"""Half a minute of two to four shots; everything else as in the medium scenes. 120 of them are the hour."""
+WORKERS = 2
+GOAL = 2000.0
+"""Samples a second and core that a view compiles from stored evidence."""
+SAMPLE_S, STAGE_LEAST_S = 2.0, 60.0
+"""Seconds between two looks at memory, which cost time of their own; stages of which growth is told."""
+
+OF_TIME = ("internvid_tg", "st_align", "dpo_perturb", "cotasks", "cotasks_pairs", "live_stream", "flipped")
+OF_TEXT = ("ocr_rich", "text_times", "ocr_dialogues")
+MIXED = ("internvid_tg", "st_align", "cotasks", "flipped", "ocr_rich", "text_times", "ocr_dialogues")
+"""Dialogues go together; streams and pairs are read by trainers in other ways, and `mix` refuses them beside these."""
+PARTS = ("truth", "found", "film", "again")
+
+
+def recipe_of(family: str, evidence: str) -> Recipe:
+    """A family from `truth` or from its own evidence (`rules`)."""
+    if family == "flipped":
+        return flipped.recipe("internvid_tg", {"evidence": evidence})
+    if family == "code_guided":
+        return code_guided.recipe()
+    name = family.removesuffix("_pairs")
+    made: Recipe = make(name, {"evidence": evidence} | ({"pairs": True} if name != family else {}))
+    return made
+
+
+class Work:
+    """The folder of one run: media, stores, and what each part found."""
+
+    def __init__(self, folder: Path, asked: argparse.Namespace) -> None:
+        self.folder, self.asked = folder, asked
+
+    def scenes(self) -> Place:
+        render_set(
+            self.folder / "scenes", self.asked.scenes, SEED, MEDIUM, pictures=self.asked.scenes * SIGNS // SCENES
+        )
+        return self._place("scenes")
+
+    def documents(self) -> Place:
+        for look in LOOKS.values():
+            render_documents(self.folder / "documents" / look.name, self.asked.documents // len(LOOKS), SEED, look)
+        return self._place("documents")
+
+    def films(self) -> Place:
+        render_set(self.folder / "film", self.asked.films, SEED, FILM, pictures=self.asked.films // 3)
+        return self._place("film")
+
+    def _place(self, name: str) -> Place:
+        return place_of(self.folder / "store", (str(self.folder / name),), name)
+
+    def note(self, part: str, found: Any) -> None:
+        (self.folder / f"{part}.json").write_text(json.dumps(found, indent=1))
+
+    def noted(self, part: str) -> Any:
+        file = self.folder / f"{part}.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+
+# ---- families, and what became of them -------------------------------------------------------------------------------
+
+
+def became(place: Place, dataset: Dataset) -> dict[str, Any]:
+    """Counts of the ledger, what the independent checker says of each sample, and the costs on the card."""
+    counts = dataset.counts()
+    figures = verifying.measure(Store(place.store), dataset) if counts.accepted_children else []
+    right = {f.name: (f.value, f.count) for f in figures if "right" in f.name}
+    reasons = Counter({"/".join(key): n for key, n in counts.reasons.items()})
+    return {
+        "rows": counts.accepted + counts.rejected,
+        "pending": counts.pending,
+        "rows_accepted": counts.accepted,
+        "candidates": counts.children,
+        "accepted": counts.accepted_children,
+        "reasons": dict(reasons.most_common(5)),
+        "right": right,
+        "card": card_of(place, dataset) if counts.accepted_children else {},
+    }
+
+
+def card_of(place: Place, dataset: Dataset) -> dict[str, float]:
+    """CPU-seconds and tokens, in all and for each sample, from the last line of the card's table of costs."""
+    pack(Store(place.store), dataset, media="ref")
+    card = next(dataset.folder.rglob("README.md")).read_text()
+    line = next(at for at in card.splitlines() if at.startswith("| together |"))
+    cells = [cell.strip() for cell in line.strip("| ").split("|")]
+    return {"cpu_s": float(cells[1]), "cpu_s_each": float(cells[2]), "tokens": float(cells[4])}
+
+
+def compiled(place: Place, families: Sequence[str], evidence: str, watcher: Silent = Silent()) -> None:
+    for family in families:
+        recipe = recipe_of(family, evidence)
+        report = run(recipe, place, Local(WORKERS), watcher=watcher)[-1]
+        say(f"{recipe.name}: {report.counts}")
+
+
+def judged(place: Place, families: Sequence[str], evidence: str) -> dict[str, Any]:
+    return {family: became(place, place.dataset(recipe_of(family, evidence))) for family in families}
+
+
+def mixed(place: Place, families: Sequence[str], evidence: str) -> dict[str, Any]:
+    """All dialogues in one set, by equal weights; a family that has none is left out."""
+    made = [place.dataset(recipe_of(family, evidence)) for family in families]
+    weights = {d.label: 1.0 for d in made if d.counts().accepted_children}
+    recipe = dataclasses.replace(mix.recipe(weights), version=evidence)
+    run_table(recipe, place)
+    return became(place, Store(place.store).find(f"mix-{place.slug}@{evidence}"))
+
+
+def from_truth(work: Work) -> None:
+    place, families = work.scenes(), (*OF_TIME, *OF_TEXT)
+    compiled(place, families, "truth")
+    found = judged(place, families, "truth") | {"mix": mixed(place, MIXED, "truth")}
+    sheets = work.documents()
+    compiled(sheets, ("code_guided",), "truth")
+    work.note("truth", found | judged(sheets, ("code_guided",), "truth"))
+
+
+def from_found(work: Work) -> None:
+    """As far as the ledger has got: what is pending is told."""
+    place, families = work.scenes(), (*OF_TIME, *OF_TEXT)
+    for done in ((*OF_TIME,), families):
+        compiled(place, done, "rules")
+        work.note(
+            "found", judged(place, done, "rules") | {"mix": mixed(place, [f for f in MIXED if f in done], "rules")}
+        )
+
+
+# ---- the hour --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stages(Silent):
+    """Writes when each dataset began and ended."""
+
+    log: Path
+
+    def started(self, label: str, total: int, cached: int) -> None:
+        self._say({"dataset": label, "began": time.time(), "rows": total, "cached": cached})
+
+    def finished(self, report: Report) -> None:
+        cpu_s = sum(report.step_seconds.values())
+        self._say({"dataset": report.label, "ended": time.time(), "worked": report.worked, "cpu_s": cpu_s})
+
+    def _say(self, line: dict[str, Any]) -> None:
+        with self.log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def film_inside(work: Work) -> None:
+    """What the watched process does: every family, one after another."""
+    compiled(work.films(), (*OF_TIME, *OF_TEXT), "rules", Stages(work.folder / "film.stages.jsonl"))
+
+
+def film(work: Work) -> None:
+    """The hour in a process of its own, whose memory is looked at; then what became of it."""
+    place = work.films()
+    argv = [sys.executable, __file__, "--inside", "--folder", str(work.folder), "--films", str(work.asked.films)]
+    cost = watched(argv, work.folder / "film.memory.jsonl")
+    families = judged(place, (*OF_TIME, *OF_TEXT), "rules")
+    work.note("film", {"cost": cost, "families": families, "minutes": work.asked.films / 2})
+
+
+def watched(argv: Sequence[str], log: Path) -> dict[str, float]:
+    """Run a command to its end; PSS of it alone and with all below it goes to the log. Raises CalledProcessError."""
+    started = time.time()
+    child = subprocess.Popen(argv)
+    with log.open("a") as file:
+        while child.poll() is None:
+            time.sleep(SAMPLE_S)
+            own = pss_mb(child.pid)
+            tree = own + sum(pss_mb(p) for p in descendants(child.pid))
+            file.write(json.dumps({"at": time.time(), "run": started, "driver_mb": own, "tree_mb": tree}) + "\n")
+            file.flush()
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, list(argv))
+    used = os.times()
+    return {"wall_s": time.time() - started, "cpu_s": used.children_user + used.children_system}
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def stages(work: Work) -> list[tuple[str, float, float, dict[str, Any]]]:
+    """Datasets that were worked on, with when that began and ended."""
+    begun: dict[str, dict[str, Any]] = {}
+    found = []
+    for line in lines(work.folder / "film.stages.jsonl"):
+        if "began" in line:
+            begun[line["dataset"]] = line
+        elif line["worked"]:
+            found.append((line["dataset"], begun[line["dataset"]]["began"], line["ended"], line))
+    return found
+
+
+def thirds(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of the first and of the last third."""
+    third = max(1, len(values) // 3)
+    return sum(values[:third]) / third, sum(values[-third:]) / third
+
+
+# ---- compiling again -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def changed_templates() -> Iterator[str]:
+    """A package whose phrasings are those that ship and one line more: what an edited template is to a recipe."""
+    from reelmill.pipelines import templates
+
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "changed_phrasings"
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        for file in Path(next(iter(templates.__path__))).glob("*.toml"):
+            (package / file.name).write_text(file.read_text() + "\n# changed\n")
+        sys.path.insert(0, folder)
+        importlib.invalidate_caches()
+        try:
+            yield package.name
+        finally:
+            sys.path.remove(folder)
+
+
+def again(work: Work) -> None:
+    """Each view over the stored evidence of the scenes with a changed template: a part of the rows, then all."""
+    place = work.scenes()
+    found = {}
+    with changed_templates() as package:
+        for family in (*OF_TIME, *OF_TEXT):
+            found[family] = rate(place, recipe_of(family, "truth"), package)
+            say(f"{family}: {found[family]}")
+        sheets = work.documents()
+        found["code_guided"] = rate(sheets, recipe_of("code_guided", "truth"), package)
+    work.note("again", found)
+
+
+def rate(place: Place, recipe: Recipe, package: str) -> dict[str, float]:
+    """CPU-seconds of this process for a quarter of the rows and for all of them; the first run only warms up."""
+    (step,) = recipe.steps
+    fresh = dataclasses.replace(step, phrasings=f"{package}:{step.phrasings}", phrasings_hash="")  # type: ignore[type-var]
+    rows = place.dataset(recipe).counts().live
+    runs = [
+        once(place, dataclasses.replace(recipe, version=f"again-{n}", steps=(fresh,)), most)
+        for n, most in enumerate((8, rows // 4, rows))
+    ]
+    (part_s, part), (whole_s, whole) = runs[1:]
+    each_s = (whole_s - part_s) / max(1, whole["accepted"] - part["accepted"])
+    return {
+        "rows": rows,
+        "samples": whole["accepted"],
+        "candidates": whole["candidates"],
+        "cpu_s": whole_s,
+        "fixed_s": whole_s - each_s * whole["accepted"],
+        "samples_per_s": whole["accepted"] / whole_s,
+        "marginal_per_s": 1 / each_s,
+    }
+
+
+def once(place: Place, recipe: Recipe, rows: int) -> tuple[float, dict[str, int]]:
+    dataset = place.dataset(recipe)
+    shutil.rmtree(dataset.folder, ignore_errors=True)
+    before = time.process_time()
+    report = _run_one(Plan.of(recipe), place, Local(1), Limits(max_rows=rows), Silent())
+    used_s = time.process_time() - before
+    shutil.rmtree(dataset.folder)
+    return used_s, {"accepted": report.counts.accepted_children, "candidates": report.counts.children}
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+DO: dict[str, Callable[[Work], None]] = {"truth": from_truth, "found": from_found, "film": film, "again": again}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=SCENES)
+    parser.add_argument("--documents", type=int, default=DOCUMENTS)
+    parser.add_argument("--films", type=int, default=FILMS, help="of half a minute each")
+    parser.add_argument("--part", choices=(*PARTS, "page"), action="append", help="all by default")
+    parser.add_argument("--folder", type=Path, help="where media and stores stay; by default a folder that is removed")
+    parser.add_argument("--brief", action="store_true", help="12 scenes, 14 documents, 4 minutes of film")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.brief:
+        asked.scenes, asked.documents, asked.films = 12, 14, 8
+    if asked.folder is not None:
+        asked.folder.mkdir(parents=True, exist_ok=True)
+        do(Work(asked.folder.absolute(), asked), asked.part or (*PARTS, "page"))
+        return
+    with tempfile.TemporaryDirectory(prefix="families-") as folder:
+        do(Work(Path(folder), asked), asked.part or (*PARTS, "page"))
+
+
+def do(work: Work, parts: Sequence[str]) -> None:
+    if work.asked.inside:
+        film_inside(work)
+        return
+    for part in parts:
+        say(f"== {part}")
+        DO[part](work)
+
+
+if __name__ == "__main__":
+    main()
