@@ -79,22 +79,31 @@ class Work:
         self.folder, self.asked = folder, asked
 
     def scenes(self) -> Place:
-        render_set(
-            self.folder / "scenes", self.asked.scenes, SEED, MEDIUM, pictures=self.asked.scenes * SIGNS // SCENES
-        )
-        return self._place("scenes")
+        def render(folder: Path) -> None:
+            render_set(folder, self.asked.scenes, SEED, MEDIUM, pictures=self.asked.scenes * SIGNS // SCENES)
+
+        return self._place("scenes", self.asked.scenes, render)
 
     def documents(self) -> Place:
-        for look in LOOKS.values():
-            render_documents(self.folder / "documents" / look.name, self.asked.documents // len(LOOKS), SEED, look)
-        return self._place("documents")
+        def render(folder: Path) -> None:
+            for look in LOOKS.values():
+                render_documents(folder / look.name, self.asked.documents // len(LOOKS), SEED, look)
+
+        return self._place("documents", self.asked.documents, render)
 
     def films(self) -> Place:
-        render_set(self.folder / "film", self.asked.films, SEED, FILM, pictures=self.asked.films // 3)
-        return self._place("film")
+        def render(folder: Path) -> None:
+            render_set(folder, self.asked.films, SEED, FILM, pictures=self.asked.films // 3)
 
-    def _place(self, name: str) -> Place:
-        return place_of(self.folder / "store", (str(self.folder / name),), name)
+        return self._place("film", self.asked.films, render)
+
+    def _place(self, name: str, count: int, render: Callable[[Path], None]) -> Place:
+        """Media are rendered once: to see that they are still the same, every scene would be composed again."""
+        folder, done = self.folder / name, self.folder / f"{name}.rendered"
+        if not done.exists() or done.read_text() != str(count):
+            render(folder)
+            done.write_text(str(count))
+        return place_of(self.folder / "store", (str(folder),), name)
 
     def note(self, part: str, found: Any) -> None:
         (self.folder / f"{part}.json").write_text(json.dumps(found, indent=1))
@@ -211,14 +220,16 @@ def film(work: Work) -> None:
 def watched(argv: Sequence[str], log: Path) -> dict[str, float]:
     """Run a command to its end; PSS of it alone and with all below it goes to the log. Raises CalledProcessError."""
     started = time.time()
-    child = subprocess.Popen(argv)
-    with log.open("a") as file:
-        while child.poll() is None:
-            time.sleep(SAMPLE_S)
-            own = pss_mb(child.pid)
-            tree = own + sum(pss_mb(p) for p in descendants(child.pid))
-            file.write(json.dumps({"at": time.time(), "run": started, "driver_mb": own, "tree_mb": tree}) + "\n")
-            file.flush()
+    with log.open("a") as file, subprocess.Popen(argv) as child:
+        try:
+            while child.poll() is None:
+                time.sleep(SAMPLE_S)
+                own = pss_mb(child.pid)
+                tree = own + sum(pss_mb(p) for p in descendants(child.pid))
+                file.write(json.dumps({"at": time.time(), "run": started, "driver_mb": own, "tree_mb": tree}) + "\n")
+                file.flush()
+        finally:
+            child.terminate()
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, list(argv))
     used = os.times()
