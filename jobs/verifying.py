@@ -99,8 +99,8 @@ def truth_table(store: Folder, label: str) -> Table:
     return table
 
 
-def measure(store: Store, dataset: Dataset) -> list[Figure]:
-    """Figures of the evidence that a view rests on, and of its own samples.
+def measure(store: Store, dataset: Dataset, slacks_s: Sequence[float] = SLACKS_S) -> list[Figure]:
+    """Figures of the evidence that a view rests on, and of its own samples, each at how far times may be off.
 
     Raises BadInput where there is no truth, or it speaks of events in other words than a model that listed them.
     """
@@ -110,7 +110,7 @@ def measure(store: Store, dataset: Dataset) -> list[Figure]:
         raise BadInput(f"{dataset.label} has no truth", seen="clauses in a model's words", do=do)
     if not beside.truths:
         raise BadInput(f"{dataset.label} has no truth", seen="no media with a .truth.json", do="render with `scenes`")
-    return [*_evidence_figures(beside), *_sample_figures(dataset, beside)]
+    return [*_evidence_figures(beside), *_sample_figures(dataset, beside, slacks_s)]
 
 
 def _evidence_figures(beside: _Beside) -> list[Figure]:
@@ -220,7 +220,7 @@ class _Beside:
         return found
 
 
-def _sample_figures(dataset: Dataset, beside: _Beside) -> list[Figure]:
+def _sample_figures(dataset: Dataset, beside: _Beside, slacks_s: Sequence[float]) -> list[Figure]:
     children = dataset.children()
     if "turns" not in children.column_names:
         return []
@@ -230,17 +230,19 @@ def _sample_figures(dataset: Dataset, beside: _Beside) -> list[Figure]:
     for row in children.drop_columns(["part"]).to_pylist():
         sample: Sample = arrow.typed(kind, row)
         if sample.verdict.accepted and sample.media.uri in beside.truths:
-            for name, faults in _judged(sample, sample.media, beside.truths[sample.media.uri]):
+            for name, faults in _judged(sample, sample.media, beside.truths[sample.media.uri], slacks_s):
                 total[name] += 1
                 right[name] += not faults
     return [Figure(name, right[name] / total[name], None, None, total[name]) for name in sorted(total)]
 
 
-def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tuple[str, list[str]]]:
+def _judged(
+    sample: Sample, media: MediaRef, exact: SceneTruth, slacks_s: Sequence[float]
+) -> Iterator[tuple[str, list[str]]]:
     """Names of figures and the faults that a sample has in each."""
     if sample.task.startswith("text_"):
         shown = true_spans(exact, media)
-        for slack_s in SLACKS_S:
+        for slack_s in slacks_s:
             yield f"text times right within {slack_s:g} s: {sample.task}", check_text_times(sample, shown, slack_s)
     elif sample.family == "ocr_rich":
         check = check_transcription if sample.task in _STAGE_A else check_dialogue
@@ -252,7 +254,7 @@ def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tupl
     elif media.span is not None:
         inside = (in_clip(e, media.span, media.duration_s) for e in exact.events)
         events = [e for e in inside if e is not None]
-        for slack_s in SLACKS_S:
+        for slack_s in slacks_s:
             faults = _faults(sample, media, exact, events, slack_s)
             yield f"samples right within {slack_s:g} s", faults
             yield f"samples right within {slack_s:g} s: {sample.task}", faults

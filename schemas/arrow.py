@@ -92,7 +92,7 @@ def schema_of(cls: Any) -> pa.Schema:
 
 
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
-"""Exact types that stand as they are. Most of a row are these, and a call for each would cost more than all the rest."""
+"""Exact types that stand as they are. Most values are of these, and a call for each costs more than all the rest."""
 _WHOLE = frozenset({int, bool, type(None)})
 
 
