@@ -16,7 +16,6 @@ import dataclasses
 import functools
 import importlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -80,6 +79,11 @@ class Work:
 
     def __init__(self, folder: Path, asked: argparse.Namespace) -> None:
         self.folder, self.asked = folder, asked
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Those that are made of found evidence."""
+        return OF_TIME if self.asked.no_text else (*OF_TIME, *OF_TEXT)
 
     def scenes(self) -> Place:
         def render(folder: Path) -> None:
@@ -179,9 +183,9 @@ def mixed(place: Place, evidence: str) -> Dataset:
 
 
 def from_truth(work: Work) -> None:
-    place, families = work.scenes(), (*OF_TIME, *OF_TEXT)
-    compiled(place, families, "truth")
-    judged(work, "truth", place, (*families, "mix"), "truth")
+    place = work.scenes()
+    compiled(place, (*OF_TIME, *OF_TEXT), "truth")
+    judged(work, "truth", place, (*OF_TIME, *OF_TEXT, "mix"), "truth")
     sheets = work.documents()
     compiled(sheets, ("code_guided",), "truth")
     judged(work, "truth", sheets, ("code_guided",), "truth")
@@ -190,7 +194,7 @@ def from_truth(work: Work) -> None:
 def from_found(work: Work) -> None:
     """Families of time first: reading text takes most of the time."""
     place = work.scenes()
-    for more in (OF_TIME, OF_TEXT):
+    for more in (OF_TIME, OF_TEXT)[: 1 if work.asked.no_text else 2]:
         compiled(place, more, "rules")
         judged(work, "found", place, (*more, "mix"), "rules")
 
@@ -218,19 +222,18 @@ class Stages(Silent):
 
 def film_inside(work: Work) -> None:
     """What the watched process does: every family, one after another."""
-    compiled(work.films(), (*OF_TIME, *OF_TEXT), "rules", Stages(work.folder / "film.stages.jsonl"))
+    compiled(work.films(), work.families, "rules", Stages(work.folder / "film.stages.jsonl"))
 
 
 def film(work: Work) -> None:
     """The hour in a process of its own, whose memory is looked at; then what became of it."""
     place = work.films()
     argv = [sys.executable, __file__, "--inside", "--folder", str(work.folder), "--films", str(work.asked.films)]
-    cost = watched(argv, work.folder / "film.memory.jsonl")
-    work.note("film", {"cost": cost, "minutes": work.asked.films / 2})
-    judged(work, "film_families", place, (*OF_TIME, *OF_TEXT, "mix"), "rules")
+    watched([*argv, *(["--no-text"] if work.asked.no_text else [])], work.folder / "film.memory.jsonl")
+    judged(work, "film", place, (*work.families, "mix"), "rules")
 
 
-def watched(argv: Sequence[str], log: Path) -> dict[str, float]:
+def watched(argv: Sequence[str], log: Path) -> None:
     """Run a command to its end; PSS of it alone and with all below it goes to the log. Raises CalledProcessError."""
     started = time.time()
     with log.open("a") as file, subprocess.Popen(argv) as child:
@@ -245,8 +248,6 @@ def watched(argv: Sequence[str], log: Path) -> dict[str, float]:
             child.terminate()
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, list(argv))
-    used = os.times()
-    return {"wall_s": time.time() - started, "cpu_s": used.children_user + used.children_system}
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -416,30 +417,39 @@ def said(reasons: dict[str, int]) -> str:
 
 
 def of_film(result: Result, found: dict[str, Any]) -> None:
-    result.note(f"## {found['minutes']:g} minutes of film through all families")
-    result.note(f"{found['cost']['wall_s']:.0f} s of wall time, {found['cost']['cpu_s']:.0f} CPU-s.")
-
-
-def of_film_families(result: Result, found: dict[str, Any]) -> None:
     result.note("## What came of the film")
     result.table(ACCOUNT, [account(family, one) for family, one in found.items()])
 
 
 def of_memory(result: Result, work: Work) -> None:
     """Memory of each stage that took long enough, its first third beside its last."""
-    samples, rows = lines(work.folder / "film.memory.jsonl"), []
-    whole = [("all stages", samples[0]["at"], samples[-1]["at"], {"worked": "", "cpu_s": ""})]
-    for name, began, ended, line in [*stages(work), *whole]:
+    samples, done = lines(work.folder / "film.memory.jsonl"), stages(work)
+    wall_s = sum(max(own) - min(own) for own in runs_of(samples).values())
+    whole = ("all", samples[0]["at"], samples[-1]["at"], {"worked": "", "cpu_s": sum(d[3]["cpu_s"] for d in done)})
+    rows = []
+    for name, began, ended, line in [*done, whole]:
         own = [s for s in samples if began <= s["at"] <= ended]
         if own and ended - began >= STAGE_LEAST_S:
             (d1, d3), (t1, t3) = (thirds([s[f"{k}_mb"] for s in own]) for k in ("driver", "tree"))
             peaks = max(s["driver_mb"] for s in own), max(s["tree_mb"] for s in own)
-            rows.append((name, line["worked"], ended - began, line["cpu_s"], *peaks, d1, d3, t1, t3))
-    result.note("## Memory over the film (PSS, MB)")
+            took_s = wall_s if name == "all" else ended - began
+            rows.append((name, line["worked"], took_s, line["cpu_s"], *peaks, d1, d3, t1, t3))
+    result.note(f"## {work.asked.films / 2:g} minutes of film through the families: time and memory (PSS, MB)")
     header = ("dataset", "rows", "wall s", "CPU-s", "driver, most", "tree, most")
     thirds_of = [f"{which}, {third} third" for which in ("driver", "tree") for third in ("first", "last")]
     result.table((*header, *thirds_of), rows)
-    result.note(f"Looked at every {SAMPLE_S:g} s; the tree is the driver and its decode children.")
+    result.note(
+        f"Looked at every {SAMPLE_S:g} s; the tree is the driver and its decode children. Stages of under"
+        f" {STAGE_LEAST_S:g} s are left out, and count in `all`. CPU-seconds are those of workers and decode children."
+    )
+
+
+def runs_of(samples: Sequence[dict[str, Any]]) -> dict[float, list[float]]:
+    """Times of the looks at each run, since a run that was stopped goes on in another."""
+    found: dict[float, list[float]] = {}
+    for one in samples:
+        found.setdefault(one["run"], []).append(one["at"])
+    return found
 
 
 def plot(work: Work) -> Any:
@@ -487,7 +497,6 @@ TOLD: dict[str, Callable[[Result, Any], None]] = {
     "truth": of_truth,
     "found": of_found,
     "film": of_film,
-    "film_families": of_film_families,
     "again": of_again,
 }
 DO: dict[str, Callable[[Work], None]] = {
@@ -508,6 +517,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where media and stores stay; by default a folder that is removed")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the page")
     parser.add_argument("--brief", action="store_true", help="12 scenes, 14 documents, 4 minutes of film")
+    parser.add_argument("--no-text", action="store_true", help="no text of found evidence: it takes most of the time")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.brief:
