@@ -49,7 +49,8 @@ SCENES, SIGNS, DOCUMENTS, FILMS = 200, 40, 80, 120
 FILM = dataclasses.replace(MEDIUM, name="film", duration_s=(30.0, 30.0), shots=(2, 4), short_share=0.0)
 """Half a minute of two to four shots; everything else as in the medium scenes. 120 of them are the hour."""
 WORKERS = 2
-ROUNDS = 3
+ROUNDS, MOST_ROWS = 3, 128
+"""Of clips; a view of samples, of which a clip has more than sixteen, gets sixteen times as many."""
 GOAL = 2000.0
 """Samples a second and core that a view compiles from stored evidence."""
 SAMPLE_S, STAGE_LEAST_S = 2.0, 60.0
@@ -254,16 +255,19 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def stages(work: Work) -> list[tuple[str, float, float, dict[str, Any]]]:
-    """Datasets that were worked on, with when that began and ended."""
-    begun: dict[str, dict[str, Any]] = {}
+def stages(work: Work, until: float) -> list[tuple[str, float, float, dict[str, Any]]]:
+    """Datasets that were worked on, with when that began and ended; one that was stopped ends `until`."""
+    begun: dict[str, float] = {}
     found = []
     for line in lines(work.folder / "film.stages.jsonl"):
         if "began" in line:
-            begun[line["dataset"]] = line
-        elif line["worked"]:
-            found.append((line["dataset"], begun[line["dataset"]]["began"], line["ended"], line))
-    return found
+            begun[line["dataset"]] = line["began"]
+            continue
+        began = begun.pop(line["dataset"])
+        if line["worked"]:
+            found.append((line["dataset"], began, line["ended"], line))
+    stopped = {"worked": "stopped", "cpu_s": "-"}
+    return found + [(name, began, until, stopped) for name, began in begun.items()]
 
 
 def thirds(values: Sequence[float]) -> tuple[float, float]:
@@ -301,6 +305,7 @@ def again(work: Work) -> None:
     with changed_templates() as package:
         for family in (*OF_TIME, *OF_TEXT):
             found[family] = rate(place, recipe_of(family, "truth"), package)
+            work.note("again", found)
             say(f"{family}: {found[family]}")
         sheets = work.documents()
         found["code_guided"] = rate(sheets, recipe_of("code_guided", "truth"), package)
@@ -313,7 +318,8 @@ def rate(place: Place, recipe: Recipe, package: str) -> dict[str, float]:
     (step,) = recipe.steps
     worded: Any = step
     fresh = dataclasses.replace(worded, phrasings=f"{package}:{worded.phrasings}", phrasings_hash="")
-    recipe, rows = dataclasses.replace(recipe, version="again", steps=(fresh,)), place.dataset(recipe).counts().live
+    rows = min(place.dataset(recipe).counts().live, MOST_ROWS * (16 if recipe.name.startswith("flipped") else 1))
+    recipe = dataclasses.replace(recipe, version="again", steps=(fresh,))
     once(place, recipe, 8)
     part_s, part = min((once(place, recipe, rows // 4) for _ in range(ROUNDS)), key=lambda one: one[0])
     whole_s, whole = min((once(place, recipe, rows) for _ in range(ROUNDS)), key=lambda one: one[0])
@@ -423,9 +429,11 @@ def of_film(result: Result, found: dict[str, Any]) -> None:
 
 def of_memory(result: Result, work: Work) -> None:
     """Memory of each stage that took long enough, its first third beside its last."""
-    samples, done = lines(work.folder / "film.memory.jsonl"), stages(work)
+    samples = lines(work.folder / "film.memory.jsonl")
+    done = stages(work, samples[-1]["at"])
     wall_s = sum(max(own) - min(own) for own in runs_of(samples).values())
-    whole = ("all", samples[0]["at"], samples[-1]["at"], {"worked": "", "cpu_s": sum(d[3]["cpu_s"] for d in done)})
+    cpu_s = sum(d.cpu_s() for d in Store(work.folder / "store").datasets() if d.name.endswith("-film"))
+    whole = ("all", samples[0]["at"], samples[-1]["at"], {"worked": "", "cpu_s": cpu_s})
     rows = []
     for name, began, ended, line in [*done, whole]:
         own = [s for s in samples if began <= s["at"] <= ended]
@@ -461,7 +469,7 @@ def plot(work: Work) -> Any:
     axes, first = figure.subplots(), samples[0]["at"]
     for name, label in (("tree_mb", "driver and all below it"), ("driver_mb", "driver")):
         axes.plot([(s["at"] - first) / 60 for s in samples], [s[name] for s in samples], label=label)
-    for name, began, _, _ in stages(work):
+    for name, began, _, _ in stages(work, samples[-1]["at"]):
         axes.axvline((began - first) / 60, color="#bbbbbb", linewidth=0.7)
         axes.text((began - first) / 60, axes.get_ylim()[1], name.partition("-")[0], rotation=60, fontsize=6)
     axes.set(xlabel="minutes", ylabel="PSS MB", ylim=(0, None))

@@ -120,9 +120,10 @@ def _items(values: Sequence[Any]) -> list[Any]:
 
 
 def _item(value: Any, known: dict[int, Any]) -> Any:
-    if not dataclasses.is_dataclass(value):
+    kind: Any = type(value)
+    if not dataclasses.is_dataclass(kind):
         return plain(value)
-    row = {n: getattr(value, n) for n in _names(type(value))}
+    row = {n: getattr(value, n) for n in _names(kind)}
     for name, own in row.items():
         if type(own) not in _PLAIN:
             if id(own) not in known:
