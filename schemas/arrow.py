@@ -121,9 +121,10 @@ def _items(values: Sequence[Any]) -> list[Any]:
 
 def _item(value: Any, known: dict[int, Any]) -> Any:
     kind: Any = type(value)
-    if not dataclasses.is_dataclass(kind):
+    names = _names(kind)
+    if not names:
         return plain(value)
-    row = {n: getattr(value, n) for n in _names(kind)}
+    row = {name: getattr(value, name) for name in names}
     for name, own in row.items():
         if type(own) not in _PLAIN:
             if id(own) not in known:
@@ -133,8 +134,9 @@ def _item(value: Any, known: dict[int, Any]) -> Any:
 
 
 @cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(kind))
+def _names(kind: Any) -> tuple[str, ...]:
+    """Fields of a dataclass; none of anything else."""
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
 def _as_it_is(value: Any) -> Any:

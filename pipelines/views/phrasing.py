@@ -17,6 +17,7 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -108,6 +109,7 @@ def load(name: str, expected_hash: str = "") -> Phrasings:
         raise BadInput(f"phrasings {name!r}", seen=str(error), do="write valid TOML in UTF-8") from error
 
 
+@lru_cache(maxsize=1024)
 def defused(text: str) -> str:
     """Foreign text made harmless: one line, no hidden characters, nothing that reads as a placeholder, token or role.
 
