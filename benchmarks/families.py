@@ -34,13 +34,14 @@ from reelmill.jobs.recipes import make
 from reelmill.pipelines import code_guided, flipped, mix
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._plan import Plan
-from reelmill.pipelines._recipe import Place, Recipe
+from reelmill.pipelines._recipe import Place, Recipe, in_order
 from reelmill.pipelines._run import Limits, Local, Report, Silent, _run_one, run
 from reelmill.pipelines._table import run_table
 from reelmill.pipelines.documents.looks import LOOKS
 from reelmill.pipelines.documents.render import render_documents
 from reelmill.pipelines.scenes.presets import MEDIUM
 from reelmill.pipelines.scenes.render import render_set
+from reelmill.sinks.card import Cost
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import pack
 
@@ -129,11 +130,17 @@ def became(place: Place, dataset: Dataset, evidence: str) -> dict[str, Any]:
 
     From truth no time may be off.
     """
-    counts, figures, true = dataset.counts(), [], evidence == "truth"
-    if counts.accepted_children:
+    found, figures, true = accounted(dataset), [], evidence == "truth"
+    if found["accepted"]:
         slacks_s = verifying.SLACKS_S[:1] if true else verifying.SLACKS_S
         figures = verifying.measure(Store(place.store), dataset, slacks_s)
     right = {f.name: (f.value, f.count) for f in figures if "right" in f.name}
+    return found | {"right": right, "card": card_of(place, dataset) if found["accepted"] and not true else {}}
+
+
+def accounted(dataset: Dataset) -> dict[str, Any]:
+    """Rows and samples of a dataset by what became of them."""
+    counts = dataset.counts()
     reasons = Counter({"/".join(key): n for key, n in counts.reasons.items()})
     return {
         "rows": counts.accepted + counts.rejected,
@@ -142,8 +149,6 @@ def became(place: Place, dataset: Dataset, evidence: str) -> dict[str, Any]:
         "candidates": counts.children,
         "accepted": counts.accepted_children,
         "reasons": dict(reasons.most_common(5)),
-        "right": right,
-        "card": card_of(place, dataset) if counts.accepted_children and not true else {},
     }
 
 
@@ -154,6 +159,15 @@ def card_of(place: Place, dataset: Dataset) -> dict[str, float]:
     line = next(at for at in card.splitlines() if at.startswith("| together |"))
     cells = [cell.strip() for cell in line.strip("| ").split("|")]
     return {"cpu_s": float(cells[1]), "cpu_s_each": float(cells[2]), "tokens": float(cells[4])}
+
+
+def unjudged(place: Place, recipe: Recipe) -> dict[str, Any]:
+    """Counts of the ledger, and the costs of all that a dataset rests on, as a card would print them."""
+    made = place.dataset(recipe).counts().accepted_children
+    costs = [Cost.of(place.dataset(one)) for one in in_order(recipe)]
+    cpu_s, tokens = sum(c.cpu_s for c in costs), sum(c.tokens for c in costs)
+    found = accounted(place.dataset(recipe))
+    return found | {"right": {}, "card": {"cpu_s_each": cpu_s / made, "tokens": tokens} if made else {}}
 
 
 def compiled(place: Place, families: Sequence[str], evidence: str, watcher: Silent = Silent()) -> None:
@@ -227,11 +241,11 @@ def film_inside(work: Work) -> None:
 
 
 def film(work: Work) -> None:
-    """The hour in a process of its own, whose memory is looked at; then what became of it."""
+    """The hour in a process of its own, whose memory is looked at; then what became of it, which nobody judges."""
     place = work.films()
     argv = [sys.executable, __file__, "--inside", "--folder", str(work.folder), "--films", str(work.asked.films)]
     watched([*argv, *(["--no-text"] if work.asked.no_text else [])], work.folder / "film.memory.jsonl")
-    judged(work, "film", place, (*work.families, "mix"), "rules")
+    work.note("film", {family: unjudged(place, recipe_of(family, "rules")) for family in work.families})
 
 
 def watched(argv: Sequence[str], log: Path) -> None:
