@@ -408,9 +408,12 @@ def share(right: dict[str, list[Any]], slack: str) -> str:
 
 def of_found(result: Result, found: dict[str, Any]) -> None:
     result.note("## From its own evidence, the same scenes")
+    if left := [family for family in OF_TEXT if family not in found]:
+        result.note(f"Not run: {', '.join(left)}.")
     result.table(ACCOUNT, [account(family, one) for family, one in found.items()])
     result.note(
-        "Candidates are what a view words and judges; refused ones keep their reason. CPU-seconds and tokens as the"
+        "A thing that is named less exactly than the truth names it (the blue object) counts as wrong."
+        " Candidates are what a view words and judges; refused ones keep their reason. CPU-seconds and tokens as the"
         " card prints them: what a family rests on is counted whole, also where others share it. A pair is right where"
         " its chosen side holds and its rejected one does not: at 0.5 s many a rejected time holds too."
     )
@@ -438,6 +441,8 @@ def said(reasons: dict[str, int]) -> str:
 
 def of_film(result: Result, found: dict[str, Any]) -> None:
     result.note("## What came of the film")
+    if left := [family for family in OF_TEXT if family not in found]:
+        result.note(f"Left out, since reading text takes most of the time: {', '.join(left)}.")
     result.table(ACCOUNT, [account(family, one) for family, one in found.items()])
 
 
