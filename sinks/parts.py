@@ -58,15 +58,16 @@ def part_files(
 def table_files(
     table: pa.Table, keeps: Sequence[Column], explode: Column | None
 ) -> tuple[list[KeyOutcome], dict[str, bytes]]:
-    """What `part_files` gives for the same rows, from an Arrow table that steps gave, without a walk through Python.
+    """What `part_files` gives for the same rows, from a table that steps gave; children do not pass through Python.
 
-    For columns without new frames, whose values were checked when the table was made.
+    For columns without new frames; children were checked when the table was made. Rows are few beside them, and a
+    struct that a refused row lacks is null in all its fields here, which Parquet refuses.
     """
     table = table.sort_by("key").combine_chunks()
     verdict = pc.coalesce(table["verdict"], pa.scalar(arrow.plain(ACCEPTED), table["verdict"].type))
     states = pc.struct_field(verdict, "state")
-    kept = [table["key"], *(table[stored(c).name] for c in keeps), verdict]
-    files = {"rows": parquet_bytes(pa.Table.from_arrays(kept, schema=_row_schema(keeps)))}
+    rows = table.select(["key", *(c.name for c in keeps), "verdict"]).to_pylist()
+    files = {"rows": parquet_bytes(_row_table(rows, keeps, _Media()))}
     made = accepted = np.zeros(table.num_rows, np.int64)
     if explode is not None:
         children, parents = _flattened(table[explode.name], pc.equal(states, str(State.REJECTED)))

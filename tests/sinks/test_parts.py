@@ -73,6 +73,15 @@ def test_a_table_in_chunks_gives_the_same_bytes() -> None:
     assert outcomes == [("a", "accepted", 2, 1), ("b", "rejected", 0, 0), ("c", "accepted", 2, 1)]
 
 
+def test_what_a_refused_row_lacks_is_null_as_a_whole() -> None:
+    """As the guard lays it: the answers of live rows, taken to their places."""
+    live = a_row("a", False, [ACCEPTED], False)
+    table = as_table([live], EVENTS).take(pa.array([0, None]))
+    verdicts = pa.array([None, arrow.plain(NO)], VERDICT.field.type)
+    table = table.set_column(0, KEY.field, pa.array(["a", "b"])).set_column(5, VERDICT.field, verdicts)
+    assert table_files(table, KEEPS, EVENTS) == part_files([live, a_row("b", True, [], True)], KEEPS, EVENTS)
+
+
 def test_frames_with_their_bytes_are_seen() -> None:
     assert has_new_frames((), CLIPS)
     assert not has_new_frames((TUBES, TUBES_NOTE), None)
