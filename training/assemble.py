@@ -49,6 +49,7 @@ def assembled(variant: Variant, tower: HFTower, lm: Any, vocabulary: Vocabulary)
         hooks=variant.hooks,
         policy=variant.policy,
         by_words=variant.by_words,
+        objective=variant.objective if isinstance(variant.objective, nn.Module) else None,
     )
 
 
