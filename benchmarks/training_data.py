@@ -21,6 +21,7 @@ from pathlib import Path
 from measure import Result, bars, say
 
 from reelmill.pipelines.scenes.micro_pack import write_micro
+from reelmill.training.codecs.text import Text
 from reelmill.training.data.loader import Loader, Settings, Source
 from reelmill.training.data.packing import Packer
 from reelmill.training.data.shards import opened
@@ -33,14 +34,7 @@ WORDS_ONLY = 330
 """A vocabulary of bytes and little more: texts come out at several tokens a word, longer than they will be."""
 
 
-class InTenths:
-    """Numbers in their units, to a tenth."""
-
-    def spell(self, values: Sequence[float], scale: Sequence[float]) -> Sequence[str]:
-        return [" ".join(f"{v * s:.1f}" for v, s in zip(values, scale, strict=True))]
-
-
-CODECS = {"time": InTenths(), "box": InTenths()}
+CODECS = {"time": Text(1), "box": Text(1)}
 
 
 def visual(each_frame: int) -> Callable[[Document], int]:

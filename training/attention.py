@@ -20,6 +20,8 @@ from reelmill.training.seams import Policy
 from reelmill.training.values import TEXT, Seq
 
 ROWS = "reelmill_rows"
+_GROUPS_AN_OCTAVE = 2
+"""Groups of lengths between n and 2 n tokens: of 120, 170 and 240, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,75 +61,55 @@ class Cache:
         return sum(t.numel() * t.element_size() for kv in (self.keys, self.values) for t in kv.values())
 
 
-class Layout:
-    """How a row falls into `documents` lines, and who sees whom in each.
+class _Lines:
+    """Documents of about the same length, a line each: `places` int64 [docs * L] says which token of the row stands
+    where, the row's length where none does."""
 
-    `scored` maps layers to "last" or "all"; what they attend to is then in `scores`, float32 [S] in row order, the mean
-    over heads and over the queries that were asked for.
-    """
-
-    def __init__(
-        self,
-        seq: Seq,
-        policy: Policy,
-        documents: int,
-        cache: Cache | None = None,
-        scored: Mapping[int, str] | None = None,
-    ) -> None:
-        counts = torch.bincount(seq.doc, minlength=documents)
-        self.lines, self.longest, self.length = documents, int(counts.max()), seq.length
-        starts = counts.cumsum(0) - counts
-        self._flat = seq.doc * self.longest + torch.arange(seq.length, device=seq.doc.device) - starts[seq.doc]
-        self._full = self.lines * self.longest == self.length
-        self._places = torch.full((self.lines * self.longest,), self.length, device=seq.doc.device)
-        self._places[self._flat] = torch.arange(self.length, device=seq.doc.device)
-        self.seen = Seen(self._lined(seq.index), self._lined(seq.kind), self._lined(seq.branch), self._valid())
-        self.policy, self.cache, self.scored = policy, cache, scored or {}
-        self._bias = None if seq.bias is None else self._lined(seq.bias)
-        self.scores: dict[int, Tensor] = {}
-        self._asks = self._lined(asking(seq).long()).bool() & self.seen.valid
+    def __init__(self, seq: Seq, documents: Tensor, counts: Tensor, policy: Policy) -> None:
+        self.lines, self.longest, self.length = len(documents), int(counts[documents].max()), seq.length
+        starts = (counts.cumsum(0) - counts)[documents]
+        slot = torch.arange(self.longest, device=seq.doc.device)
+        real = slot < counts[documents].unsqueeze(1)
+        self.places = torch.where(real, starts.unsqueeze(1) + slot, self.length).flatten()
+        self.full = bool(real.all()) and self.lines * self.longest == self.length
+        self.policy = policy
+        self.seen = Seen(self.of(seq.index), self.of(seq.kind), self.of(seq.branch), real)
+        self.asks = self.of(asking(seq).long()).bool() & real
+        self.bias = None if seq.bias is None else self.of(seq.bias)
+        self.plain = bool((self.seen.branch <= 1).all()) and self.bias is None
         self._masks: dict[int, Tensor] = {}
 
-    def _valid(self) -> Tensor:
-        return (self._places < self.length).view(self.lines, self.longest)
-
-    def _lined(self, row: Tensor) -> Tensor:
+    def of(self, row: Tensor) -> Tensor:
         """[S, ...] to [docs, L, ...], zeros behind the end."""
-        if self._full:
-            return row.view(self.lines, self.longest, *row.shape[1:])
-        padded = pad(row, (0, 0) * (row.dim() - 1) + (0, 1))
-        return padded[self._places].view(self.lines, self.longest, *row.shape[1:])
+        if not self.full:
+            row = pad(row, (0, 0) * (row.dim() - 1) + (0, 1))[self.places]
+        return row.view(self.lines, self.longest, *row.shape[1:])
 
-    def _heads(self, states: Tensor) -> Tensor:
+    def heads(self, states: Tensor) -> Tensor:
         """[1, heads, S, d] to [docs, heads, L, d]."""
-        return self._lined(states[0].transpose(0, 1)).transpose(1, 2)
+        return self.of(states[0].transpose(0, 1)).transpose(1, 2)
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: float) -> Tensor:
-        """[1, heads, S, d] each (keys and values may have fewer heads) to [1, S, heads, d]."""
-        query, key, value, seen = self._heads(query), self._heads(key), self._heads(value), self.seen
-        if self.cache is not None:
-            key, value, seen = self.cache.add(layer, key, value, seen)
-        mask = self._mask(seen)
-        if layer in self.scored:
-            self.scores[layer] = self._scored(self.scored[layer], query, key, mask, scale)
-        shared, bias = key.shape[1] != query.shape[1], self._biased(mask, query.dtype)
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, seen: Seen, scale: float, dropout: float) -> Tensor:
+        """[docs, heads, L, d] to [docs * L, heads, d]. Where nothing but order decides, no mask is needed: what pads a
+        line stands behind its end."""
+        ordered = self.plain and seen is self.seen and self.policy.sees(seen.kind[:1, :1], seen.kind[:1, :1]) is None
+        shared, mask = key.shape[1] != query.shape[1], None if ordered else self.biased(self.mask(seen), query.dtype)
         out = scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, dropout_p=dropout, scale=scale, enable_gqa=shared
+            query, key, value, attn_mask=mask, is_causal=ordered, dropout_p=dropout, scale=scale, enable_gqa=shared
         )
-        lines = out.transpose(1, 2).reshape(self.lines * self.longest, out.shape[1], out.shape[3])
-        return (lines if self._full else lines[self._flat]).unsqueeze(0)
+        return out.transpose(1, 2).reshape(self.lines * self.longest, out.shape[1], out.shape[3])
 
-    def _biased(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
+    def biased(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
         """The mask, with what a hook adds to the tokens of this pass; a token's view of itself stays as it is."""
-        if self._bias is None:
+        if self.bias is None:
             return mask
         earlier = mask.shape[-1] - self.longest
-        bias = pad(self._bias, (earlier, 0))[:, None, None, :].expand(-1, 1, self.longest, -1)
+        bias = pad(self.bias, (earlier, 0))[:, None, None, :].expand(-1, 1, self.longest, -1)
         own = torch.eye(self.longest, dtype=torch.bool, device=mask.device)
         bias = bias.masked_fill(pad(own, (earlier, 0)), 0.0)
         return bias.masked_fill(~mask, -torch.inf).to(dtype)
 
-    def _mask(self, seen: Seen) -> Tensor:
+    def mask(self, seen: Seen) -> Tensor:
         """bool [docs, 1, L, keys]. A padding query sees itself, as a softmax over nothing has no value."""
         held = self._masks.get(seen.index.shape[1])
         if held is None:
@@ -145,20 +127,69 @@ class Layout:
         sees[:, own, seen.index.shape[1] - self.longest + own] = True
         return sees
 
-    def _scored(self, of: str, query: Tensor, key: Tensor, mask: Tensor, scale: float) -> Tensor:
-        """Attention that each token of the row gets from the queries asked for, float32 [S]."""
+    def scored(self, of: str, query: Tensor, key: Tensor, seen: Seen, scale: float) -> Tensor:
+        """Attention that each token gets from the queries asked for, float32 [docs * L]."""
         with torch.no_grad():
-            asks = self._asks if of == "last" else self.seen.valid & (self.seen.kind == TEXT)
+            asks = self.asks if of == "last" else self.seen.valid & (self.seen.kind == TEXT)
             at = asks.float().topk(int(asks.sum(1).max()), dim=1).indices
             lines = torch.arange(self.lines, device=at.device).unsqueeze(1)
             queries = query.transpose(1, 2)[lines, at].transpose(1, 2).float()
             keys = key.repeat_interleave(query.shape[1] // key.shape[1], 1).float()
             logits = (queries @ keys.transpose(-1, -2)) * scale
-            seen = mask[:, 0][lines, at].unsqueeze(1)
-            share = logits.masked_fill(~seen, -torch.inf).softmax(-1).mean(1)
+            visible = self.mask(seen)[:, 0][lines, at].unsqueeze(1)
+            share = logits.masked_fill(~visible, -torch.inf).softmax(-1).mean(1)
             counted = asks.gather(1, at).float()
             mean = (share * counted.unsqueeze(-1)).sum(1) / counted.sum(1, keepdim=True).clamp(min=1)
-            return mean[:, -self.longest :].flatten()[self._flat]
+            return mean[:, -self.longest :].flatten()
+
+
+class Layout:
+    """How a row falls into documents, and who sees whom in each.
+
+    Documents of about the same length are padded together: one of 1,000 tokens does not make fifty of 100 tokens pay.
+    With a cache all `documents` have a line, in their order. `scored` maps layers to "last" or "all"; what they attend
+    to is then in `scores`, float32 [S] in row order, the mean over heads and over the queries that were asked for.
+    """
+
+    def __init__(
+        self,
+        seq: Seq,
+        policy: Policy,
+        documents: int,
+        cache: Cache | None = None,
+        scored: Mapping[int, str] | None = None,
+    ) -> None:
+        counts = torch.bincount(seq.doc, minlength=documents)
+        self.cache, self.scored = cache, scored or {}
+        self.scores: dict[int, Tensor] = {}
+        groups = [torch.arange(documents, device=counts.device)] if cache is not None else _alike(counts)
+        self.parts = [_Lines(seq, group, counts, policy) for group in groups]
+        places = torch.cat([part.places for part in self.parts])
+        real = places < seq.length
+        self._flat = torch.zeros_like(seq.doc)
+        self._flat[places[real]] = real.nonzero().squeeze(1)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: float) -> Tensor:
+        """[1, heads, S, d] each (keys and values may have fewer heads) to [1, S, heads, d]."""
+        outs, scores = [], []
+        for part in self.parts:
+            q, k, v, seen = part.heads(query), part.heads(key), part.heads(value), part.seen
+            if self.cache is not None:
+                k, v, seen = self.cache.add(layer, k, v, seen)
+            if layer in self.scored:
+                scores.append(part.scored(self.scored[layer], q, k, seen, scale))
+            outs.append(part.attention(q, k, v, seen, scale, dropout))
+        if scores:
+            self.scores[layer] = torch.cat(scores)[self._flat]
+        out = outs[0] if self.parts[0].full else torch.cat(outs)[self._flat]
+        return out.unsqueeze(0)
+
+
+def _alike(counts: Tensor) -> list[Tensor]:
+    """Documents in groups whose longest is at most half as long again as their shortest; empty ones in none."""
+    kept = counts.nonzero().squeeze(1)
+    group = (counts[kept].float().log2() * _GROUPS_AN_OCTAVE).floor()
+    return [kept[group == g] for g in group.unique().tolist()]
 
 
 def asking(seq: Seq) -> Tensor:
