@@ -7,7 +7,7 @@ not know, and would let every token see all others, so a call without one is ref
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,14 +47,28 @@ class Cache:
     values: dict[int, Tensor] = field(default_factory=dict)
     seen: dict[int, Seen] = field(default_factory=dict)
 
-    def add(self, layer: int, keys: Tensor, values: Tensor, seen: Seen) -> tuple[Tensor, Tensor, Seen]:
-        """All so far, with those of this pass behind."""
+    def add(self, layer: int, keys: Tensor, values: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
+        """All so far, with those of this pass behind; `seen` tells of all of them."""
         if layer in self.keys:
             keys = torch.cat([self.keys[layer], keys], 2)
             values = torch.cat([self.values[layer], values], 2)
-            seen = seen.after(self.seen[layer])
         self.keys[layer], self.values[layer], self.seen[layer] = keys, values, seen
-        return keys, values, seen
+        return keys, values
+
+    def fork(self) -> Cache:
+        """A cache that goes on from here by itself."""
+        return Cache(dict(self.keys), dict(self.values), dict(self.seen))
+
+    def only(self, kinds: Collection[int]) -> None:
+        """Forgets visual tokens of all frames but these. Of one document: its lines have no padding then."""
+        shared: dict[int, tuple[Tensor, Seen]] = {}
+        for layer, seen in self.seen.items():
+            if id(seen) not in shared:
+                known = torch.tensor([TEXT, *kinds], device=seen.kind.device)
+                at = torch.isin(seen.kind[0], known).nonzero().squeeze(1)
+                shared[id(seen)] = at, Seen(*(getattr(seen, name)[:, at] for name in seen.__slots__))
+            at, self.seen[layer] = shared[id(seen)]
+            self.keys[layer], self.values[layer] = self.keys[layer][:, :, at], self.values[layer][:, :, at]
 
     def bytes(self) -> int:
         """Memory of all keys and values."""
@@ -77,6 +91,7 @@ class _Lines:
         self.asks = self.of(asking(seq).long()).bool() & real
         self.bias = None if seq.bias is None else self.of(seq.bias)
         self.plain = bool((self.seen.branch <= 1).all()) and self.bias is None
+        self._behind: dict[int, tuple[Seen | None, Seen]] = {}
         self._masks: dict[int, Tensor] = {}
 
     def of(self, row: Tensor) -> Tensor:
@@ -111,10 +126,16 @@ class _Lines:
 
     def mask(self, seen: Seen) -> Tensor:
         """bool [docs, 1, L, keys]. A padding query sees itself, as a softmax over nothing has no value."""
-        held = self._masks.get(seen.index.shape[1])
-        if held is None:
-            held = self._masks[seen.index.shape[1]] = self._who_sees_whom(seen).unsqueeze(1)
-        return held
+        if id(seen) not in self._masks:
+            self._masks[id(seen)] = self._who_sees_whom(seen).unsqueeze(1)
+        return self._masks[id(seen)]
+
+    def after(self, earlier: Seen | None) -> Seen:
+        """All so far. Layers that hold the same tokens share one, and with it a mask; equal numbers are not enough, as
+        behind a pruning one document may be shorter while the longest is not."""
+        if id(earlier) not in self._behind:
+            self._behind[id(earlier)] = earlier, self.seen if earlier is None else self.seen.after(earlier)
+        return self._behind[id(earlier)][1]
 
     def _who_sees_whom(self, seen: Seen) -> Tensor:
         index, kind, branch = (t.unsqueeze(2) for t in (self.seen.index, self.seen.kind, self.seen.branch))
@@ -175,7 +196,8 @@ class Layout:
         for part in self.parts:
             q, k, v, seen = part.heads(query), part.heads(key), part.heads(value), part.seen
             if self.cache is not None:
-                k, v, seen = self.cache.add(layer, k, v, seen)
+                seen = part.after(self.cache.seen.get(layer))
+                k, v = self.cache.add(layer, k, v, seen)
             if layer in self.scored:
                 scores.append(part.scored(self.scored[layer], q, k, seen, scale))
             outs.append(part.attention(q, k, v, seen, scale, dropout))
