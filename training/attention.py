@@ -7,7 +7,7 @@ not know, and would let every token see all others, so a call without one is ref
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,14 +45,28 @@ class Cache:
     values: dict[int, Tensor] = field(default_factory=dict)
     seen: dict[int, Seen] = field(default_factory=dict)
 
-    def add(self, layer: int, keys: Tensor, values: Tensor, seen: Seen) -> tuple[Tensor, Tensor, Seen]:
-        """All so far, with those of this pass behind."""
+    def add(self, layer: int, keys: Tensor, values: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
+        """All so far, with those of this pass behind; `seen` tells of all of them."""
         if layer in self.keys:
             keys = torch.cat([self.keys[layer], keys], 2)
             values = torch.cat([self.values[layer], values], 2)
-            seen = seen.after(self.seen[layer])
         self.keys[layer], self.values[layer], self.seen[layer] = keys, values, seen
-        return keys, values, seen
+        return keys, values
+
+    def fork(self) -> Cache:
+        """A cache that goes on from here by itself."""
+        return Cache(dict(self.keys), dict(self.values), dict(self.seen))
+
+    def only(self, kinds: Collection[int]) -> None:
+        """Forgets visual tokens of all frames but these. Of one document: its lines have no padding then."""
+        shared: dict[int, tuple[Tensor, Seen]] = {}
+        for layer, seen in self.seen.items():
+            if id(seen) not in shared:
+                known = torch.tensor([TEXT, *kinds], device=seen.kind.device)
+                at = torch.isin(seen.kind[0], known).nonzero().squeeze(1)
+                shared[id(seen)] = at, Seen(*(getattr(seen, name)[:, at] for name in seen.__slots__))
+            at, self.seen[layer] = shared[id(seen)]
+            self.keys[layer], self.values[layer] = self.keys[layer][:, :, at], self.values[layer][:, :, at]
 
     def bytes(self) -> int:
         """Memory of all keys and values."""
@@ -86,6 +100,7 @@ class Layout:
         self._bias = None if seq.bias is None else self._lined(seq.bias)
         self.scores: dict[int, Tensor] = {}
         self._asks = self._lined(asking(seq).long()).bool() & self.seen.valid
+        self._behind: dict[int, tuple[Seen | None, Seen]] = {}
         self._masks: dict[int, Tensor] = {}
 
     def _valid(self) -> Tensor:
@@ -106,7 +121,8 @@ class Layout:
         """[1, heads, S, d] each (keys and values may have fewer heads) to [1, S, heads, d]."""
         query, key, value, seen = self._heads(query), self._heads(key), self._heads(value), self.seen
         if self.cache is not None:
-            key, value, seen = self.cache.add(layer, key, value, seen)
+            seen = self._after(self.cache.seen.get(layer))
+            key, value = self.cache.add(layer, key, value, seen)
         mask = self._mask(seen)
         if layer in self.scored:
             self.scores[layer] = self._scored(self.scored[layer], query, key, mask, scale)
@@ -127,12 +143,18 @@ class Layout:
         bias = bias.masked_fill(pad(own, (earlier, 0)), 0.0)
         return bias.masked_fill(~mask, -torch.inf).to(dtype)
 
+    def _after(self, earlier: Seen | None) -> Seen:
+        """All so far. Layers that hold the same tokens share one, and with it a mask; equal numbers are not enough, as
+        behind a pruning one document may be shorter while the longest is not."""
+        if id(earlier) not in self._behind:
+            self._behind[id(earlier)] = earlier, self.seen if earlier is None else self.seen.after(earlier)
+        return self._behind[id(earlier)][1]
+
     def _mask(self, seen: Seen) -> Tensor:
         """bool [docs, 1, L, keys]. A padding query sees itself, as a softmax over nothing has no value."""
-        held = self._masks.get(seen.index.shape[1])
-        if held is None:
-            held = self._masks[seen.index.shape[1]] = self._who_sees_whom(seen).unsqueeze(1)
-        return held
+        if id(seen) not in self._masks:
+            self._masks[id(seen)] = self._who_sees_whom(seen).unsqueeze(1)
+        return self._masks[id(seen)]
 
     def _who_sees_whom(self, seen: Seen) -> Tensor:
         index, kind, branch = (t.unsqueeze(2) for t in (self.seen.index, self.seen.kind, self.seen.branch))

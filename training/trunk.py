@@ -59,7 +59,7 @@ class _Pass:
         self.arounds: list[Around] = [h for h in hooks if isinstance(h, Around)]
         self.scores: dict[int, Tensor] = {}
         self._scored: Mapping[int, str] = {layer: of for h in self.hooks for layer, of in h.scored.items()}
-        self._waiting: tuple[Seq, Tensor, Tensor | None] | None = None
+        self._waiting: list[tuple[Seq, Tensor, Tensor | None]] = []
         self._laid_out()
 
     def _laid_out(self) -> None:
@@ -80,7 +80,7 @@ class _Pass:
         for around in self.arounds:
             if layer in around.around:
                 inside, share = around.inside(layer, self.seq)
-                self._waiting = (self.seq, inside, share)
+                self._waiting.append((self.seq, inside, share))
                 self._change(self.seq.keep(inside))
         told = {"attention_mask": self.layout, "position_embeddings": self.rotations, "position_ids": None}
         return (self.seq.h.unsqueeze(0), *args[1:]), kwargs | told
@@ -95,16 +95,17 @@ class _Pass:
         self.seq = seq
 
     def leave(self, output: Tensor) -> Tensor:
-        """After a layer: what passed by joins again."""
-        if self._waiting is None:
-            return output
-        (whole, inside, share), self._waiting = self._waiting, None
-        entered = whole.h[inside]
-        change = output[0] - entered
-        h = whole.h.index_copy(0, inside, entered + (change if share is None else change * share.unsqueeze(-1)))
-        self.seq, self.scores = whole.with_h(h), {}
-        self._laid_out()
-        return h.unsqueeze(0)
+        """After a layer: what passed by joins again, as it was."""
+        while self._waiting:
+            whole, inside, share = self._waiting.pop()
+            came = output[0]
+            if share is not None:
+                came = torch.lerp(whole.h[inside], came, share.unsqueeze(-1).to(came.dtype))
+            output = whole.h.index_copy(0, inside, came).unsqueeze(0)
+            if whole.length != self.seq.length:
+                self.seq, self.scores = whole, {}
+                self._laid_out()
+        return output
 
 
 @contextmanager
