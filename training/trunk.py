@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ from reelmill.schemas.errors import BadInput
 from reelmill.training.attention import ROWS, Cache, Layout
 from reelmill.training.seams import Around, Hook, Policy
 from reelmill.training.values import Seq
+
+
+_LAID = tuple(f.name for f in fields(Seq) if f.name != "h")
+"""What mask and rotations are made from: all of a row but its states."""
 
 
 class Causal:
@@ -86,13 +91,15 @@ class _Pass:
         return (self.seq.h.unsqueeze(0), *args[1:]), kwargs | told
 
     def _change(self, seq: Seq) -> None:
-        """A row with fewer tokens falls differently into documents, and so does what was scored of it."""
-        if seq.length != self.seq.length:
-            kept = self.seq.rows(seq.index)
+        """A row with fewer tokens falls differently into documents, and so does what was scored of it; a bias or other
+        positions change the attention of as many."""
+        earlier, self.seq = self.seq, seq
+        if all(getattr(seq, name) is getattr(earlier, name) for name in _LAID):
+            return
+        if seq.length != earlier.length:
+            kept = earlier.rows(seq.index)
             self.scores = {layer: score[kept] for layer, score in self.scores.items()}
-            self.seq = seq
-            self._laid_out()
-        self.seq = seq
+        self._laid_out()
 
     def leave(self, output: Tensor) -> Tensor:
         """After a layer: what passed by joins again, as it was."""
