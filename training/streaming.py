@@ -24,6 +24,9 @@ from reelmill.training.splice import spliced
 from reelmill.training.values import Seq
 from reelmill.training.vlm import VLM
 
+_NONE = np.zeros((0, 1, 1, 3), np.uint8)
+"""No frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recent:
@@ -59,14 +62,15 @@ class Stream:
         _frame_by_frame(model)
         self.model, self.duration_s, self.keep, self.budget = model, duration_s, keep, budget
         self.cache, self.frames, self.seen = Cache(), list[int](), 0
-        self._tokens, self._words, self._last = 0, 0, np.zeros((0, 1, 1, 3), np.uint8)
+        self._tokens, self._words, self._last = 0, 0, _NONE
         if before:
-            self._read(self.model.row(self._pack(before, branch=0)))
+            with torch.no_grad():
+                self._read(self.model.row(self._pack(before, branch=0)))
 
-    @torch.no_grad()
     def push(self, frames: np.ndarray, at_s: Sequence[float]) -> None:
         """Sees frames uint8 [n, H, W, 3], n at least 1, and their times in seconds; then some may be forgotten."""
-        self._read(self._row(frames, at_s))
+        with torch.no_grad():
+            self._read(self._row(frames, at_s))
         new = range(self.seen, self.seen + len(frames))
         self.frames, self.seen, self._last = [*self.frames, *new], new.stop, frames[-1:]
         kept = set(self.frames if self.keep is None else self.keep.keeps(self.frames))
@@ -74,26 +78,31 @@ class Stream:
             self.frames = [f for f in self.frames if f in kept]
             self.cache.only(self.frames)
 
-    @torch.no_grad()
     def ask(self, ids: Sequence[int], *, end: int, slots: Sequence[Slot] = (), longest: int = 64) -> Answer:
         """A greedy answer to a prompt, from the frames that are held."""
-        row = self._placed(self.model.row(self._pack(ids, branch=1, slots=slots)), self._words)
-        return spoken(self.model, row, 1, self.cache.fork(), end=end, longest=longest)[0][0]
+        with torch.no_grad():
+            row = self._placed(self.model.row(self._pack(ids, branch=1, slots=slots)), self._words)
+            return spoken(self.model, row, 1, self.cache.fork(), end=end, longest=longest)[0][0]
 
-    def _pack(self, ids: Sequence[int], *, branch: int, slots: Sequence[Slot] = (), **seen: Any) -> Pack:
-        """`seen` are frames and their times."""
+    def _pack(
+        self,
+        ids: Sequence[int],
+        *,
+        branch: int,
+        slots: Sequence[Slot] = (),
+        frames: np.ndarray = _NONE,
+        at_s: Sequence[float] = (),
+    ) -> Pack:
         of = np.array(ids, np.int64)
-        shown = {"frames": np.zeros((0, 1, 1, 3), np.uint8), "at_s": np.zeros(0)} | seen
-        labels, branches = np.full_like(of, IGNORED), np.full_like(of, branch)
-        document = Document(("stream",), of, labels, branches, tuple(slots), duration_s=self.duration_s, **shown)
+        labels, branches, times = np.full_like(of, IGNORED), np.full_like(of, branch), np.array(at_s, np.float64)
+        document = Document(("stream",), of, labels, branches, tuple(slots), frames, times, self.duration_s)
         return packed([document]).to(next(self.model.parameters()).device)
 
     def _row(self, frames: np.ndarray, at_s: Sequence[float]) -> Seq:
         """New frames alone. A tower that looks at changes is shown the frame before them again."""
         again = len(self._last) if getattr(self.model.tower, "difference", False) else 0
         shown = np.concatenate([self._last, frames]) if again else frames
-        times = np.array([*at_s[:again], *at_s])
-        pack = self._pack([self.model.visual_id], branch=0, frames=shown, at_s=times)
+        pack = self._pack([self.model.visual_id], branch=0, frames=shown, at_s=[*at_s[:again], *at_s])
         pack = replace(pack, frame=pack.frame + self.seen - again)
         words = self.model.words(pack)
         vis, words = self.model.see(pack, words, self.budget)
@@ -101,7 +110,6 @@ class Stream:
             vis = groups(vis, torch.arange(again, vis.groups, device=vis.x.device))
         return spliced(pack, words, vis, self.model.visual_id)
 
-    @torch.no_grad()
     def _read(self, row: Seq) -> None:
         """Adds branch 0 to the memory. Words go on from the last position that the policy gave."""
         row = self._placed(row, self._tokens)

@@ -20,7 +20,6 @@ from reelmill.training.attention import ROWS, Cache, Layout
 from reelmill.training.seams import Around, Hook, Policy
 from reelmill.training.values import Seq
 
-
 _LAID = tuple(f.name for f in fields(Seq) if f.name != "h")
 """What mask and rotations are made from: all of a row but its states."""
 

@@ -271,7 +271,8 @@ def routed(side: int, experts: tuple[int, ...] = (1, 2, 4)) -> PoolRoute:
     with torch.no_grad():
         last.weight.zero_()
         last.bias.copy_(torch.where(torch.tensor(experts) == side, 200.0, 0.0))
-    return route.eval()
+    route.eval()
+    return route
 
 
 @torch.no_grad()

@@ -30,7 +30,8 @@ BY_FRAME = ["llava15", "tc_llava", "videollm_mod", "distime", "mqt", "llavolta"]
 
 def made(name: str, size: ladder.Size = ladder.XS) -> VLM:
     model, _ = from_scratch(name, size, tiny.VOCABULARY, frames=FRAMES)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def clip(frames: int = FRAMES, before: list[int] | None = None) -> Document:
