@@ -23,6 +23,7 @@ import errno
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -74,7 +75,11 @@ class Annotator(Protocol):
 
 def step_name(step: object) -> str:
     """The name of a step in verdicts, seeds and reports: its class name in snake case."""
-    name = type(step).__name__
+    return _snake_case(type(step).__name__)
+
+
+@cache
+def _snake_case(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 

@@ -212,12 +212,12 @@ def _adopt_orphans() -> None:
 def _wait_for_orphans() -> None:
     """Until no child is left; those that stay longer than half a minute are ended."""
     until = time.monotonic() + _ORPHANS_S
-    while _descendants(os.getpid()):
+    while descendants(os.getpid()):
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         if time.monotonic() > until:
-            for pid in _descendants(os.getpid()):
+            for pid in descendants(os.getpid()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
@@ -258,7 +258,7 @@ def _group_cpu_s(group: Path) -> float:
     return int(lines["usage_usec"]) / 1e6
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Processes below one, zombies too."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
@@ -283,7 +283,7 @@ def _sampled(pid: int, wanted: bool) -> Iterator[list[tuple[float, float]]]:
 
     def sample() -> None:
         while not ended.wait(_SAMPLE_S):
-            pss = sum(_pss_mb(p) for p in (pid, *_descendants(pid)))
+            pss = sum(pss_mb(p) for p in (pid, *descendants(pid)))
             samples.append((round(time.monotonic() - started, 2), round(pss, 1)))
 
     thread = threading.Thread(target=sample, daemon=True)
@@ -295,7 +295,8 @@ def _sampled(pid: int, wanted: bool) -> Iterator[list[tuple[float, float]]]:
         thread.join()
 
 
-def _pss_mb(pid: int) -> float:
+def pss_mb(pid: int) -> float:
+    """Proportional set size of one process; 0 for one that is gone."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -117,6 +117,7 @@ def report(clips: int, packs: Sequence[Path], rounds: int) -> None:
     each_minute = {name: 60 * clips / sorted(each)[len(each) // 2] for name, each in costs.items()}
     page.raw |= {"cpu_s": costs, "clips": clips, "samples": samples}
     page.note(f"{clips} micro clips of 16 frames of 24 px, {samples} samples, {documents} joined documents.")
+    page.note("CPU time of this process, all threads, beside whatever else ran on the machine.")
     page.table(("what", "clips a CPU-minute"), list(each_minute.items()))
     known = {str(p.parent.name): lengths_of(p) for p in packs}
     known |= {f"log-normal, median {m}, sigma {s}": log_normal(m, s) for m, s in ((300, 0.8), (1200, 0.8), (2500, 0.6))}

@@ -19,6 +19,7 @@ from reelmill.pipelines.scenes.score import Figure, Predicted, score
 from reelmill.pipelines.scenes.truth import SceneTruth, sidecar
 from reelmill.pipelines.views.checks.cotasks import check_cotasks
 from reelmill.pipelines.views.checks.documents import check_document
+from reelmill.pipelines.views.checks.flipped import check_flipped
 from reelmill.pipelines.views.checks.grounding import check_grounding
 from reelmill.pipelines.views.checks.live import check_live
 from reelmill.pipelines.views.checks.preference import check_preference
@@ -56,6 +57,7 @@ _NOT_OF_VIEW = {
     "st_align": ("text",),
     "live_stream": ("text",),
     "cotasks": ("text",),
+    "flipped_internvid_tg": ("text",),
     "cotasks_pairs": ("text",),
     "dpo_perturb": ("text",),
     "temple": ("text",),
@@ -99,8 +101,8 @@ def truth_table(store: Folder, label: str) -> Table:
     return table
 
 
-def measure(store: Store, dataset: Dataset) -> list[Figure]:
-    """Figures of the evidence that a view rests on, and of its own samples.
+def measure(store: Store, dataset: Dataset, slacks_s: Sequence[float] = SLACKS_S) -> list[Figure]:
+    """Figures of the evidence that a view rests on, and of its own samples, each at how far times may be off.
 
     Raises BadInput where there is no truth, or it speaks of events in other words than a model that listed them.
     """
@@ -110,7 +112,7 @@ def measure(store: Store, dataset: Dataset) -> list[Figure]:
         raise BadInput(f"{dataset.label} has no truth", seen="clauses in a model's words", do=do)
     if not beside.truths:
         raise BadInput(f"{dataset.label} has no truth", seen="no media with a .truth.json", do="render with `scenes`")
-    return [*_evidence_figures(beside), *_sample_figures(dataset, beside)]
+    return [*_evidence_figures(beside), *_sample_figures(dataset, beside, slacks_s)]
 
 
 def _evidence_figures(beside: _Beside) -> list[Figure]:
@@ -147,7 +149,8 @@ class _Beside:
         recipe, _, slug = dataset.name.partition("-")
         self.store, self.recipe, self.slug = store, recipe, slug
         self.suffix = "_truth" if recipe.endswith("_truth") else ""
-        cut = [list(self._clips_of(name)) for name in (f"clips{self.suffix}", "clips", "clips_whole")]
+        names = dict.fromkeys((f"clips{self.suffix}", "clips", "clips_whole", "clips_truth"))  # a mix has any of them
+        cut = [list(self._clips_of(name)) for name in names]
         # Those that evidence and samples are about: at the true cuts, as found, else uncut.
         self.clips = {c.key: c for c in next(filter(None, cut), [])}
         self.truths: dict[str, SceneTruth] = {}
@@ -219,7 +222,7 @@ class _Beside:
         return found
 
 
-def _sample_figures(dataset: Dataset, beside: _Beside) -> list[Figure]:
+def _sample_figures(dataset: Dataset, beside: _Beside, slacks_s: Sequence[float]) -> list[Figure]:
     children = dataset.children()
     if "turns" not in children.column_names:
         return []
@@ -229,17 +232,19 @@ def _sample_figures(dataset: Dataset, beside: _Beside) -> list[Figure]:
     for row in children.drop_columns(["part"]).to_pylist():
         sample: Sample = arrow.typed(kind, row)
         if sample.verdict.accepted and sample.media.uri in beside.truths:
-            for name, faults in _judged(sample, sample.media, beside.truths[sample.media.uri]):
+            for name, faults in _judged(sample, sample.media, beside.truths[sample.media.uri], slacks_s):
                 total[name] += 1
                 right[name] += not faults
     return [Figure(name, right[name] / total[name], None, None, total[name]) for name in sorted(total)]
 
 
-def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tuple[str, list[str]]]:
+def _judged(
+    sample: Sample, media: MediaRef, exact: SceneTruth, slacks_s: Sequence[float]
+) -> Iterator[tuple[str, list[str]]]:
     """Names of figures and the faults that a sample has in each."""
     if sample.task.startswith("text_"):
         shown = true_spans(exact, media)
-        for slack_s in SLACKS_S:
+        for slack_s in slacks_s:
             yield f"text times right within {slack_s:g} s: {sample.task}", check_text_times(sample, shown, slack_s)
     elif sample.family == "ocr_rich":
         check = check_transcription if sample.task in _STAGE_A else check_dialogue
@@ -251,7 +256,7 @@ def _judged(sample: Sample, media: MediaRef, exact: SceneTruth) -> Iterator[tupl
     elif media.span is not None:
         inside = (in_clip(e, media.span, media.duration_s) for e in exact.events)
         events = [e for e in inside if e is not None]
-        for slack_s in SLACKS_S:
+        for slack_s in slacks_s:
             faults = _faults(sample, media, exact, events, slack_s)
             yield f"samples right within {slack_s:g} s", faults
             yield f"samples right within {slack_s:g} s: {sample.task}", faults
@@ -261,14 +266,16 @@ def _faults(sample: Sample, media: MediaRef, exact: SceneTruth, events: Sequence
     """Faults of a sample about time. Where times may be off, a box of a tracker need only be found (IoU 0.5)."""
     if isinstance(sample, StreamSample):
         return check_live(sample, events, slack_s)
+    if sample.family == "flipped":
+        return check_flipped(sample, events, slack_s)
     if sample.family == "cotasks":
         return check_cotasks(sample, events, slack_s)
     if isinstance(sample, PreferenceSample) and sample.family == "temple":
         return check_temple(sample, events, exact.shots, slack_s)
     if isinstance(sample, PreferenceSample):
         return check_preference(sample, events, slack_s=slack_s)
-    if not isinstance(sample, GroundedSample) or media.span is None:
-        return check_grounding(sample, events, slack_s)
+    if sample.family != "st_align" or not isinstance(sample, GroundedSample) or media.span is None:
+        return check_grounding(sample, events, slack_s)  # in a mix, dialogues without tubes are of that kind too
     inside = (tube_in_clip(t, media.span, media.duration_s) for t in exact.tubes)
     least_iou = 0.999 if slack_s == SLACKS_S[0] else 0.5
     return check_st_align(sample, [t for t in inside if t is not None], events, slack_s, least_iou)

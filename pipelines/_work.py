@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from reelmill.annotators.annotator import Annotator, step_name
 from reelmill.annotators.asking import Asks
@@ -24,7 +25,8 @@ from reelmill.pipelines._plan import Plan
 from reelmill.pipelines._recipe import Load, Place
 from reelmill.schemas.errors import GuardBroken
 from reelmill.schemas.verdict import State
-from reelmill.sinks.parts import part_files
+from reelmill.sinks.ledger import KeyOutcome
+from reelmill.sinks.parts import has_new_frames, part_files, table_files
 from reelmill.sinks.state.lease import Lease
 
 
@@ -94,7 +96,7 @@ class Worker:
             table = self._timed(edge.step, seconds, lambda s=step, t=table: run_step(s, t))
             table = table.select(["key", *edge.alive, "verdict", "fault"])
         self.pulse.at("commit", keys)
-        return self._commit(table.to_pylist(), seconds)
+        return self._commit(table, seconds)
 
     def _loaded(self, keys: Sequence[str]) -> pa.Table:
         table = self.load(keys)
@@ -106,16 +108,15 @@ class Worker:
             )
         return with_outcome(table)
 
-    def _commit(self, rows: list[dict[str, Any]], seconds: dict[str, float]) -> Done:
-        recipe = self.plan.recipe
+    def _commit(self, table: pa.Table, seconds: dict[str, float]) -> Done:
         usage = {
             step_name(step): used for step in self.steps if isinstance(step, Asks) and (used := step.spent()).calls
         }
-        faults = {r["key"]: r["fault"] for r in rows if r["fault"] is not None}
-        good = [r for r in rows if r["fault"] is None]
+        failed = table.filter(pc.is_valid(table["fault"])).select(["key", "fault"]).to_pylist()
+        faults = {r["key"]: r["fault"] for r in failed}
         if faults:
             self.ledger.record_faults(self.lease, faults)
-        outcomes, files = part_files(good, recipe.keeps, recipe.explode)
+        outcomes, files = self._files(table.filter(pc.is_null(table["fault"])))
         if outcomes:
             self.ledger.commit(self.lease, outcomes, files, seconds, {k: asdict(v) for k, v in usage.items()})
         states = Counter(o.state for o in outcomes)
@@ -129,6 +130,12 @@ class Worker:
             usage=usage,
             fault=next((f"{k}: {v.strip().splitlines()[-1]}" for k, v in reversed(faults.items())), ""),
         )
+
+    def _files(self, good: pa.Table) -> tuple[list[KeyOutcome], dict[str, bytes]]:
+        recipe = self.plan.recipe
+        if has_new_frames(recipe.keeps, recipe.explode):
+            return part_files(good.to_pylist(), recipe.keeps, recipe.explode)
+        return table_files(good, recipe.keeps, recipe.explode)
 
     def _timed(self, name: str, seconds: dict[str, float], work: Any) -> pa.Table:
         before_s = self.pulse.cpu_s

@@ -91,6 +91,11 @@ def schema_of(cls: Any) -> pa.Schema:
     return pa.schema(_fields(cls))
 
 
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+"""Exact types that stand as they are. Most values are of these, and a call for each costs more than all the rest."""
+_WHOLE = frozenset({int, bool, type(None)})
+
+
 def plain(value: Any) -> Any:
     """A dataclass (at any depth) as dicts and lists, the form that Arrow and JSON take."""
     kind: Any = type(value)
@@ -102,10 +107,36 @@ def _form(kind: Any) -> Callable[[Any], Any]:
     """How values of one class are made plain, worked out once: rows are many and classes few."""
     if dataclasses.is_dataclass(kind):
         names = [f.name for f in dataclasses.fields(kind)]
-        return lambda value: {name: plain(getattr(value, name)) for name in names}
+        return lambda value: {n: v if type(v := getattr(value, n)) in _PLAIN else plain(v) for n in names}
     if issubclass(kind, (tuple, list)):
-        return lambda value: [plain(v) for v in value]
+        return _items
     return str if issubclass(kind, enum.StrEnum) else _as_it_is
+
+
+def _items(values: Sequence[Any]) -> list[Any]:
+    """Samples of a clip hold its medium and provenance each: what several items hold is made plain once, for all."""
+    known: dict[int, Any] = {}  # by id: the items keep alive what they hold
+    return [v if type(v) in _PLAIN else _item(v, known) for v in values]
+
+
+def _item(value: Any, known: dict[int, Any]) -> Any:
+    kind: Any = type(value)
+    names = _names(kind)
+    if not names:
+        return plain(value)
+    row = {name: getattr(value, name) for name in names}
+    for name, own in row.items():
+        if type(own) not in _PLAIN:
+            if id(own) not in known:
+                known[id(own)] = plain(own)
+            row[name] = known[id(own)]
+    return row
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    """Fields of a dataclass; none of anything else."""
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
 def _as_it_is(value: Any) -> Any:
@@ -172,8 +203,7 @@ def to_table(cls: Any, rows: Iterable[Any]) -> pa.Table:
 def cast_rows(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Dict rows as a table of `schema`. Raises SchemaBroken on a wrong type or a forbidden null, at any depth."""
     for field in schema:
-        values = (row.get(field.name) for row in rows)
-        if _counts(field.type) and (place := _first(field.name, _fraction(field.type), values)):
+        if _counts(field.type) and (place := _fraction_in(field, [row.get(field.name) for row in rows])):
             raise SchemaBroken(f"column {place}", seen="a fraction in a column of whole numbers", do="round it")
     try:
         table = pa.Table.from_pylist(list(rows), schema=schema)
@@ -195,11 +225,36 @@ def _counts(kind: pa.DataType) -> bool:
     return _counts(kind.value_type) if pa.types.is_list(kind) else pa.types.is_integer(kind)
 
 
+def _fraction_in(field: pa.Field, values: Sequence[Any]) -> str | None:
+    """Where a fraction stands for a whole number, or None. Looked for only where not all are seen to be whole."""
+    return None if all(map(_whole(field.type), values)) else _first(field.name, _fraction(field.type), values)
+
+
+@cache
+def _whole(kind: pa.DataType) -> Callable[[Any], bool]:
+    """Tells of plain values that each whole number in them is an int or missing. Every row passes here, often."""
+    if pa.types.is_integer(kind):
+        return lambda value: type(value) in _WHOLE
+    if pa.types.is_list(kind):
+        item = _whole(kind.value_type)
+        return lambda value: value is None or (type(value) in (list, tuple) and all(map(item, value)))
+    numbers = tuple(child.name for child in kind if pa.types.is_integer(child.type))
+    inner = [(c.name, _whole(c.type)) for c in kind if _counts(c.type) and c.name not in numbers]
+
+    def struct(value: Any) -> bool:
+        if type(value) is not dict:
+            return value is None
+        whole = all(type(value.get(name)) in _WHOLE for name in numbers)
+        return whole and all(check(value.get(name)) for name, check in inner)
+
+    return struct
+
+
 @cache
 def _fraction(kind: pa.DataType) -> Callable[[Any], str | None]:
     """Finds where a fraction stands for a whole number. pyarrow would cut 1.5 down to 1 without a word.
 
-    Worked out once per type, and blind to what holds no whole number: every row passes here.
+    Worked out once per type, and blind to what holds no whole number.
     """
     if pa.types.is_integer(kind):
         return lambda value: "" if isinstance(value, (float, np.floating)) and value % 1 != 0 else None

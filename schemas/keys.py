@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 KEY_BYTES = 16
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def base32(digest: bytes) -> str:
@@ -39,7 +40,7 @@ def media_key(digest: str) -> str:
 
 def canonical_json(value: Any) -> str:
     """One spelling per value: sorted keys, no spaces, UTF-8, no NaN. Raises TypeError on anything but plain data."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def child_key(parent: str, kind: str, *identity: str | int) -> str:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from reelmill.schemas import arrow
 from reelmill.schemas.column import KEY, Column
@@ -53,6 +55,37 @@ def part_files(
     return [_outcome(row, _children(row, explode)) for row in ordered], files
 
 
+def table_files(
+    table: pa.Table, keeps: Sequence[Column], explode: Column | None
+) -> tuple[list[KeyOutcome], dict[str, bytes]]:
+    """What `part_files` gives for the same rows, from a table that steps gave; children do not pass through Python.
+
+    For columns without new frames; children were checked when the table was made. Rows are few beside them, and a
+    struct that a refused row lacks is null in all its fields here, which Parquet refuses.
+    """
+    table = table.sort_by("key").combine_chunks()
+    verdict = pc.coalesce(table["verdict"], pa.scalar(arrow.plain(ACCEPTED), table["verdict"].type))
+    states = pc.struct_field(verdict, "state")
+    rows = table.select(["key", *(c.name for c in keeps), "verdict"]).to_pylist()
+    files = {"rows": parquet_bytes(_row_table(rows, keeps, _Media()))}
+    made = accepted = np.zeros(table.num_rows, np.int64)
+    if explode is not None:
+        children, parents = _flattened(table[explode.name], pc.equal(states, str(State.REJECTED)))
+        files["children"] = parquet_bytes(pa.Table.from_arrays(children.flatten(), schema=_child_schema(explode)))
+        sure = pc.equal(pc.struct_field(children, ["verdict", "state"]), str(State.ACCEPTED))
+        made, accepted = (
+            np.bincount(p, minlength=table.num_rows) for p in (parents, parents[sure.to_numpy(zero_copy_only=False)])
+        )
+    told = zip(table["key"].to_pylist(), states.to_pylist(), made.tolist(), accepted.tolist(), strict=True)
+    return [KeyOutcome(*one) for one in told], files
+
+
+def _flattened(lists: pa.ChunkedArray, refused: pa.ChunkedArray) -> tuple[pa.StructArray, Any]:
+    """The items of all lists in order, and the number of the row that each is of; refused rows have none."""
+    kept = pc.if_else(refused, pa.scalar(None, lists.type), lists).combine_chunks()
+    return pc.list_flatten(kept), pc.list_parent_indices(kept).to_numpy()
+
+
 class _Media:
     """The media part while it is filled."""
 
@@ -88,9 +121,16 @@ def _outcome(row: dict[str, Any], children: Sequence[dict[str, Any]]) -> KeyOutc
 
 
 def _row_table(rows: Sequence[dict[str, Any]], keeps: Sequence[Column], media: _Media) -> pa.Table:
-    schema = pa.schema([KEY.field, *(stored(c).stored for c in keeps), Column("verdict", Verdict).field])
     shaped = [_shape(row, keeps, media) | {"key": row["key"], "verdict": _verdict(row)} for row in rows]
-    return arrow.cast_rows(shaped, schema)
+    return arrow.cast_rows(shaped, _row_schema(keeps))
+
+
+def _row_schema(keeps: Sequence[Column]) -> pa.Schema:
+    return pa.schema([KEY.field, *(stored(c).stored for c in keeps), Column("verdict", Verdict).field])
+
+
+def _child_schema(explode: Column) -> pa.Schema:
+    return pa.schema([c.field for c in child_columns(explode)])
 
 
 def _verdict(row: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +143,13 @@ def _child_table(children: Sequence[dict[str, Any]], explode: Column, media: _Me
     hints = typing.get_type_hints(item)
     columns = [Column(f.name, hints[f.name]) for f in fields(item)]
     shaped = [_shape(child, columns, media) for child in children]
-    return arrow.cast_rows(shaped, pa.schema([c.field for c in child_columns(explode)]))
+    return arrow.cast_rows(shaped, _child_schema(explode))
+
+
+def has_new_frames(keeps: Sequence[Column], explode: Column | None) -> bool:
+    """True where frames come with their bytes, which go to the media part."""
+    fields_of = typing.get_type_hints(typing.get_args(explode.hint)[0]).values() if explode is not None else ()
+    return NEW_FRAMES in (*(c.hint for c in keeps), *fields_of)
 
 
 def _shape(row: dict[str, Any], columns: Sequence[Column], media: _Media) -> dict[str, Any]:

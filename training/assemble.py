@@ -27,7 +27,8 @@ class Vocabulary:
 
 def on(tower: HFTower, lm: Any, frames: int) -> On:
     """What a variant is told of its trunk."""
-    return On(tower.width, lm.config.hidden_size, tower.grid, frames, lm.config)
+    depth = tower.model.config.num_hidden_layers
+    return On(tower.width, lm.config.hidden_size, tower.grid, frames, lm.config, depth)
 
 
 def writers(variant: Variant) -> dict[str, nn.Module]:
@@ -49,6 +50,7 @@ def assembled(variant: Variant, tower: HFTower, lm: Any, vocabulary: Vocabulary)
         hooks=variant.hooks,
         policy=variant.policy,
         by_words=variant.by_words,
+        objective=variant.objective if isinstance(variant.objective, nn.Module) else None,
     )
 
 

@@ -28,7 +28,7 @@ class VLM(nn.Module):
 
     `visual_id` is the id that stands for a document's media. `codecs` are by what they write ("time", "box"),
     `slot_ids` the id of each slot's name. `by_words` says that the prompt decides what is seen, in the reducer or in a
-    hook: a video is then not shared between questions.
+    hook: a video is then not shared between questions. `objective` has weights of its own, or is None.
     """
 
     def __init__(
@@ -44,11 +44,12 @@ class VLM(nn.Module):
         hooks: Sequence[Hook | Around] = (),
         policy: Policy | None = None,
         by_words: bool = False,
+        objective: nn.Module | None = None,
     ) -> None:
         super().__init__()
         body_of(lm)
         self.tower, self.reducer, self.lm, self.prefusion = tower, reducer, lm, prefusion
-        self.codecs = nn.ModuleDict(codecs or {})
+        self.codecs, self.objective = nn.ModuleDict(codecs or {}), objective
         self.learned_hooks = nn.ModuleList([h for h in hooks if isinstance(h, nn.Module)])
         self.hooks, self.policy, self.visual_id = tuple(hooks), policy or Causal(), visual_id
         self.slot_ids, self.by_words = dict(slot_ids or {}), by_words or prefusion is not None
@@ -153,5 +154,5 @@ class VLM(nn.Module):
     def parts(self) -> Iterable[tuple[str, nn.Module]]:
         """What stages freeze and give learning rates to."""
         named = {"tower": self.tower, "reducer": self.reducer, "lm": self.lm, "codecs": self.codecs}
-        more = {"prefusion": self.prefusion, "hooks": self.learned_hooks}
+        more = {"prefusion": self.prefusion, "hooks": self.learned_hooks, "objective": self.objective}
         return [(name, m) for name, m in (named | more).items() if m is not None]

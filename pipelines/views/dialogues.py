@@ -25,7 +25,7 @@ from reelmill.annotators.shown import FRAMES, MEDIA
 from reelmill.annotators.text import UNSURE
 from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.phrasing import Label, Material, defused, joined_methods, sample, sample_key
-from reelmill.pipelines.views.text_facts import Fact, Seen, drawn, facts
+from reelmill.pipelines.views.text_facts import Fact, Seen, drawn, facts, letters_px
 from reelmill.pipelines.views.transcription import (
     FAMILY,
     TEXT_ENGINE,
@@ -123,7 +123,7 @@ def seen_of(clip: Material, page: Page, second: Sequence[TextLine], agreed: Sequ
     sure = {line.order: line.confidence for line in agreed if line.frame == page.frame.frame}
     alike = {i: sure[line.order] for i, line in enumerate(page.lines) if line.order in sure}
     left: dict[str, int] = defaultdict(int, Counter(compared(page.lines[i].text) for i in alike))
-    strange = []
+    strange, tall_px = [], [letters_px(line) for line in page.lines]
     for line in second:
         if line.frame != page.frame.frame:
             continue
@@ -131,4 +131,5 @@ def seen_of(clip: Material, page: Page, second: Sequence[TextLine], agreed: Sequ
         box, text = in_medium(line.box, page.frame, clip.media), defused(line.text)
         if left[compared(line.text)] < 0 and text and box.area_px > 0:
             strange.append((box, text))
-    return Seen(page, alike, tuple(strange), unsure)
+            tall_px.append(letters_px(line))
+    return Seen(page, alike, tuple(strange), unsure, tuple(tall_px))

@@ -16,7 +16,8 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -44,15 +45,17 @@ class Phrasings:
     name: str
     hash: str
     tables: dict[str, Any]
+    _found: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def options(self, path: str) -> tuple[str, ...]:
         """The wordings at a dotted path. Raises NotFound where there is no such list."""
-        found: Any = self.table(path)
-        if not isinstance(found, list) or not found:
-            raise NotFound(
-                f"phrasing {path} of {self.name}", seen=type(found).__name__, do="give it a list of wordings"
-            )
-        return tuple(found)
+        if path not in self._found:
+            found: Any = self.table(path)
+            if not isinstance(found, list) or not found:
+                seen = type(found).__name__
+                raise NotFound(f"phrasing {path} of {self.name}", seen=seen, do="give it a list of wordings")
+            self._found[path] = tuple(found)
+        return self._found[path]
 
     def table(self, path: str) -> Any:
         """Whatever stands at a dotted path. Raises NotFound."""
@@ -106,6 +109,7 @@ def load(name: str, expected_hash: str = "") -> Phrasings:
         raise BadInput(f"phrasings {name!r}", seen=str(error), do="write valid TOML in UTF-8") from error
 
 
+@lru_cache(maxsize=1024)
 def defused(text: str) -> str:
     """Foreign text made harmless: one line, no hidden characters, nothing that reads as a placeholder, token or role.
 

@@ -24,7 +24,7 @@ speaks of is not known, nor what it leaves out.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import combinations, pairwise
@@ -196,8 +196,8 @@ class _Writer:
         self, name: str, chain: Chain, kind: str, stage: int, draw: Callable[[random.Random], perturb.Order]
     ) -> PreferenceSample:
         n, key = len(chain), self.key(ACCOUNT, kind, name, stage)
-        drawn = [draw(self.rng(key, f"draw {i}")) for i in range(_TRIES)]
-        order = min(drawn, key=lambda o: self._faults(chain, o))
+        drawn = (draw(self.rng(key, f"draw {i}")) for i in range(_TRIES))
+        order = _least(drawn, lambda o: self._faults(chain, o))
         how = self.how(kind, "captions", stage, n, order, perturb.moved_share(order, n), key)
         return self.pair(key, ACCOUNT, how, self.accounts(key, chain, [_said(chain[i]) for i in order]))
 
@@ -214,8 +214,8 @@ class _Writer:
         for stage, size in enumerate(perturb.block_sizes(len(at_s))):
             key = self.key(ACCOUNT, "frames", name, stage)
             rngs = (self.rng(key, f"draw {i}") for i in range(_TRIES))
-            drawn = [perturb.shuffled_blocks(len(at_s), size, rng) for rng in rngs]
-            frames = min(drawn, key=lambda f: self._faults(chain, perturb.framed(slots, f)))
+            drawn = (perturb.shuffled_blocks(len(at_s), size, rng) for rng in rngs)
+            frames = _least(drawn, lambda f: self._faults(chain, perturb.framed(slots, f)))
             order = perturb.framed(slots, frames)
             how = self.how("frames", "frames", stage, len(at_s), frames, perturb.moved_share(frames, len(at_s)), key)
             yield self.pair(key, ACCOUNT, how, self.accounts(key, chain, [_said(chain[i]) for i in order]))
@@ -527,6 +527,17 @@ def _always(order: perturb.Order, rng: random.Random) -> perturb.Order:
     """A perturbation that leaves nothing to chance."""
     del rng
     return order
+
+
+def _least(orders: Iterable[perturb.Order], faults: Callable[[perturb.Order], int]) -> perturb.Order:
+    """The first of those with the fewest faults; none is drawn after one without any."""
+    known: dict[perturb.Order, int] = {}
+    for order in orders:
+        if order not in known:
+            known[order] = faults(order)
+            if not known[order]:
+                return order
+    return min(known, key=lambda o: known[o])
 
 
 def _said(event: Event) -> Said:

@@ -10,6 +10,7 @@ word X") it holds only if the engines agree on all of it; else it says what leav
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from reelmill.pipelines.views.checks import normalised, occurs
 from reelmill.pipelines.views.transcription import Page, says_much, times_said
 from reelmill.schemas.script import COMMON, UNKNOWN, script_of
+from reelmill.schemas.text import TextLine
 from reelmill.schemas.tube import Box
 
 BESIDE, NEXT_WORD, LARGEST, ENTITY = "beside", "next_word", "largest", "entity"
@@ -33,12 +35,14 @@ _CLEAR = 0.5  # of the lower of two lines: the least by which the nearest must b
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A frame's lines; which of them both engines read alike and how surely, by their place in `page.lines`; what the
-    second engine alone read, and where. `unsure`: how many lines of the clip were dropped as too unsure."""
+    second engine alone read, and where. `unsure`: how many lines of the clip were dropped as too unsure. `letters_px`:
+    how tall the letters of each are, the page's lines first, in pixels of the stored frame."""
 
     page: Page
     agreed: dict[int, float]
     strange: tuple[tuple[Box, str], ...]
     unsure: int
+    letters_px: tuple[float, ...]
 
     @property
     def open(self) -> str:
@@ -165,9 +169,16 @@ def _shared(own: Box, other: Box) -> float:
     return width / min(own.x1_px - own.x0_px, other.x1_px - other.x0_px)
 
 
+def letters_px(line: TextLine) -> float:
+    """How tall a line's letters are along its own slant, in pixels of its frame; of a column of letters, how wide. The
+    upright box of a tilted line is taller than its letters, and the more so the longer it is."""
+    (x0, y0, x1, y1), (x3, y3) = line.quad_px[:4], line.quad_px[6:]
+    return min(math.hypot(x3 - x0, y3 - y0), math.hypot(x1 - x0, y1 - y0))
+
+
 def _largest(seen: Seen) -> Iterator[Fact]:
     """The line whose letters are the tallest, by a quarter at least."""
-    heights = [min(_height(b), b.x1_px - b.x0_px) for b in seen.every_box]
+    heights = seen.letters_px
     order = sorted(range(len(heights)), key=lambda j: -heights[j])
     if len(order) < 2 or order[0] not in seen.once():
         return

@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from reelmill.schemas.errors import BadInput
 
@@ -38,6 +39,7 @@ _CURLED = str.maketrans("\u2018\u2019\u02bc\u00b4`", "'''''")
 _DROPPED = frozenset("'\"\u201c\u201d()[]{}.?!,:;-\u2013\u2014\u2026")
 
 
+@lru_cache(maxsize=1 << 14)
 def tokens(text: str) -> Tokens:
     """Words in small letters, without punctuation, by rules like those of the Penn Treebank.
 
@@ -157,6 +159,7 @@ def rouge_l(answer: str, references: Sequence[str], beta: float = 1.2) -> float:
     return (1 + beta**2) * precision * recall / (recall + beta**2 * precision) if precision else 0.0
 
 
+@lru_cache(maxsize=1 << 14)
 def _common(one: Tokens, other: Tokens) -> int:
     """Length of the longest common subsequence."""
     row = [0] * (len(other) + 1)

@@ -10,10 +10,11 @@ from types import ModuleType
 import pytest
 
 from reelmill.jobs import verifying
-from reelmill.pipelines import internvid_tg, ocr_dialogues, ocr_rich, text_times
+from reelmill.pipelines import flipped, internvid_tg, mix, ocr_dialogues, ocr_rich, st_align, text_times
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._recipe import Place
 from reelmill.pipelines._run import Local, run
+from reelmill.pipelines._table import run_table
 from reelmill.pipelines.scenes.presets import PRESETS
 from reelmill.pipelines.scenes.render import load_truth, render_set
 from reelmill.pipelines.scenes.score import Figure
@@ -47,6 +48,20 @@ def test_every_sample_compiled_from_truth_is_right(place: Place) -> None:
     assert exact.count == counts.accepted_children > 20
     assert all(f.value == 1.0 for f in figures.values())
     assert {n.rpartition(": ")[2] for n in figures} >= {"grounding", "span_caption", "dense_caption", "absent"}
+
+
+def test_dialogues_of_several_families_are_judged_as_what_they_are(place: Place) -> None:
+    """In a mix with tubes every dialogue is a row with tubes, some without any."""
+    made = [internvid_tg.recipe("truth"), st_align.recipe("truth"), flipped.recipe(options={"evidence": "truth"})]
+    reports = [run(recipe, place, Local(2))[-1] for recipe in made]
+    all_of_them = {r.label: float(r.counts.accepted_children) for r in reports}
+    total = run_table(mix.recipe(all_of_them), place).counts.accepted_children
+    figures = figures_of(place, "mix-seen")
+    assert figures["samples right within 1e-06 s"].count == total == sum(all_of_them.values())
+    assert {n.rpartition(": ")[2] for n in figures} >= {"grounding", "va_to_q"}
+    drawn = Store(place.store).find("mix-seen").children(["family"])["family"].to_pylist()
+    assert set(drawn) == {"internvid_tg", "st_align", "flipped"}
+    assert all(f.value == 1.0 for n, f in figures.items() if "samples right" in n)
 
 
 def test_found_evidence_is_measured_and_the_figures_are_kept(place: Place) -> None:

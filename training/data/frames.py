@@ -10,12 +10,16 @@ they were, and no token shows an empty border.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from reelmill.schemas.errors import Corrupt
+
+Made = TypeVar("Made")
 
 
 def drawn(count: int, most: int | None) -> list[int]:
@@ -36,6 +40,27 @@ def decoded(jpeg: bytes, size_px: int) -> np.ndarray:
     if picture.size != (size_px, size_px):
         picture = picture.resize((size_px, size_px), Image.Resampling.BICUBIC)
     return np.asarray(picture)
+
+
+class Kept(Generic[Made]):
+    """What is kept for the next epoch, as long as it takes no more than `most_bytes`: what comes later is made each
+    time. For small sets, which cost more to read and decode than to learn from. Threads may share it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes, self.bytes = most_bytes, 0
+        self._held: dict[Hashable, Made] = {}
+        self._lock = threading.Lock()
+
+    def of(self, name: Hashable, make: Callable[[], Made], size: Callable[[Made], int]) -> Made:
+        """What has a name, made where it is not kept; `size` gives its bytes."""
+        if (kept := self._held.get(name)) is not None:
+            return kept
+        made = make()
+        with self._lock:
+            if name not in self._held and self.bytes + size(made) <= self.most_bytes:
+                self._held[name] = made
+                self.bytes += size(made)
+        return made
 
 
 def stacked(jpegs: Sequence[bytes], size_px: int) -> np.ndarray:

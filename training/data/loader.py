@@ -17,14 +17,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.keys import seed_for
+from reelmill.training.data.frames import Kept, stacked
 from reelmill.training.data.mixing import Mix
 from reelmill.training.data.order import Order
 from reelmill.training.data.packing import Packer
@@ -89,7 +91,9 @@ class Loader:
     visual tokens included; the same is needed to resume.
 
     `depth` packs lie ready, made by a thread of their own; `threads` decode. Packs are pinned where CUDA is, or as
-    `pin` says. Raises BadInput where no document fits into a row, and whatever reading raises, in the iteration.
+    `pin` says; `keep_mb` of decoded frames and as much of documents are kept for the next epoch.
+
+    Raises BadInput where no document fits into a row, and whatever reading raises, in the iteration.
     """
 
     def __init__(
@@ -102,10 +106,12 @@ class Loader:
         threads: int = 4,
         depth: int = 2,
         pin: bool | None = None,
+        keep_mb: int = 0,
     ) -> None:
         self.sources, self.tokens, self.settings, self.counts = tuple(sources), tokens, settings, counts
         self.threads, self.depth = threads, depth
         self.pin = torch.cuda.is_available() if pin is None else pin
+        self._frames, self._drafts = Kept[np.ndarray](keep_mb * 1_000_000), Kept[list[_Draft]](keep_mb * 1_000_000)
         self.waited_s = 0.0
         self._state: State | None = None
 
@@ -158,8 +164,13 @@ class Loader:
             yield self._pack(*ahead.popleft())
 
     def _filled(self, draft: _Draft) -> Document:
-        jpegs = self.sources[draft.source].split.jpegs(draft.number, draft.members)
-        return self.tokens.filled(draft.document, jpegs)
+        split = self.sources[draft.source].split
+
+        def read() -> np.ndarray:
+            return stacked(split.jpegs(draft.number, draft.members), self.tokens.size_px)
+
+        frames = self._frames.of((draft.source, draft.number), read, lambda made: made.nbytes)
+        return replace(draft.document, frames=frames)
 
     def _pack(self, row: Sequence[Future[Document]], state: State) -> tuple[Pack, State]:
         pack = packed([filled.result() for filled in row])
@@ -167,6 +178,13 @@ class Loader:
 
     def drafts(self, source: int, unit: int) -> list[_Draft]:
         """The documents of a unit, without pixels."""
+
+        def size(made: list[_Draft]) -> int:
+            return sum(3 * draft.document.ids.nbytes for draft in made)
+
+        return self._drafts.of((source, unit), lambda: self._written(source, unit), size)
+
+    def _written(self, source: int, unit: int) -> list[_Draft]:
         held = self.sources[source]
         numbers = held.units.numbers(unit)
         samples = [held.split.sample(number) for number in numbers]

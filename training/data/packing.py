@@ -17,6 +17,8 @@ from bisect import bisect_right, insort
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+_ROWS_HELD = 2
+"""With less than a row at hand no choice would fill it: 128 documents of 112 tokens filled 90 % of a row of 16k."""
 
 
 class Packer(Generic[Item]):
@@ -29,7 +31,7 @@ class Packer(Generic[Item]):
         self._held: dict[int, Item] = {}
         self._sizes: dict[int, int] = {}
         self._by_size: list[tuple[int, int]] = []
-        self._arrived = 0
+        self._arrived = self._tokens = 0
 
     @property
     def waiting(self) -> list[Item]:
@@ -40,7 +42,8 @@ class Packer(Generic[Item]):
 
     @property
     def full(self) -> bool:
-        return len(self._held) >= self.buffer
+        """Whether enough waits to choose from: `buffer` documents, and two rows' worth however short they are."""
+        return len(self._held) >= self.buffer and self._tokens >= _ROWS_HELD * self.length
 
     def add(self, item: Item, name: str, tokens: int) -> None:
         """Take a document, or refuse one that no row holds."""
@@ -49,6 +52,7 @@ class Packer(Generic[Item]):
             return
         number, self._arrived = self._arrived, self._arrived + 1
         self._held[number], self._sizes[number] = item, tokens
+        self._tokens += tokens
         insort(self._by_size, (tokens, -number))  # of equal ones the oldest is the last, and found first
 
     def row(self) -> list[Item]:
@@ -67,5 +71,6 @@ class Packer(Generic[Item]):
 
     def _take(self, number: int) -> int:
         tokens = self._sizes.pop(number)
+        self._tokens -= tokens
         del self._by_size[bisect_right(self._by_size, (tokens, -number)) - 1]
         return tokens

@@ -13,7 +13,7 @@ The whole of each path is tokenised at once, as a chat template does it, and cut
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import takewhile
 from typing import Any
@@ -24,7 +24,7 @@ from reelmill.schemas.errors import BadInput
 from reelmill.schemas.sample import Role, Turn
 from reelmill.sinks.publishing.packed import PackedFrame, PackedPreference, PackedSample, PackedStream
 from reelmill.training.data.form import PLAIN, Form, slot_mark
-from reelmill.training.data.frames import drawn, stacked
+from reelmill.training.data.frames import drawn
 from reelmill.training.data.wording import Spells, Wording, Written, harmless
 from reelmill.training.documents import IGNORED, Document, Slot
 
@@ -96,10 +96,6 @@ class Tokens:
             at_s=np.array([f.at_s for f in frames]),
             duration_s=medium.duration_s,
         )
-
-    def filled(self, document: Document, jpegs: Sequence[bytes]) -> Document:
-        """A document with the pixels of its frames, decoded from the bytes of `shown`."""
-        return replace(document, frames=stacked(jpegs, self.size_px))
 
     def _lines(self, samples: Sequence[PackedSample]) -> tuple[_Line, list[_Line]]:
         """What the branches share, and each of them."""

@@ -24,6 +24,7 @@ from reelmill.sinks.publishing.packed import (
 )
 from reelmill.training.answering import Answer, answer
 from reelmill.training.codecs.text import Text
+from reelmill.training.data.frames import stacked
 from reelmill.training.data.shards import Split
 from reelmill.training.data.tokens import Tokens
 from reelmill.training.documents import IGNORED, Document, packed
@@ -164,7 +165,7 @@ def shown(document: Document, tokens: Tokens, split: Split, number: int, blind: 
         return replace(document, frames=np.full_like(document.frames, 128))
     sample = split.sample(number)
     members = [f.member for f in tokens.shown(sample) if f.member]
-    return tokens.filled(document, split.jpegs(number, members))
+    return replace(document, frames=stacked(split.jpegs(number, members), tokens.size_px))
 
 
 def asked(

@@ -75,7 +75,6 @@ class Plan:
     ema: float = 0.0
     keep_every: int = 250
     keep: int = 2
-    compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.size not in LADDER:

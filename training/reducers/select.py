@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reelmill.training.reducers.combine import Grid, Stage
+from reelmill.training.reducers.combine import Grid, Stage, by_sample, valid
 from reelmill.training.values import Text, Vis
 
 Score = Callable[[Vis], Tensor]
@@ -58,6 +59,32 @@ class TopK(Stage):
         tokens = grid[0] * grid[1]
         kept = self._kept(tokens, budget)
         return frames, grid if kept == tokens else (1, kept)
+
+
+class Changed(Stage):
+    """The first frame whole and, of all later tokens of a sample, those that changed most: the `keep` share in all."""
+
+    def __init__(self, keep: float) -> None:
+        super().__init__()
+        self.keep = keep
+
+    def _kept(self, frames: int, tokens: int) -> int:
+        return max(tokens, round(self.keep * frames * tokens))
+
+    def forward(self, vis: Vis, text: Text | None = None, budget: int | None = None) -> Vis:
+        """One group a sample; shorter ones are masked."""
+        whole, score = by_sample(vis), by_sample(replace(vis, scores={0: changed(vis)})).scores[0]
+        frames = torch.bincount(vis.sample)
+        wanted = torch.tensor([self._kept(n, vis.tokens) for n in frames[frames > 0].tolist()], device=score.device)
+        score = score.masked_fill(~valid(whole), -torch.inf)
+        order = score.argsort(dim=1, descending=True, stable=True)[:, : int(wanted.max())]
+        short = torch.arange(order.shape[1], device=order.device) >= wanted.unsqueeze(1)
+        at, back = order.masked_fill(short, whole.tokens).sort(1)
+        out = replace(whole, mask=None).take(at.clamp(max=whole.tokens - 1))
+        return replace(out, mask=~short.gather(1, back) if bool(short.any()) else None, scores={})
+
+    def shape(self, frames: int, grid: Grid, budget: int | None = None) -> tuple[int, Grid]:
+        return 1, (1, self._kept(frames, grid[0] * grid[1]))
 
 
 def shares(weights: Tensor, total: int, most: int) -> Tensor:

@@ -45,3 +45,14 @@ class Located(Stage):
         unique, where = torch.unique(values, return_inverse=True)
         out: Tensor = codec.embed(name, unique.unsqueeze(1))[where]
         return out
+
+
+class Numbered(Stage):
+    """Adds a learned embedding of the frame's number; frames beyond `most` share the last."""
+
+    def __init__(self, width: int, most: int) -> None:
+        super().__init__()
+        self.number = nn.Embedding(most, width)
+
+    def forward(self, vis: Vis, text: Text | None = None, budget: int | None = None) -> Vis:
+        return vis.with_x(vis.x + self.number(vis.frame.clamp(max=self.number.num_embeddings - 1)))

@@ -21,13 +21,14 @@ from reelmill.training.towers import HFTower
 @dataclass(frozen=True, slots=True)
 class On:
     """The trunk that a variant is put on: widths of tower and language model, the grid of a frame, frames of a clip (1
-    for pictures), the language model's configuration."""
+    for pictures), the language model's configuration, the tower's layers."""
 
     vision: int
     words: int
     grid: Grid
     frames: int
     lm: Any
+    depth: int = 24
 
     @property
     def cells(self) -> int:

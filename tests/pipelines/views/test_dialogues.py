@@ -98,6 +98,16 @@ def test_next_words_and_the_largest_text():
     assert samples(even, task="largest", accepted=False)[0].verdict.detail == "the next is 91% as tall"
 
 
+def test_a_tilted_line_is_as_tall_as_its_letters_and_not_as_its_box():
+    """As in a scene: letters of 16 px in a long line that leans have a box of 30 px; letters of 18 px stand upright."""
+    leaning = dataclasses.replace(GATE, quad_px=(18.6, 41.2, 191.0, 26.9, 192.4, 42.8, 20.0, 57.1))
+    upright = line("EXIT", 217, 41, width=53, height=18, order=1)
+    assert leaning.box.y1_px - leaning.box.y0_px > 1.25 * 18
+    assert samples((leaning, upright), task="largest") == []
+    (refused,) = samples((leaning, upright), task="largest", accepted=False)
+    assert ("EXIT" in refused.turns[1].text, refused.verdict.detail) == (True, "the next is 89% as tall")
+
+
 def test_counts_and_absence_want_the_engines_to_agree_on_everything():
     counts = {s.task: s.turns[1].text for s in samples(LINES) if s.task.endswith("_count")}
     assert "3" in counts["line_count"]

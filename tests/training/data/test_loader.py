@@ -9,7 +9,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from reelmill.sinks.pack import pack as publish
 from reelmill.sinks.shards import Limits
 from reelmill.training.data import prefetch
 from reelmill.training.data.form import PLAIN
+from reelmill.training.data.frames import Kept, stacked
 from reelmill.training.data.loader import Loader, Settings, Source
 from reelmill.training.data.prefetch import Prefetch, pinned
 from reelmill.training.data.shards import Split, opened
@@ -97,7 +99,8 @@ def test_packs_are_their_documents(split: Split, tokens: Tokens) -> None:
         for (key,) in pack.keys:
             sample = split.sample(number_of[key])
             members = [f.member for f in tokens.shown(sample) if f.member]
-            alone.append(tokens.filled(tokens.document([sample]), split.jpegs(number_of[key], members)))
+            frames = stacked(split.jpegs(number_of[key], members), tokens.size_px)
+            alone.append(dataclasses.replace(tokens.document([sample]), frames=frames))
         assert sum(map(counts, alone)) <= LENGTH
         assert digest(pack) == digest(packed(alone))
         assert pack.pixels.float().std() > 1
@@ -177,6 +180,30 @@ def test_parts_share_an_epoch(split: Split, tokens: Tokens) -> None:
         [k for p in loader(split, tokens, epochs=1, part=part, parts=2) for d in p.keys for k in d] for part in (0, 1)
     ]
     assert sorted(seen[0] + seen[1]) == [split.sample(n).key for n in range(len(split))]
+
+
+def test_kept_frames_are_the_same_and_bounded(split: Split, tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept ones are read once, others every epoch; a budget of 5,000 bytes has room for two of three."""
+    whole = [digest(p) for p in loader(split, tokens)]
+    read: list[int] = []
+    jpegs = Split.jpegs
+
+    def counted(self: Split, number: int, members: Sequence[str]) -> list[bytes]:
+        read.append(number)
+        return jpegs(self, number, members)
+
+    monkeypatch.setattr(Split, "jpegs", counted)
+    settings = Settings(length=LENGTH, shuffle=4, waiting=9, epochs=3)
+    for keep_mb, reads in ((1, len(split)), (0, 3 * len(split))):
+        read.clear()
+        stream = Loader([Source(split)], tokens, settings, counts, threads=1, keep_mb=keep_mb)
+        assert [digest(p) for p in stream] == whole
+        assert len(read) == reads
+    kept = Kept[bytes](5_000)
+    made = [kept.of(n, partial(bytes, 2_304 + n), len) for n in (0, 1, 2, 0, 2)]
+    assert kept.bytes == 4_609
+    assert made[0] is made[3]
+    assert made[2] is not made[4]  # made anew, as there is no room for it
 
 
 def test_documents_over_length_are_refused_by_name(split: Split, tokens: Tokens) -> None:

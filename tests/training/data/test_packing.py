@@ -74,6 +74,13 @@ def test_rows_of_16k_are_98_percent_full(median: float, spread: float) -> None:
     assert sum(full) / len(full) / 16_384 >= 0.98
 
 
+def test_short_documents_fill_a_row_too() -> None:
+    """A buffer of eight of these is not half a row."""
+    lengths = [30 + n % 50 for n in range(2_000)]
+    full = [sum(lengths[n] for n in row) for row in rows(lengths, 1_000, 8)][:-3]
+    assert sum(full) / len(full) / 1_000 >= 0.98
+
+
 def test_the_state_is_what_waits_in_order() -> None:
     """Taken up by adding what waits once more: only its order counts, not when it came."""
     draw = random.Random(1)

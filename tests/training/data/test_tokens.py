@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published import clip, jpeg, of_kind, sample, streamed
+from published import clip, of_kind, sample, streamed
 from spelling import SLOTS, TEXTS, WORDS, asked, grounded, packed_form, plain, preferred
 
 from reelmill.schemas.errors import BadInput, Corrupt
@@ -168,10 +168,6 @@ def test_pixels_take_no_memory_before_they_are_read(words: Tokens) -> None:
     assert document.frames.shape == (2, 16, 16, 3)
     assert document.frames.strides == (0, 0, 0, 0)
     assert [f.member for f in few.shown(made)] == ["f001.jpg", "f004.jpg"]
-    filled = few.filled(document, [jpeg(0, 1.0), jpeg(0, 4.0)])
-    assert filled.frames.shape == (2, 16, 16, 3)
-    assert filled.frames.any()
-    assert filled.ids is document.ids
 
 
 STREAM = packed_form(of_kind(sample(clip(0), 0), StreamSample, **streamed()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,9 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reelmill.training.reducers.combine import Branch, Chain, Select, Stage, by_sample, evenly
+from reelmill.training.reducers.mix import Layers
 from reelmill.training.reducers.pool import GridPool, RasterMax, Resize, VideoPool, average, cosine, dct
 from reelmill.training.reducers.query import Query, VideoQuery
-from reelmill.training.reducers.select import TopK, changed, from_class, shares
+from reelmill.training.reducers.select import Changed, TopK, changed, from_class, shares
+from reelmill.training.reducers.stamp import Numbered
 from reelmill.training.reducers.window import Stack, TimeWindow, Window
 from reelmill.training.towers import from_class as attention_from_class
 from reelmill.training.towers import places
@@ -209,3 +213,29 @@ def test_frames_of_a_sample_stay_in_order() -> None:
     whole = by_sample(seen((1, 3)))
     assert whole.counts().tolist() == [16, 48]
     assert whole.frame[1].tolist() == sorted(whole.frame[1].tolist())
+
+
+def test_what_changed_is_kept_and_the_first_frame_whole() -> None:
+    vis = seen((3, 1))
+    out = Changed(0.5)(vis)
+    assert out.counts().tolist() == [24, 16]
+    kept = Changed(1.0)(vis)
+    assert torch.equal(kept.x[0], vis.x[:3].flatten(0, 1))
+    assert int((out.frame[0] == 0).sum()) == 16
+
+
+def test_mixed_layers_start_at_the_last_one() -> None:
+    vis = seen()
+    other = torch.randn_like(vis.x)
+    mixed = Layers(WIDTH, (-2, -1))(replace(vis, levels={-2: other, -1: vis.x})).x
+    last = torch.nn.functional.layer_norm(vis.x, (WIDTH,))
+    assert float((mixed - last).square().mean()) < 0.002 * float(last.square().mean())
+    with pytest.raises(ValueError, match=r"no states of layers \[-2\]"):
+        Layers(WIDTH, (-2,))(vis)
+
+
+def test_numbered_frames_differ_by_their_number_alone() -> None:
+    stage, vis = Numbered(WIDTH, 2), seen((3,))
+    change = stage(vis).x - vis.x
+    torch.testing.assert_close(change[1], stage.number.weight[1].expand(16, -1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(change[2], change[1], atol=1e-6, rtol=0)
