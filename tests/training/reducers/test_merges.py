@@ -160,6 +160,16 @@ def test_a_still_place_among_moving_ones_is_there_once() -> None:
     assert int((same & valid_of(out)).sum()) == 1
 
 
+def test_a_place_that_moves_once_in_a_stretch_is_there_in_each_of_its_frames() -> None:
+    vis = seen((3,))
+    x = vis.x[:1].repeat(3, 1, 1)
+    x[2, 5] = vis.x[1, 5]
+    out = Still(from_class(-2), 0.9, 0.99)(vis.with_x(x))
+    assert int(out.counts()) == 15 + 3
+    kept = {tuple(row) for row in tokens(out).tolist()}
+    assert {tuple(x[0, 5].tolist()), tuple(x[2, 5].tolist())} <= kept
+
+
 def valid_of(vis: Vis) -> Tensor:
     return torch.ones(vis.tokens, dtype=torch.bool) if vis.mask is None else vis.mask[0]
 
