@@ -149,6 +149,24 @@ def test_answers_are_never_fused_and_never_seen_by_the_fusion() -> None:
 
 
 @torch.no_grad()
+def test_fusion_is_a_causal_pass_over_patches_tokens_and_words() -> None:
+    """Of one frame, with transformers' own attention; what comes out of the last two replaces what went in."""
+    model = mini(2)
+    fusion, pack = model.prefusion, packed([tiny.document(13, frames=1)])
+    assert isinstance(fusion, Fused)
+    words = model.words(pack)
+    full, text = model.tower(pack), model.prompts(pack, words)
+    reduced = model.reducer(full, text)
+    vis, fused = model.see(pack, words)
+    whole = torch.cat([fusion.project(full).x, reduced.x, text.h], 1)
+    fusion.body.set_attn_implementation("eager")
+    theirs = fusion.body(inputs_embeds=whole, use_cache=False).last_hidden_state[0]
+    assert vis is not None
+    torch.testing.assert_close(vis.x[0], theirs[16:17], atol=1e-5, rtol=0)
+    torch.testing.assert_close(fused[text.at[0]], theirs[17:], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
 def test_prompts_are_fused_by_their_own_frames_alone() -> None:
     model = mini(2)
     together, alone = pack_of(10, 11), pack_of(11)
