@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reelmill.training.attention import Cache
-from reelmill.training.documents import IGNORED, Document, Pack, packed
+from reelmill.training.documents import IGNORED, Document, packed
 from reelmill.training.head import Classes
 from reelmill.training.trunk import body_of
 from reelmill.training.values import TEXT, Seq
@@ -41,11 +41,17 @@ def answer(
     """
     pack = packed(list(documents)).to(next(model.parameters()).device)
     with torch.no_grad():
-        state = _State.begun(model, replace(pack, labels=torch.full_like(pack.labels, IGNORED)), budget)
-        for _ in range(longest):
-            if state.silent(end):
-                break
-            state.step()
+        row = model.row(replace(pack, labels=torch.full_like(pack.labels, IGNORED)), budget)
+        return spoken(model, row, pack.documents, Cache(), end=end, longest=longest)
+
+
+def spoken(model: VLM, row: Seq, documents: int, cache: Cache, *, end: int, longest: int) -> list[list[Answer]]:
+    """Greedy answers to the prompts of a row, which goes on from `cache` and is added to it. Needs `torch.no_grad`."""
+    state = _State.begun(model, row, documents, cache)
+    for _ in range(longest):
+        if state.silent(end):
+            break
+        state.step()
     return state.by_document()
 
 
@@ -68,10 +74,9 @@ class _State:
     next_words: Tensor
 
     @classmethod
-    def begun(cls, model: VLM, pack: Pack, budget: int | None) -> _State:
+    def begun(cls, model: VLM, row: Seq, documents: int, cache: Cache) -> _State:
         """The prompts read."""
-        row, cache = model.row(pack, budget), Cache()
-        read = model.read(row, pack.documents, cache)
+        read = model.read(row, documents, cache)
         speaks = row.rows(ends(row))
         at = read.rows(row.index[speaks])
         whose = list(range(len(at)))
@@ -79,12 +84,12 @@ class _State:
             model,
             cache,
             model.classes(),
-            pack.documents,
+            documents,
             h=read.h[at],
             doc=read.doc[at],
             branch=read.branch[at],
-            pos=row.pos[speaks] + 1,
-            index=row.length,
+            pos=model.policy.positions(row)[speaks] + 1,
+            index=int(row.index[-1]) + 1,
             owner=read.doc[at].tolist(),
             answers=[Answer() for _ in whose],
             whose=whose,

@@ -118,7 +118,10 @@ class Policy(Protocol):
     """Positions, and who sees whom inside a document."""
 
     def positions(self, seq: Seq) -> Tensor:
-        """int64 [S]. `seq.pos` counts the tokens of each document, branches going on from where they begin."""
+        """int64 [S]. `seq.pos` counts the tokens of each document, branches going on from where they begin.
+
+        A row of words alone, as in the steps of an answer, goes on from positions that this gave: they must stay.
+        """
         ...
 
     def sees(self, query_kind: Tensor, key_kind: Tensor) -> Tensor | None:
@@ -183,3 +186,12 @@ class Schedule(Protocol):
     """What changes with the step: paths of attributes below the model, as "hooks.0.stride", and their values."""
 
     def __call__(self, step: int, steps: int) -> Mapping[str, Any]: ...
+
+
+@runtime_checkable
+class StreamCache(Protocol):
+    """What a stream keeps: keys and values of some of the frames that it saw."""
+
+    def keeps(self, frames: Sequence[int]) -> Collection[int]:
+        """Which of the frames that are held stay; `frames` are their numbers, oldest first."""
+        ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from reelmill.schemas.errors import BadInput
 from reelmill.training.attention import ROWS, Cache, Layout
 from reelmill.training.seams import Around, Hook, Policy
 from reelmill.training.values import Seq
+
+_LAID = tuple(f.name for f in fields(Seq) if f.name != "h")
+"""What mask and rotations are made from: all of a row but its states."""
 
 
 class Causal:
@@ -59,7 +63,7 @@ class _Pass:
         self.arounds: list[Around] = [h for h in hooks if isinstance(h, Around)]
         self.scores: dict[int, Tensor] = {}
         self._scored: Mapping[int, str] = {layer: of for h in self.hooks for layer, of in h.scored.items()}
-        self._waiting: tuple[Seq, Tensor, Tensor | None] | None = None
+        self._waiting: list[tuple[Seq, Tensor, Tensor | None]] = []
         self._laid_out()
 
     def _laid_out(self) -> None:
@@ -80,31 +84,34 @@ class _Pass:
         for around in self.arounds:
             if layer in around.around:
                 inside, share = around.inside(layer, self.seq)
-                self._waiting = (self.seq, inside, share)
+                self._waiting.append((self.seq, inside, share))
                 self._change(self.seq.keep(inside))
         told = {"attention_mask": self.layout, "position_embeddings": self.rotations, "position_ids": None}
         return (self.seq.h.unsqueeze(0), *args[1:]), kwargs | told
 
     def _change(self, seq: Seq) -> None:
-        """A row with fewer tokens falls differently into documents, and so does what was scored of it."""
-        if seq.length != self.seq.length:
-            kept = self.seq.rows(seq.index)
+        """A row with fewer tokens falls differently into documents, and so does what was scored of it; a bias or other
+        positions change the attention of as many."""
+        earlier, self.seq = self.seq, seq
+        if all(getattr(seq, name) is getattr(earlier, name) for name in _LAID):
+            return
+        if seq.length != earlier.length:
+            kept = earlier.rows(seq.index)
             self.scores = {layer: score[kept] for layer, score in self.scores.items()}
-            self.seq = seq
-            self._laid_out()
-        self.seq = seq
+        self._laid_out()
 
     def leave(self, output: Tensor) -> Tensor:
-        """After a layer: what passed by joins again."""
-        if self._waiting is None:
-            return output
-        (whole, inside, share), self._waiting = self._waiting, None
-        entered = whole.h[inside]
-        change = output[0] - entered
-        h = whole.h.index_copy(0, inside, entered + (change if share is None else change * share.unsqueeze(-1)))
-        self.seq, self.scores = whole.with_h(h), {}
-        self._laid_out()
-        return h.unsqueeze(0)
+        """After a layer: what passed by joins again, as it was."""
+        while self._waiting:
+            whole, inside, share = self._waiting.pop()
+            came = output[0]
+            if share is not None:
+                came = torch.lerp(whole.h[inside], came, share.unsqueeze(-1).to(came.dtype))
+            output = whole.h.index_copy(0, inside, came).unsqueeze(0)
+            if whole.length != self.seq.length:
+                self.seq, self.scores = whole, {}
+                self._laid_out()
+        return output
 
 
 @contextmanager

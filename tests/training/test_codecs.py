@@ -91,3 +91,22 @@ def test_a_distribution_s_loss_reaches_both_its_networks() -> None:
     assert all(p.grad is not None for p in dist.decode.parameters())
     dist.embed("time", values).sum().backward()
     assert all(p.grad is not None for p in dist.encode.parameters())
+
+
+def test_numbers_go_in_and_come_out_after_fitting() -> None:
+    """What the one network writes the other reads, within one anchor, for intervals that it never saw."""
+    torch.manual_seed(0)
+    dist, r, steps = Dist("time", 32, r=16, hidden=64), 16, 400
+    values = torch.combinations((torch.arange(16) + 0.4) / 16, 2, with_replacement=True)
+    optimiser = torch.optim.Adam(dist.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        loss = dist.loss("time", dist.embed("time", values), values).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    fresh = torch.rand(500, 2).sort(1).values
+    with torch.no_grad():
+        off = (dist.read("time", dist.embed("time", fresh)) - fresh).abs()
+    assert float(off.max()) < 1 / r

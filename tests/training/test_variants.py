@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,13 @@ FRAMES = 4
 NUMBERS: dict[str, tuple[float, ...]] = {"time": (0.25, 0.7), "box": (0.1, 0.2, 0.6, 0.9)}
 
 
+@cache
+def built(name: str, seed: int) -> tuple[VLM, Variant]:
+    return from_scratch(name, ladder.XS, tiny.VOCABULARY, frames=FRAMES, seed=seed)
+
+
 def made(name: str, seed: int = 0) -> tuple[VLM, Variant]:
-    model, variant = from_scratch(name, ladder.XS, tiny.VOCABULARY, frames=FRAMES, seed=seed)
+    model, variant = built(name, seed)
     return model.eval(), variant
 
 
@@ -94,6 +100,21 @@ def test_a_document_s_loss_does_not_know_its_neighbours(name: str) -> None:
     torch.testing.assert_close(other, torch.cat([third, first, second]), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", variants.names())
+def test_questions_about_one_video_do_not_know_one_another(name: str) -> None:
+    """Where the prompt decides what is seen, or what a hook drops, they cannot share a video, and that is said."""
+    model, _ = made(name)
+    whole = tiny.document(8, frames=FRAMES, answers=(3, 2))
+    apart = [model.said(model(packed([tiny.branch_alone(whole, b)]))).nll for b in (1, 2)]
+    if model.by_words:
+        with pytest.raises(ValueError, match="share a video between questions"):
+            model(packed([whole]))
+    else:
+        together = model.said(model(packed([whole]))).nll
+        torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", variants.names())
 def test_every_weight_that_learns_is_reached(name: str) -> None:
     model, variant = made(name)
@@ -114,12 +135,28 @@ def test_an_answer_is_what_reading_all_again_says(name: str) -> None:
     for prompt, (said,) in zip(prompts, both, strict=True):
         assert answer(model, [prompt], end=tiny.END, longest=5)[0][0].ids == said.ids
         if not said.slots:
-            assert said.ids == said_again(model, prompt, len(said.ids))
+            ids, logs = said_again(model, prompt, len(said.ids))
+            assert said.ids == ids
+            torch.testing.assert_close(said.logs[: len(logs)], logs, atol=1e-4, rtol=0)
 
 
-def said_again(model: VLM, prompt: Document, steps: int) -> list[int]:
+@pytest.mark.parametrize("name", variants.names())
+def test_an_answer_does_not_know_its_neighbours(name: str) -> None:
+    """One is longer than all others and has no video: behind a pruning lines are of the old length, and shorter ones
+    are not what they were."""
+    model, _ = made(name)
+    words = tiny.document(6, frames=0, question=90, prompt_only=True, answers=(0,))
+    prompts = [words, written(model, 7, prompt_only=True, answers=(0,))]
+    for prompt, (said,) in zip(prompts, answer(model, prompts, end=tiny.END, longest=3), strict=True):
+        alone = answer(model, [prompt], end=tiny.END, longest=3)[0][0]
+        assert (said.ids, said.ended) == (alone.ids, alone.ended)
+        torch.testing.assert_close(said.logs, alone.logs, atol=1e-4, rtol=0)
+
+
+def said_again(model: VLM, prompt: Document, steps: int) -> tuple[list[int], list[float]]:
     """Greedy without a cache: the whole row is read for each token. Hooks see answers as text, as they do with one."""
     ids: list[int] = []
+    logs: list[float] = []
     for _ in range(steps):
         whole = np.concatenate([prompt.ids, ids]).astype(np.int64)
         branch = np.concatenate([prompt.branch, [prompt.branch[-1]] * len(ids)]).astype(np.int64)
@@ -128,11 +165,11 @@ def said_again(model: VLM, prompt: Document, steps: int) -> list[int]:
         labels[len(prompt.ids) :] = whole[len(prompt.ids) :]
         now = Document(prompt.keys, whole, labels, branch, (), prompt.frames, prompt.at_s, prompt.duration_s)
         with torch.no_grad():
-            state = model(packed([now])).h[-1]
-        logits = model.classes().weight @ state
+            logits = model.classes().weight @ model(packed([now])).h[-1]
         logits[tiny.VISUAL] = -torch.inf
         ids.append(int(logits.argmax()))
-    return ids
+        logs.append(float(logits.log_softmax(-1)[ids[-1]]))
+    return ids, logs
 
 
 @pytest.mark.parametrize("name", variants.names())

@@ -34,14 +34,15 @@ class Drop:
         return seq.keep(best(seq, scores[layer - 1], self.keep))
 
 
-def best(seq: Seq, score: Tensor, keep: float) -> Tensor:
-    """int64 [S'], rising: all words, and the `keep` share (rounded up) of each document's visual tokens, best first."""
+def best(seq: Seq, score: Tensor, keep: float, of: Tensor | None = None) -> Tensor:
+    """int64 [S'], rising: all words, and the `keep` share (rounded up) of visual tokens, best first, of each document
+    or of each group: `of` int64 [S] numbers them."""
     visual = seq.visual.nonzero().squeeze(1)
-    doc = seq.doc[visual]
+    group = (seq.doc if of is None else of)[visual]
     order = score[visual].argsort(descending=True, stable=True)
-    order = order[doc[order].argsort(stable=True)]
-    counts = torch.bincount(doc, minlength=1)
-    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[doc[order]]
+    order = order[group[order].argsort(stable=True)]
+    counts = torch.bincount(group, minlength=1)
+    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[group[order]]
     wanted = torch.tensor([math.ceil(keep * n) for n in counts.tolist()], device=order.device)
-    kept = visual[order[rank < wanted[doc[order]]]]
+    kept = visual[order[rank < wanted[group[order]]]]
     return torch.cat([(~seq.visual).nonzero().squeeze(1), kept]).sort().values

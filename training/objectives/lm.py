@@ -50,7 +50,7 @@ def of_row(model: VLM, seq: Seq) -> Loss:
 
 @dataclass
 class Nested:
-    """Mean of the losses at several budgets (M3, arXiv 2405.17430): the tower sees each pack once."""
+    """Mean of the losses at several budgets (M3, arXiv 2405.17430). Each budget reads the pack anew."""
 
     budgets: Sequence[int]
 

@@ -46,8 +46,11 @@ class RankRoute:
             total.append((found.nll * weight).sum())
             each.append(_by_document(found.nll.detach(), seq.doc[found.at], pack.documents))
         auxiliary(model)
-        router = self.router_loss(self.logits(model, pack), torch.stack(each, 1))
         said = torch.stack(total).mean()
+        seen = pack.sample.unique()  # documents without media have nothing to choose
+        if not len(seen):
+            return Loss(said, tokens, {"lm": said})
+        router = self.router_loss(self.logits(model, pack), torch.stack(each, 1)[seen])
         return Loss(said + router * tokens, tokens, {"lm": said, "router": router * tokens})
 
     def logits(self, model: VLM, pack: Pack) -> Tensor:

@@ -124,7 +124,10 @@ class Route(Stage):
         self.branches: Any = nn.ModuleList(branches)
 
     def forward(self, vis: Vis, text: Text | None = None, budget: int | None = None) -> Vis:
-        """`budget` is the number of a branch that all samples take, in place of the router's choice."""
+        """`budget` is the number of a branch that all samples take, in place of the router's choice.
+
+        `logits` has a row for each sample that has tokens; documents without media have none.
+        """
         if budget is not None:
             out: Vis = self.branches[budget](vis, text, None)
             return out
@@ -134,8 +137,8 @@ class Route(Stage):
         whole = joined(views)
         of = torch.cat([torch.full((v.tokens,), k, device=chosen.device) for k, v in enumerate(views)])
         picked = share.gather(1, chosen.unsqueeze(1)).unsqueeze(2)
-        mask = (of.unsqueeze(0) == chosen[whole.sample].unsqueeze(1)) & valid(whole)
-        return replace(whole, x=whole.x * (1 + picked - picked.detach())[whole.sample], mask=mask)
+        mask = (of.unsqueeze(0) == chosen.unsqueeze(1)) & valid(whole)
+        return replace(whole, x=whole.x * (1 + picked - picked.detach()), mask=mask)
 
     def shape(self, frames: int, grid: Grid, budget: int | None = None) -> tuple[int, Grid]:
         """The largest of the branches, as the router decides later."""

@@ -17,4 +17,5 @@ def build(on: On, least: int = 18) -> Variant:
     experts = tuple((1, 2) if i == 2 else (1, 2, 4) for i in range(len(layers)))
     least = least if on.cells >= 144 else 1
     route = PoolRoute(on.words, layers, experts, least=least)
-    return Variant(Project(on.vision, on.words), (Claim(1, (24, 24), 576),), hooks=(route,), phases=L15)
+    claims = (Claim(1, (24, 24), 576),)
+    return Variant(Project(on.vision, on.words), claims, hooks=(route,), by_words=True, phases=L15)

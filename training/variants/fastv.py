@@ -12,7 +12,9 @@ from reelmill.training.variants.variant import Claim, On, Variant
 
 def build(on: On, layer: int = 2, keep: float = 0.5, of: str = "last") -> Variant:
     """The claim counts what enters; behind the layer it is the `keep` share."""
-    return Variant(Project(on.vision, on.words), (Claim(1, (24, 24), 576),), hooks=(Drop(layer, keep, of),))
+    return Variant(
+        Project(on.vision, on.words), (Claim(1, (24, 24), 576),), hooks=(Drop(layer, keep, of),), by_words=True
+    )
 
 
 def flops(n: int, kept: int, layer: int, layers: int, width: int, inner: int) -> float:

@@ -23,4 +23,5 @@ def build(on: On, keep: float = 0.1, threshold: float = 0.65, layer: int = 18, i
         (Claim(32, (14, 14), 640),),
         hooks=(Join(layer, inner),),
         scores=(LAYER,),
+        by_words=True,
     )

@@ -58,8 +58,8 @@ class Phase:
 @dataclass(frozen=True, slots=True)
 class Variant:
     """The seams that a paper fills. `scores` and `levels` are layers that its reducer reads of the tower; `by_words`
-    that it reads the prompt; `sees` puts something around the tower. `phases` are the paper's; a trunk from scratch
-    trains everything at once instead."""
+    that the prompt decides what is seen or what a hook drops, so that questions cannot share a video; `sees` puts
+    something around the tower. `phases` are the paper's; a trunk from scratch trains everything at once instead."""
 
     reducer: Stage
     claims: tuple[Claim, ...]

@@ -1,0 +1,147 @@
+"""A model that watches: frames come as they are seen, questions at any time, memory stays under a budget.
+
+What is said stays apart from what is seen: a question is a branch that goes on from the frames so far, and no later
+frame or question sees it. Whoever wants a dialogue hands over its earlier turns again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from reelmill.schemas.errors import BadInput
+from reelmill.training.answering import Answer, spoken
+from reelmill.training.attention import Cache
+from reelmill.training.documents import IGNORED, Document, Pack, Slot, packed
+from reelmill.training.reducers.combine import groups
+from reelmill.training.reducers.select import changed
+from reelmill.training.seams import Hook, StreamCache
+from reelmill.training.splice import spliced
+from reelmill.training.values import Seq
+from reelmill.training.vlm import VLM
+
+_NONE = np.zeros((0, 1, 1, 3), np.uint8)
+"""No frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The newest `newest` frames, and the `first` ones besides, which much attention goes to (StreamingLLM, arXiv
+    2309.17453). Kept tokens keep their positions, where that paper counts them anew."""
+
+    newest: int
+    first: int = 0
+
+    def keeps(self, frames: Sequence[int]) -> Collection[int]:
+        """Frames are numbered from 0."""
+        return {f for f in frames if f < self.first} | set(frames[max(0, len(frames) - self.newest) :])
+
+
+class Stream:
+    """One video as it comes. `before` are ids that stand before it, `duration_s` is what times are shares of: the
+    model was trained on shares of a clip, and a stream has no end to count from.
+
+    `keep` is asked after each push which frames stay; without one all do, as in VideoLLM-online (arXiv 2406.11816).
+    Words before the video always stay. Raises BadInput for a model that must see a whole video, or the question, before
+    it can read a frame.
+    """
+
+    def __init__(
+        self,
+        model: VLM,
+        *,
+        duration_s: float,
+        before: Sequence[int] = (),
+        keep: StreamCache | None = None,
+        budget: int | None = None,
+    ) -> None:
+        _frame_by_frame(model)
+        self.model, self.duration_s, self.keep, self.budget = model, duration_s, keep, budget
+        self.cache, self.frames, self.seen = Cache(), list[int](), 0
+        self._tokens, self._words, self._last = 0, 0, _NONE
+        if before:
+            with torch.no_grad():
+                self._read(self.model.row(self._pack(before, branch=0)))
+
+    def push(self, frames: np.ndarray, at_s: Sequence[float]) -> None:
+        """Sees frames uint8 [n, H, W, 3], n at least 1, and their times in seconds; then some may be forgotten."""
+        with torch.no_grad():
+            self._read(self._row(frames, at_s))
+        new = range(self.seen, self.seen + len(frames))
+        self.frames, self.seen, self._last = [*self.frames, *new], new.stop, frames[-1:]
+        kept = set(self.frames if self.keep is None else self.keep.keeps(self.frames))
+        if len(kept) < len(self.frames):
+            self.frames = [f for f in self.frames if f in kept]
+            self.cache.only(self.frames)
+
+    def ask(self, ids: Sequence[int], *, end: int, slots: Sequence[Slot] = (), longest: int = 64) -> Answer:
+        """A greedy answer to a prompt, from the frames that are held."""
+        with torch.no_grad():
+            row = self._placed(self.model.row(self._pack(ids, branch=1, slots=slots)), self._words)
+            return spoken(self.model, row, 1, self.cache.fork(), end=end, longest=longest)[0][0]
+
+    def _pack(
+        self,
+        ids: Sequence[int],
+        *,
+        branch: int,
+        slots: Sequence[Slot] = (),
+        frames: np.ndarray = _NONE,
+        at_s: Sequence[float] = (),
+    ) -> Pack:
+        of = np.array(ids, np.int64)
+        labels, branches, times = np.full_like(of, IGNORED), np.full_like(of, branch), np.array(at_s, np.float64)
+        document = Document(("stream",), of, labels, branches, tuple(slots), frames, times, self.duration_s)
+        return packed([document]).to(next(self.model.parameters()).device)
+
+    def _row(self, frames: np.ndarray, at_s: Sequence[float]) -> Seq:
+        """New frames alone. A tower that looks at changes is shown the frame before them again."""
+        again = len(self._last) if getattr(self.model.tower, "difference", False) else 0
+        shown = np.concatenate([self._last, frames]) if again else frames
+        pack = self._pack([self.model.visual_id], branch=0, frames=shown, at_s=[*at_s[:again], *at_s])
+        pack = replace(pack, frame=pack.frame + self.seen - again)
+        words = self.model.words(pack)
+        vis, words = self.model.see(pack, words, self.budget)
+        if vis is not None and again:
+            vis = groups(vis, torch.arange(again, vis.groups, device=vis.x.device))
+        return spliced(pack, words, vis, self.model.visual_id)
+
+    def _read(self, row: Seq) -> None:
+        """Adds branch 0 to the memory. Words go on from the last position that the policy gave."""
+        row = self._placed(row, self._tokens)
+        self.model.read(row, 1, self.cache)
+        self._tokens += row.length
+        self._words = int(self.model.policy.positions(row)[-1]) + 1
+
+    def _placed(self, row: Seq, position: int) -> Seq:
+        """A row that begins at a position, behind all that was read. Slots are in its states; none is learned from."""
+        before = torch.full_like(row.before, -1)
+        return replace(row, pos=row.pos + position, index=row.index + self._tokens, before=before, slots={})
+
+
+def _frame_by_frame(model: VLM) -> None:
+    """Raises BadInput for a model whose view of a frame depends on later frames or on what is asked."""
+    whole = [type(h).__name__ for h in model.hooks if isinstance(h, Hook) and h.at]
+    if model.by_words:
+        seen = "what it sees depends on the words"
+    elif whole:
+        seen = f"{', '.join(whole)} changes the row of a whole video"
+    elif not _by_frame(model):
+        seen = "its reducer joins or compares frames"
+    else:
+        return
+    raise BadInput("a stream of this model", seen=seen, do="choose a variant that reads each frame by itself")
+
+
+def _by_frame(model: VLM) -> bool:
+    reducer: Any = model.reducer
+    grid = model.tower.grid
+    try:
+        own = [reducer.shape(frames, grid, None)[0] for frames in (1, 2)] == [1, 2]
+    except ValueError:  # a number of frames that windows do not tile
+        return False
+    return own and not any(getattr(stage, "score", None) is changed for stage in reducer.modules())
