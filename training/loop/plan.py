@@ -53,7 +53,8 @@ class Rates:
 class Plan:
     """A run. `size` names a model of the ladder; `start` the folder of a run whose weights it begins with. `objective`
     is the variant's own ("variant") or "dpo". `tokens` is the length of a packed row, `accumulate` how many rows a step
-    has, `keep_every` steps between checkpoints.
+    has, `keep_every` steps between checkpoints. Pretrained weights come from `tower` and `lm`, or from one image-text
+    model `model`, by folder or name (training/backbones.py); `size` and `vocabulary` then count nothing.
     """
 
     variant: str
@@ -76,6 +77,9 @@ class Plan:
     keep_every: int = 250
     keep: int = 2
     compiled: bool = False
+    tower: str | None = None
+    lm: str | None = None
+    model: str | None = None
 
     def __post_init__(self) -> None:
         if self.size not in LADDER:
@@ -85,6 +89,15 @@ class Plan:
         if self.steps < 1 or self.accumulate < 1 or self.keep_every < 1:
             seen = f"steps {self.steps}, accumulate {self.accumulate}, keep_every {self.keep_every}"
             raise BadInput("steps, rows and checkpoints are counted from 1", seen=seen, do="give larger numbers")
+        if (self.tower is None) != (self.lm is None) or (self.model is not None and self.tower is not None):
+            given = [name for name in ("tower", "lm", "model") if getattr(self, name) is not None]
+            do = "give a tower and words, or one whole model"
+            raise BadInput("pretrained weights of two kinds, or of half a model", seen=", ".join(given), do=do)
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it begins with weights of Hugging Face."""
+        return self.tower is not None or self.model is not None
 
     def write(self, folder: Path) -> None:
         """Into a run's folder. Raises BadInput where another plan is there already."""
