@@ -412,6 +412,9 @@ def train(
     model: Annotated[
         str | None, typer.Option(metavar="PLACE", help="An image-text model to begin with, in place of both.")
     ] = None,
+    stages: Annotated[
+        str, typer.Option(help="paper: its phases, on --model or --tower; one: all parts at once.")
+    ] = "paper",
     shared: Annotated[bool, typer.Option(help="All samples of a clip in one document: the video once.")] = True,
     in_order: Annotated[bool, typer.Option("--in-order", help="As published: stages of a curriculum in turn.")] = False,
     ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of averaged weights; 0: none.")] = 0.0,
@@ -436,6 +439,7 @@ def train(
             tower=tower,
             words=words,
             model=model,
+            stages=stages,
         ),
         shared=shared,
         in_order=in_order,

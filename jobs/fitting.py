@@ -39,6 +39,7 @@ class Asked:
     tower: str | None = None
     words: str | None = None
     model: str | None = None
+    stages: str = "paper"
 
     def data(self, *, shared: bool) -> tuple[Data, ...]:
         """Places and weights. Raises BadInput on a weight that is no number."""
@@ -101,6 +102,7 @@ def train(
         tower=asked.tower,
         lm=asked.words,
         model=asked.model,
+        stages=asked.stages,
     )
     console = wide_console()
     with _Shown(console) as shown:

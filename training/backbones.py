@@ -271,8 +271,9 @@ def _of_llava(projector: Any, config: Any) -> nn.Module | None:
 
 
 def form_of(tokenizer: Any, *, whole: bool) -> Form:
-    """How dialogues are written for a checkpoint: by its own marks of turns, else as LLaVA-1.5 for a whole model, else
-    with marks of our own."""
-    if "<|im_start|>" in tokenizer.get_vocab():
+    """How dialogues are written for a checkpoint: by the marks of turns that it knows (ours, or ChatML), else as
+    LLaVA-1.5 for a whole model, else with marks of our own."""
+    known = set(tokenizer.get_vocab())
+    if "<|im_start|>" in known:
         return CHATML
-    return LLAVA_1_5 if whole else PLAIN
+    return LLAVA_1_5 if whole and not known.issuperset(PLAIN.marks) else PLAIN

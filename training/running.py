@@ -59,7 +59,7 @@ def begun(plan: Plan, run: Path, tell: Callable[[Told], object], store: Path | N
         objective = DPO(frozen_copy(made.model), plan.beta)
     elif plan.objective != "variant":
         raise BadInput(f"objective {plan.objective!r}", seen="variant and dpo are known", do="choose one")
-    stages = Stages.of(made.variant.phases) if plan.pretrained else Stages()
+    stages = Stages.of(made.variant.phases) if plan.pretrained and plan.stages == "paper" else Stages()
     packs = _loader(plan, made, splits)
     fit = Fit(plan, made.model, objective, packs, run, tell, made.variant.schedule, device(), stages=stages)
     fit.resume()

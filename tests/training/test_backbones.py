@@ -219,7 +219,7 @@ def test_adapters_leave_the_words_that_were_there(llava: str, tmp_path: Path) ->
 
 def test_a_checkpoint_that_is_not_here_is_one_line_and_no_download(tmp_path: Path) -> None:
     for load in (backbones.whole, backbones.seen_by, lambda p: backbones.parts(p, p)):
-        with pytest.raises(NotFound, match="checkpoint some/where.*fetch it first") as told:
+        with pytest.raises(NotFound, match=r"checkpoint some/where.*fetch it first") as told:
             load("some/where")
         assert "\n" not in str(told.value)
 
@@ -244,7 +244,7 @@ def test_what_has_no_layout_is_refused_and_nothing_is_written(llava: str, tmp_pa
 
 
 @pytest.mark.parametrize("wrong", [{"tower": "a"}, {"lm": "a"}, {"tower": "a", "lm": "b", "model": "c"}])
-def test_half_a_model_is_refused(wrong: dict[str, str]) -> None:
+def test_half_a_model_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match="give a tower and words, or one whole model"):
         Plan("llava15", (Data("x"),), **wrong)
 

@@ -54,7 +54,8 @@ class Plan:
     """A run. `size` names a model of the ladder; `start` the folder of a run whose weights it begins with. `objective`
     is the variant's own ("variant") or "dpo". `tokens` is the length of a packed row, `accumulate` how many rows a step
     has, `keep_every` steps between checkpoints. Pretrained weights come from `tower` and `lm`, or from one image-text
-    model `model`, by folder or name (training/backbones.py); `size` and `vocabulary` then count nothing.
+    model `model`, by folder or name (training/backbones.py); `size` and `vocabulary` then count nothing, and `stages`
+    says whether parts learn as the paper's phases have it ("paper") or all of them from the first step ("one").
     """
 
     variant: str
@@ -80,6 +81,7 @@ class Plan:
     tower: str | None = None
     lm: str | None = None
     model: str | None = None
+    stages: str = "paper"
 
     def __post_init__(self) -> None:
         if self.size not in LADDER:
@@ -93,6 +95,8 @@ class Plan:
             given = [name for name in ("tower", "lm", "model") if getattr(self, name) is not None]
             do = "give a tower and words, or one whole model"
             raise BadInput("pretrained weights of two kinds, or of half a model", seen=", ".join(given), do=do)
+        if self.stages not in ("paper", "one"):
+            raise BadInput(f"stages {self.stages!r}", seen="paper and one are known", do="choose one")
 
     @property
     def pretrained(self) -> bool:
