@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from reelmill.training import ladder, variants
-from reelmill.training.backbones import Base
+from reelmill.training.backbones import Backbone
 from reelmill.training.codecs.text import Text
 from reelmill.training.towers import HFTower
 from reelmill.training.variants.variant import On, Variant
@@ -77,7 +77,7 @@ def from_scratch(
 
 def pretrained(
     name: str,
-    base: Base,
+    base: Backbone,
     vocabulary: Vocabulary,
     *,
     frames: int,

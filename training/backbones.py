@@ -58,7 +58,7 @@ class Speaker(nn.Module):
 
 
 @dataclass
-class Base:
+class Backbone:
     """What is pretrained. `model` is the checkpoint of the words or of the whole, `config` the language model's;
     `own` the way from patches to words that a whole model brings, `projector` the part of it that has LLaVA's form."""
 
@@ -146,7 +146,7 @@ def _configured(place: str) -> Any:
     return loaded(AutoConfig.from_pretrained, place)
 
 
-def parts(tower: str, words: str) -> Base:
+def parts(tower: str, words: str) -> Backbone:
     """A tower of one checkpoint and a language model of another. Raises as `loaded`, and BadInput for a kind of either
     that cannot read packed rows or is unknown."""
     from transformers import AutoModelForCausalLM
@@ -154,7 +154,7 @@ def parts(tower: str, words: str) -> Base:
     _require_words(words, _configured(words))
     lm = loaded(AutoModelForCausalLM.from_pretrained, words, dtype=torch.float32)
     body_of(lm)
-    return Base(words, seen_by(tower), lm, lm.config, lambda model: model)
+    return Backbone(words, seen_by(tower), lm, lm.config, lambda model: model)
 
 
 def _require_words(place: str, config: Any) -> None:
@@ -192,7 +192,7 @@ def colours(place: str) -> tuple[Three, Three]:
 # ---- whole models ----------------------------------------------------------------------------------------------------
 
 
-def whole(place: str) -> Base:
+def whole(place: str) -> Backbone:
     """An image-text model taken apart: LLaVA-1.5, LLaVA-OneVision (as it sees videos), Idefics3 and SmolVLM (the whole
     picture, no crops).
 
@@ -211,28 +211,28 @@ def whole(place: str) -> Base:
     )
 
 
-def _llava(place: str, model: Any) -> Base:
+def _llava(place: str, model: Any) -> Backbone:
     inner = model.model
     made = _base(place, model, _tower_of(place, model), Apply(inner.multi_modal_projector))
     made.projector = _of_llava(inner.multi_modal_projector, model.config)
     return made
 
 
-def _onevision(place: str, model: Any) -> Base:
+def _onevision(place: str, model: Any) -> Backbone:
     inner = model.model
     made = _base(place, model, _tower_of(place, model), Film(inner.multi_modal_projector, inner.image_newline))
     made.projector = _of_llava(inner.multi_modal_projector, model.config)
     return made
 
 
-def _idefics(place: str, model: Any) -> Base:
+def _idefics(place: str, model: Any) -> Backbone:
     inner = model.model
     mean, std = colours(place)
     tower = HFTower(inner.vision_model, layer=-1, normed=True, mean=mean, std=std)
     return _base(place, model, tower, Shuffled(inner.connector, model.config.scale_factor))
 
 
-_APART: dict[str, Callable[[str, Any], Base]] = {
+_APART: dict[str, Callable[[str, Any], Backbone]] = {
     "llava": _llava,
     "llava_onevision": _onevision,
     "idefics3": _idefics,
@@ -240,13 +240,13 @@ _APART: dict[str, Callable[[str, Any], Base]] = {
 }
 
 
-def _base(place: str, model: Any, tower: HFTower, own: Stage) -> Base:
+def _base(place: str, model: Any, tower: HFTower, own: Stage) -> Backbone:
     def speaker(model: Any) -> Speaker:
         inner = model.model
         return Speaker(getattr(inner, "language_model", None) or inner.text_model, model.lm_head)
 
     body_of(speaker(model))
-    return Base(place, tower, model, model.config.get_text_config(), speaker, own)
+    return Backbone(place, tower, model, model.config.get_text_config(), speaker, own)
 
 
 def _tower_of(place: str, model: Any) -> HFTower:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from reelmill.schemas.errors import BadInput
-from reelmill.training.backbones import Base
+from reelmill.training.backbones import Backbone
 from reelmill.training.data.form import Form
 from reelmill.training.data.tokens import Tokens
 from reelmill.training.reducers.combine import Project
@@ -30,7 +30,7 @@ from reelmill.training.vlm import VLM
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 
 
-def write(model: VLM, variant: Variant, base: Base | None, tokens: Tokens, folder: Path) -> None:
+def write(model: VLM, variant: Variant, base: Backbone | None, tokens: Tokens, folder: Path) -> None:
     """Beside first, then renamed. Adapters are merged into the weights, so the model is plain afterwards.
 
     Raises BadInput where transformers has no layout for it.
@@ -44,7 +44,7 @@ def write(model: VLM, variant: Variant, base: Base | None, tokens: Tokens, folde
     half.rename(folder)
 
 
-def _layout(model: VLM, variant: Variant, base: Base | None, tokens: Tokens) -> Any:
+def _layout(model: VLM, variant: Variant, base: Backbone | None, tokens: Tokens) -> Any:
     """The transformers model of the same modules."""
     more = _beyond(model, base)
     if base is None or more:
@@ -60,7 +60,7 @@ def _layout(model: VLM, variant: Variant, base: Base | None, tokens: Tokens) -> 
     return held
 
 
-def _beyond(model: VLM, base: Base | None) -> str:
+def _beyond(model: VLM, base: Backbone | None) -> str:
     """What the layout has no place for; "" where it has one for all."""
     own = base is not None and (model.reducer is base.own if base.whole else type(model.reducer) is Project)
     codecs = [name for name, codec in model.codecs.items() if any(True for _ in codec.parameters())]
@@ -107,7 +107,7 @@ def _lead(tower: Any) -> int:
     return 0 if "siglip" in tower.model.config.model_type else 1
 
 
-def _write_words(held: Any, base: Base | None, tower: Any, tokens: Tokens, folder: Path) -> None:
+def _write_words(held: Any, base: Backbone | None, tower: Any, tokens: Tokens, folder: Path) -> None:
     """Tokenizer, template and what pictures become."""
     tokenizer = tokens.tokenizer
     template = _template(tokenizer, tokens.form)
@@ -142,7 +142,7 @@ def _template(tokenizer: Any, form: Form) -> str:
     return (replace(form, begin="") if begins else form).chat_template()
 
 
-def _copy_processor(base: Base | None, folder: Path) -> None:
+def _copy_processor(base: Backbone | None, folder: Path) -> None:
     """What the checkpoint says of pictures, as it came: crops and all."""
     from transformers.utils import cached_file
 

@@ -20,7 +20,7 @@ import torch
 from reelmill.schemas.errors import BadInput
 from reelmill.training import backbones, ladder, native, variants
 from reelmill.training.assemble import Vocabulary, from_scratch, on, pretrained, writers
-from reelmill.training.backbones import Base
+from reelmill.training.backbones import Backbone
 from reelmill.training.data.form import PLAIN, Form
 from reelmill.training.data.loader import Loader, Settings, Source
 from reelmill.training.data.shards import Split, opened
@@ -46,7 +46,7 @@ class Made:
     model: VLM
     variant: Variant
     tokens: Tokens
-    base: Base | None = None
+    base: Backbone | None = None
 
 
 def begun(plan: Plan, run: Path, tell: Callable[[Told], object], store: Path | None = None) -> Fit:
@@ -114,7 +114,7 @@ def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
     return Made(plan, model, variant, tokens, base)
 
 
-def _base(plan: Plan) -> Base | None:
+def _base(plan: Plan) -> Backbone | None:
     """What is pretrained of a run's model."""
     if plan.model is not None:
         return backbones.whole(plan.model)
@@ -131,7 +131,7 @@ def _variant(plan: Plan, trunk: On) -> Variant:
 
 
 def _tokenizer(
-    plan: Plan, run: Path, splits: Sequence[Split], codecs: Any, slots: Sequence[str], base: Base | None
+    plan: Plan, run: Path, splits: Sequence[Split], codecs: Any, slots: Sequence[str], base: Backbone | None
 ) -> tuple[Any, Form]:
     """The run's own; that of the run it starts from, or of its language model; or one trained on the texts."""
     own = run / TOKENIZER

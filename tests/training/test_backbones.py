@@ -20,7 +20,7 @@ from torch import Tensor
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.training import backbones, native
 from reelmill.training.assemble import Vocabulary, pretrained
-from reelmill.training.backbones import Base
+from reelmill.training.backbones import Backbone
 from reelmill.training.data.tokenizer import held, loaded
 from reelmill.training.data.tokens import Tokens
 from reelmill.training.documents import IGNORED, Document, Pack, packed
@@ -37,7 +37,7 @@ SAID = "{}the red circle moves right at 3 seconds"
 class On:
     """A variant on a base, with its words and pictures drawn from a seed."""
 
-    def __init__(self, base: Base, name: str = "llava15", **settings: Any) -> None:
+    def __init__(self, base: Backbone, name: str = "llava15", **settings: Any) -> None:
         form = backbones.form_of(held(base.words), whole=base.whole)
         tokenizer = loaded(base.words, form)
         vocabulary = Vocabulary(len(tokenizer), tokenizer.convert_tokens_to_ids(form.visual))
