@@ -401,10 +401,20 @@ def train(
     tokens: Annotated[int, typer.Option(min=64, help="Length of a packed row.")] = 4096,
     frames: Annotated[int, typer.Option(min=1, help="Frames of a clip that are shown.")] = 16,
     accumulate: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 1,
-    rate: Annotated[float, typer.Option(help="Learning rate.")] = 2e-3,
+    rate: Annotated[float, typer.Option(help="Learning rate; of the part that learns fastest, on --model.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Weights, order and draws.")] = 0,
     objective: Annotated[str, typer.Option(help="variant (its own), or dpo on pairs.")] = "variant",
     start: Annotated[Path | None, typer.Option(metavar="RUN", help="Begin with the weights of this run.")] = None,
+    tower: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="A vision tower to begin with: a folder or a fetched name.")
+    ] = None,
+    words: Annotated[str | None, typer.Option(metavar="PLACE", help="The language model beside --tower.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="An image-text model to begin with, in place of both.")
+    ] = None,
+    stages: Annotated[
+        str, typer.Option(help="paper: its phases, on --model or --tower; one: all parts at once.")
+    ] = "paper",
     shared: Annotated[bool, typer.Option(help="All samples of a clip in one document: the video once.")] = True,
     in_order: Annotated[bool, typer.Option("--in-order", help="As published: stages of a curriculum in turn.")] = False,
     ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of averaged weights; 0: none.")] = 0.0,
@@ -413,14 +423,24 @@ def train(
     ] = None,
     store: StoreAt = DEFAULT_STORE,
 ) -> None:
-    """Train a paper's model on packed datasets. A killed run goes on to the same weights."""
+    """Train a paper's model on packed datasets. A killed run goes on to the same weights.
+
+    With --model, or --tower and --words, the paper's own phases say what learns when, and RUN/model can be loaded by
+    transformers where the paper keeps to its layout.
+    """
     from reelmill.jobs import fitting
 
     if variant == "list":
         fitting.print_variants()
         return
     fitting.train(
-        fitting.Asked(variant, datasets, run, steps, size, tokens, frames, accumulate, rate, seed, objective, start),
+        fitting.Asked(
+            *(variant, datasets, run, steps, size, tokens, frames, accumulate, rate, seed, objective, start),
+            tower=tower,
+            words=words,
+            model=model,
+            stages=stages,
+        ),
         shared=shared,
         in_order=in_order,
         ema=ema,

@@ -36,6 +36,10 @@ class Asked:
     seed: int
     objective: str
     start: Path | None
+    tower: str | None = None
+    words: str | None = None
+    model: str | None = None
+    stages: str = "paper"
 
     def data(self, *, shared: bool) -> tuple[Data, ...]:
         """Places and weights. Raises BadInput on a weight that is no number."""
@@ -95,6 +99,10 @@ def train(
         start=None if asked.start is None else str(asked.start),
         in_order=in_order,
         ema=ema,
+        tower=asked.tower,
+        lm=asked.words,
+        model=asked.model,
+        stages=asked.stages,
     )
     console = wide_console()
     with _Shown(console) as shown:
@@ -102,8 +110,21 @@ def train(
         if fit.step:
             console.print(f"goes on after step {fit.step} of {plan.steps}")
         fit.go()
+    del fit  # a second model is read back from the last checkpoint
+    if plan.pretrained:
+        console.print(_native(asked.run))
     done = f"{asked.run}: {plan.variant}, {plan.steps} steps, {shown.cpu_s:.0f} CPU seconds here"
     console.print(f"{done}; ask it: reelmill eval {asked.run} DATASET")
+
+
+def _native(run: Path) -> str:
+    """Writes RUN/model; what is to be said of it."""
+    from reelmill.training.running import written
+
+    try:
+        return f"{written(run)}: for transformers, and --engine ABILITY=transformers:{run / 'model'}"
+    except BadInput as error:
+        return str(error)
 
 
 def _folder(store: str | Path | None) -> Path | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from reelmill.training import ladder, variants
+from reelmill.training.backbones import Backbone
 from reelmill.training.codecs.text import Text
 from reelmill.training.towers import HFTower
 from reelmill.training.variants.variant import On, Variant
@@ -74,3 +75,25 @@ def from_scratch(
     if variant.adapter is not None and variant.adapter.from_scratch:
         lm = variant.adapter.put_in(lm)
     return assembled(variant, tower, lm, vocabulary), variant
+
+
+def pretrained(
+    name: str,
+    base: Backbone,
+    vocabulary: Vocabulary,
+    *,
+    frames: int,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[VLM, Variant]:
+    """A variant by name on pretrained weights. With an adapter, the language model's own weights are frozen, all but
+    the words where some are new."""
+    torch.manual_seed(seed)
+    made: Variant = variants.named(name).build(base.on(frames), **(settings or {}))
+    variant = replace(made, reducer=base.reducer(made.reducer))
+    lm = base.language(vocabulary.words)
+    if variant.adapter is not None:
+        lm = variant.adapter.put_in(lm.requires_grad_(False))
+        for table in (lm.get_input_embeddings(), lm.get_output_embeddings()):
+            table.requires_grad_(base.grown)
+    return assembled(variant, base.tower, lm, vocabulary), variant

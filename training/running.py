@@ -5,6 +5,7 @@ tokenizer/         words of the training texts, with the marks and slots
 checkpoints/       finished steps
 log.jsonl          losses, one line a step
 evaluation.json    what `reelmill eval` found
+model/             the same as a checkpoint of transformers, where the trunk is one and the variant fits its layout
 """
 
 from __future__ import annotations
@@ -17,32 +18,35 @@ from typing import Any
 import torch
 
 from reelmill.schemas.errors import BadInput
-from reelmill.training import ladder, variants
-from reelmill.training.assemble import Vocabulary, from_scratch, on, writers
-from reelmill.training.data.form import PLAIN
+from reelmill.training import backbones, ladder, native, variants
+from reelmill.training.assemble import Vocabulary, from_scratch, on, pretrained, writers
+from reelmill.training.backbones import Backbone
+from reelmill.training.data.form import PLAIN, Form
 from reelmill.training.data.loader import Loader, Settings, Source
 from reelmill.training.data.shards import Split, opened
-from reelmill.training.data.tokenizer import loaded, texts_of, trained
+from reelmill.training.data.tokenizer import held, loaded, texts_of, trained
 from reelmill.training.data.tokens import Tokens
 from reelmill.training.documents import Document
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.fit import Fit, Told, frozen_copy
 from reelmill.training.loop.plan import Plan, planned
+from reelmill.training.loop.stages import Stages
 from reelmill.training.objectives.dpo import DPO
-from reelmill.training.variants.variant import Variant
+from reelmill.training.variants.variant import On, Variant
 from reelmill.training.vlm import VLM
 
-TOKENIZER = "tokenizer"
+TOKENIZER, NATIVE = "tokenizer", "model"
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A run's model, what it fills, and how samples are written for it."""
+    """A run's model, what it fills, and how samples are written for it. `base` is what it was before the run."""
 
     plan: Plan
     model: VLM
     variant: Variant
     tokens: Tokens
+    base: Backbone | None = None
 
 
 def begun(plan: Plan, run: Path, tell: Callable[[Told], object], store: Path | None = None) -> Fit:
@@ -55,7 +59,9 @@ def begun(plan: Plan, run: Path, tell: Callable[[Told], object], store: Path | N
         objective = DPO(frozen_copy(made.model), plan.beta)
     elif plan.objective != "variant":
         raise BadInput(f"objective {plan.objective!r}", seen="variant and dpo are known", do="choose one")
-    fit = Fit(plan, made.model, objective, _loader(plan, made, splits), run, tell, made.variant.schedule, device())
+    stages = Stages.of(made.variant.phases) if plan.pretrained and plan.stages == "paper" else Stages()
+    packs = _loader(plan, made, splits)
+    fit = Fit(plan, made.model, objective, packs, run, tell, made.variant.schedule, device(), stages=stages)
     fit.resume()
     return fit
 
@@ -73,6 +79,16 @@ def finished(run: Path) -> Made:
     return made
 
 
+def written(run: Path) -> Path:
+    """The model of a finished run as a checkpoint of transformers, in RUN/model.
+
+    Raises BadInput where its trunk or its variant has no such layout.
+    """
+    made = finished(run)
+    native.write(made.model, made.variant, made.base, made.tokens, run / NATIVE)
+    return run / NATIVE
+
+
 def device() -> torch.device:
     """The GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -80,23 +96,33 @@ def device() -> torch.device:
 
 def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
     """Tokenizer first, then the model over its words, then the weights that the run starts with."""
-    size = ladder.LADDER[plan.size]
-    codecs = writers(_variant(plan, size))
+    base, size = _base(plan), ladder.LADDER[plan.size]
+    trunk = base.on(plan.frames) if base else on(ladder.tower(size), ladder.language(size, 8), plan.frames)
+    codecs = writers(_variant(plan, trunk))
     slots = [name for codec in codecs.values() for name in codec.names]
-    tokenizer = _tokenizer(plan, run, splits, codecs, slots)
+    tokenizer, form = _tokenizer(plan, run, splits, codecs, slots, base)
     ids = {name: tokenizer.convert_tokens_to_ids(f"<{name}>") for name in slots}
-    vocabulary = Vocabulary(len(tokenizer), tokenizer.convert_tokens_to_ids(PLAIN.visual), ids)
-    model, variant = from_scratch(
-        plan.variant, size, vocabulary, frames=plan.frames, seed=plan.seed, settings=plan.settings
-    )
+    vocabulary = Vocabulary(len(tokenizer), tokenizer.convert_tokens_to_ids(form.visual), ids)
+    more: dict[str, Any] = {"frames": plan.frames, "seed": plan.seed, "settings": plan.settings}
+    if base is None:
+        model, variant = from_scratch(plan.variant, size, vocabulary, **more)
+    else:
+        model, variant = pretrained(plan.variant, base, vocabulary, **more)
     if plan.start is not None:
         checkpoint.newest(Path(plan.start)).weights_into(model)
-    return Made(plan, model, variant, Tokens(tokenizer, size.image, PLAIN, writers(variant), plan.frames))
+    tokens = Tokens(tokenizer, base.image_px if base else size.image, form, writers(variant), plan.frames)
+    return Made(plan, model, variant, tokens, base)
 
 
-def _variant(plan: Plan, size: ladder.Size) -> Variant:
+def _base(plan: Plan) -> Backbone | None:
+    """What is pretrained of a run's model."""
+    if plan.model is not None:
+        return backbones.whole(plan.model)
+    return None if plan.tower is None or plan.lm is None else backbones.parts(plan.tower, plan.lm)
+
+
+def _variant(plan: Plan, trunk: On) -> Variant:
     """The variant on a trunk whose words are not known yet: for what it fills, not for its weights."""
-    trunk = on(ladder.tower(size), ladder.language(size, 8), plan.frames)
     try:
         made: Variant = variants.named(plan.variant).build(trunk, **plan.settings)
     except TypeError as error:
@@ -104,20 +130,26 @@ def _variant(plan: Plan, size: ladder.Size) -> Variant:
     return made
 
 
-def _tokenizer(plan: Plan, run: Path, splits: Sequence[Split], codecs: Any, slots: Sequence[str]) -> Any:
-    """The run's own; that of the run it starts from; or one trained on the texts."""
+def _tokenizer(
+    plan: Plan, run: Path, splits: Sequence[Split], codecs: Any, slots: Sequence[str], base: Backbone | None
+) -> tuple[Any, Form]:
+    """The run's own; that of the run it starts from, or of its language model; or one trained on the texts."""
     own = run / TOKENIZER
-    if own.exists():
-        return loaded(own, PLAIN, slots)
-    if plan.start is not None:
-        made = loaded(Path(plan.start) / TOKENIZER, PLAIN, slots)
-    else:
+    start = None if plan.start is None else Path(plan.start) / TOKENIZER
+    place: str | Path | None = own if own.exists() else start
+    if base is not None and place is None:
+        place = base.words
+    form = backbones.form_of(held(place), whole=base.whole) if base is not None and place is not None else PLAIN
+    if place is None:
         texts = (text for split in splits for text in texts_of(split, codecs))
         made = trained(texts, slots=slots, kind=plan.words, vocabulary=plan.vocabulary)
-    half = own.with_name(f".{TOKENIZER}")
-    made.save_pretrained(half)
-    half.rename(own)
-    return made
+    else:
+        made = loaded(place, form, slots)
+    if not own.exists():
+        half = own.with_name(f".{TOKENIZER}")
+        made.save_pretrained(half)
+        half.rename(own)
+    return made, form
 
 
 def _loader(plan: Plan, made: Made, splits: Sequence[Split]) -> Loader:

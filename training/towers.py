@@ -15,7 +15,7 @@ from reelmill.training.values import Vis
 
 
 class HFTower(nn.Module):
-    """A vision transformer of transformers (CLIP, SigLIP and their like), frame by frame.
+    """A vision transformer of transformers (CLIP, SigLIP, DINOv2 and their like), frame by frame.
 
     `layer` is the layer whose states are taken, counted as Python counts (-2: LLaVA-1.5), `normed` puts the model's
     last norm behind it. `scores` and `levels` name layers that reducers ask for. `difference` puts the change since the
@@ -80,7 +80,10 @@ class HFTower(nn.Module):
 
     def _normed(self, x: Tensor) -> Tensor:
         """With the model's last norm, where that is wanted."""
-        out: Tensor = self.model.post_layernorm(x) if self.normed else x
+        if not self.normed:
+            return x
+        norm = getattr(self.model, "post_layernorm", None) or self.model.layernorm  # DINOv2 calls it so
+        out: Tensor = norm(x)
         return out
 
     def _pixels(self, pack: Pack) -> Tensor:
@@ -95,13 +98,14 @@ class HFTower(nn.Module):
     @contextmanager
     def _scoring(self) -> Iterator[dict[int, Callable[[], Tensor]]]:
         """Attention from the class token, from queries and keys: it needs no particular attention kernel (as HiRED)."""
-        layers: Any = self.model.encoder.layers
+        encoder: Any = self.model.encoder
+        layers = getattr(encoder, "layers", None) or encoder.layer
         heads = self.model.config.num_attention_heads
         found: dict[int, dict[str, Tensor]] = {layer: {} for layer in sorted(self.scored)}
         handles = []
         for layer, kept in found.items():
             for name in ("q_proj", "k_proj"):
-                linear = getattr(layers[layer].self_attn, name)
+                linear = getattr(getattr(layers[layer], "self_attn", None) or layers[layer].attention, name)
                 handles.append(linear.register_forward_hook(partial(_keep, kept, name)))
         try:
             yield {layer: partial(_scored, kept, heads) for layer, kept in found.items()}

@@ -42,22 +42,23 @@ class Form:
         of the first message, which is the user's; a prompt for an answer has no space at its end, which would be a
         token of its own."""
         said = {name: json.dumps(getattr(self, name)) for name in ("begin", "user", "assistant", "end")}
-        shown = json.dumps(self.visual + self.after_visual)
-        ask = json.dumps(self.assistant.rstrip())
+        shown = json.dumps(self.visual), json.dumps(self.after_visual)
+        ask = json.dumps(self.assistant.rstrip(" "))
         return (
             f"{{{{ {said['begin']} }}}}{{% for m in messages %}}"
-            f"{{% if m['role'] == 'user' %}}{{{{ {said['user']} }}}}{_parts(shown)}"
-            f"{{% else %}}{{{{ {said['assistant']} }}}}{{% generation %}}{_parts(shown)}{{{{ {said['end']} }}}}"
+            f"{{% if m['role'] == 'user' %}}{{{{ {said['user']} }}}}{_parts(*shown)}"
+            f"{{% else %}}{{{{ {said['assistant']} }}}}{{% generation %}}{_parts(*shown)}{{{{ {said['end']} }}}}"
             "{% endgeneration %}{% endif %}{% endfor %}"
             f"{{% if add_generation_prompt %}}{{{{ {ask} }}}}{{% endif %}}"
         )
 
 
-def _parts(shown: str) -> str:
-    """The content of a message: a string, or parts of which media come first."""
+def _parts(visual: str, after: str) -> str:
+    """The content of a message: a string, or parts of which media come first, side by side as a video's frames."""
+    media = "{% for p in m['content'] if p['type'] in ('image', 'video') %}"
     return (
         "{% if m['content'] is string %}{{ m['content'] }}{% else %}"
-        f"{{% for p in m['content'] if p['type'] in ('image', 'video') %}}{{{{ {shown} }}}}{{% endfor %}}"
+        f"{media}{{{{ {visual} }}}}{{% if loop.last %}}{{{{ {after} }}}}{{% endif %}}{{% endfor %}}"
         "{% for p in m['content'] if p['type'] == 'text' %}{{ p['text'] }}{% endfor %}{% endif %}"
     )
 
@@ -67,6 +68,12 @@ PLAIN = Form("<user>", "<assistant>", "<eos>", "<visual>", "", "", ("<user>", "<
 
 LLAVA_1_5 = Form("USER: ", " ASSISTANT: ", "</s>", "<image>", "\n", "<s>", ("<s>", "</s>", "<image>"))
 """LLaVA-1.5 (Liu et al. 2023, arXiv 2310.03744), its `vicuna_v1` conversation without the system's sentence."""
+
+CHATML = Form(
+    *("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>", "<image>", "\n", ""),
+    marks=("<|im_start|>", "<|im_end|>", "<image>"),
+)
+"""For models that were tuned with ChatML (Qwen, SmolLM2, LLaVA-OneVision), without a system's sentence."""
 
 
 def slot_mark(codec: str) -> str:

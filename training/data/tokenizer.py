@@ -98,13 +98,12 @@ def _byte_level(vocabulary: int, marks: list[str]) -> tuple[Any, Any]:
     return tokenizer, trainer
 
 
-def loaded(place: str | Path, form: Form, slots: Sequence[str] = ()) -> Any:
-    """The tokenizer in a folder, or of a name that this machine has already, with the marks that it lacks added.
+def held(place: str | Path) -> Any:
+    """The tokenizer in a folder, or of a name that this machine has already, as it is.
 
-    The model's embeddings must then have `len(tokenizer)` rows. Nothing is downloaded. Raises NotFound where it is not
-    there, BadInput where it is not a fast one: labels need to know where in the text each token ends.
+    Nothing is downloaded. Raises NotFound where it is not there, BadInput where it is not a fast one: labels need to
+    know where in the text each token ends.
     """
-    from tokenizers import AddedToken
     from transformers import AutoTokenizer
 
     try:
@@ -114,6 +113,17 @@ def loaded(place: str | Path, form: Form, slots: Sequence[str] = ()) -> Any:
         raise NotFound(f"tokenizer {str(place)!r}", seen=seen, do="give the folder of a tokenizer") from error
     if not tokenizer.is_fast:
         raise BadInput(f"tokenizer {str(place)!r}", seen="a slow one", do="save it with transformers as a fast one")
+    return tokenizer
+
+
+def loaded(place: str | Path, form: Form, slots: Sequence[str] = ()) -> Any:
+    """What `held` gives, with the marks that it lacks added. Raises as that does.
+
+    The model's embeddings must then have `len(tokenizer)` rows.
+    """
+    from tokenizers import AddedToken
+
+    tokenizer = held(place)
     known = tokenizer.get_vocab()
     marks = [*form.marks, *(slot_mark(name) for name in slots)]
     special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}

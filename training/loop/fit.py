@@ -22,6 +22,7 @@ from reelmill.training.documents import Pack
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.clock import Clock, lengths, operations
 from reelmill.training.loop.plan import Plan, Rates
+from reelmill.training.loop.stages import Stages
 from reelmill.training.seams import Objective, Schedule
 from reelmill.training.values import Loss
 from reelmill.training.vlm import VLM
@@ -62,7 +63,8 @@ class Packs(Protocol):
 
 @dataclass
 class Fit:
-    """A run under way. `packs` is a loader; `tell` hears of every step."""
+    """A run under way. `packs` is a loader; `tell` hears of every step. `stages` say which parts learn when; one stage
+    in which all do, by default."""
 
     plan: Plan
     model: VLM
@@ -73,10 +75,11 @@ class Fit:
     schedule: Schedule | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     step: int = 0
+    stages: Stages = field(default_factory=Stages)
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
-        self.groups = groups(self.model, self.plan.rates)
+        self.groups = groups(self.model, self.plan.rates, self.stages)
         fused = self.device.type == "cuda"
         self.optimiser = torch.optim.AdamW(
             self.groups, lr=self.plan.rates.rate, betas=self.plan.rates.betas, weight_decay=0.0, fused=fused
@@ -150,9 +153,7 @@ class Fit:
         clock = Clock(self.device)
         if self.schedule is not None:
             self.model.told(self.schedule(self.step, self.plan.steps))
-        rate = self.plan.rates.at(self.step, self.plan.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
+        rate = self._set_rates()
         losses = [self._row(packs, clock) for _ in range(self.plan.accumulate)]
         with clock.part("update"):
             weight = torch.stack([loss.weight for loss, *_ in losses]).sum()
@@ -162,6 +163,17 @@ class Fit:
         self.step += 1
         tokens, work = sum(t for _, t, _ in losses), sum(w for *_, w in losses)
         return Told(self.step, self.plan.steps, said, norm, rate, tokens, work, dict(clock.spent_s), clock.cpu_s)
+
+    def _set_rates(self) -> float:
+        """Every part's rate at this step; a part whose rate is 0 learns nothing and costs no gradients."""
+        stage, done, steps = self.stages.at(self.step, self.plan.steps)
+        rate = self.plan.rates.at(done, steps)
+        for group in self.optimiser.param_groups:
+            share = self.stages.factor(stage, group["name"].partition(",")[0])
+            group["lr"] = rate * group["factor"] * share
+            for parameter in group["params"]:
+                parameter.requires_grad_(share > 0)
+        return rate
 
     def _row(self, packs: Iterator[Pack], clock: Clock) -> tuple[Loss, int, float]:
         """Adds a row's gradients; its loss, tokens and operations."""
@@ -204,12 +216,12 @@ def _mean(sums: list[dict[str, Tensor]], weight: Tensor) -> dict[str, float]:
     return {n: float(sum(part[n].detach() for part in sums if n in part) / weight) for n in names}
 
 
-def groups(model: VLM, rates: Rates) -> list[dict[str, Any]]:
-    """One group a part of the model, with the factor of its rate; parts of factor 0 are frozen."""
+def groups(model: VLM, rates: Rates, stages: Stages) -> list[dict[str, Any]]:
+    """One group a part of the model, with the factor of its rate; parts that never learn are frozen."""
     seen: set[int] = set()
     found = []
     for name, part in model.parts():
-        factor = rates.parts.get(name, 1.0)
+        factor = rates.parts.get(name, 1.0) if stages.learns(name) else 0.0
         own = [p for p in part.parameters() if id(p) not in seen]
         seen |= {id(p) for p in own}
         if factor == 0:

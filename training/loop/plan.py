@@ -53,7 +53,9 @@ class Rates:
 class Plan:
     """A run. `size` names a model of the ladder; `start` the folder of a run whose weights it begins with. `objective`
     is the variant's own ("variant") or "dpo". `tokens` is the length of a packed row, `accumulate` how many rows a step
-    has, `keep_every` steps between checkpoints.
+    has, `keep_every` steps between checkpoints. Pretrained weights come from `tower` and `lm`, or from one image-text
+    model `model`, by folder or name (training/backbones.py); `size` and `vocabulary` then count nothing, and `stages`
+    says whether parts learn as the paper's phases have it ("paper") or all of them from the first step ("one").
     """
 
     variant: str
@@ -75,6 +77,10 @@ class Plan:
     ema: float = 0.0
     keep_every: int = 250
     keep: int = 2
+    tower: str | None = None
+    lm: str | None = None
+    model: str | None = None
+    stages: str = "paper"
 
     def __post_init__(self) -> None:
         if self.size not in LADDER:
@@ -84,6 +90,17 @@ class Plan:
         if self.steps < 1 or self.accumulate < 1 or self.keep_every < 1:
             seen = f"steps {self.steps}, accumulate {self.accumulate}, keep_every {self.keep_every}"
             raise BadInput("steps, rows and checkpoints are counted from 1", seen=seen, do="give larger numbers")
+        if (self.tower is None) != (self.lm is None) or (self.model is not None and self.tower is not None):
+            given = [name for name in ("tower", "lm", "model") if getattr(self, name) is not None]
+            do = "give a tower and words, or one whole model"
+            raise BadInput("pretrained weights of two kinds, or of half a model", seen=", ".join(given), do=do)
+        if self.stages not in ("paper", "one"):
+            raise BadInput(f"stages {self.stages!r}", seen="paper and one are known", do="choose one")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it begins with weights of Hugging Face."""
+        return self.tower is not None or self.model is not None
 
     def write(self, folder: Path) -> None:
         """Into a run's folder. Raises BadInput where another plan is there already."""

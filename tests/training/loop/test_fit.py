@@ -251,7 +251,7 @@ def test_a_frozen_part_learns_nothing(tmp_path: Path) -> None:
     same = {name for name, value in before.items() if torch.equal(value, run.model.state_dict()[name])}
     assert {n for n in before if n.startswith("tower.")} <= same
     assert not any(n.startswith("reducer.query") for n in same)
-    assert {g["name"]: g["factor"] for g in groups(run.model, run.plan.rates)}["lm"] == 0.1
+    assert {g["name"]: g["factor"] for g in groups(run.model, run.plan.rates, run.stages)}["lm"] == 0.1
 
 
 @dataclass

@@ -1,0 +1,279 @@
+"""Models of Hugging Face as a trunk: a vision tower and a language model, or an image-text model taken apart.
+
+    base = parts("siglip-folder", "smollm2-folder")     a variant brings the projector between them
+    base = whole("llava-folder")                        the checkpoint's own projector is kept where a variant has none
+
+Checkpoints are folders, or names that this machine's cache holds: nothing is downloaded. Weights are float32; on a GPU
+the loop computes in bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from reelmill.schemas.errors import BadInput, NotFound
+from reelmill.training.data.form import CHATML, LLAVA_1_5, PLAIN, Form
+from reelmill.training.reducers.combine import Apply, Project, Stage
+from reelmill.training.reducers.layouts import Film, Shuffled
+from reelmill.training.towers import HFTower
+from reelmill.training.trunk import body_of
+from reelmill.training.variants.variant import On
+
+Three = tuple[float, float, float]
+
+_TOWERS = {
+    "clip": "CLIPVisionModel",
+    "clip_vision_model": "CLIPVisionModel",
+    "siglip": "SiglipVisionModel",
+    "siglip_vision_model": "SiglipVisionModel",
+    "dinov2": "Dinov2Model",
+    "dinov2_with_registers": "Dinov2WithRegistersModel",
+}
+_LAYER = -2
+"""LLaVA-1.5 (arXiv 2310.03744) takes the second last layer, whose patches still say where they are."""
+
+
+class Speaker(nn.Module):
+    """The language model of an image-text model, in the shape of a causal one: the same modules, not copies."""
+
+    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = body
+        self.lm_head = head
+        self.config = self.model.config
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The table of words."""
+        out: nn.Module = self.model.embed_tokens
+        return out
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The rows that states are compared with."""
+        return self.lm_head
+
+
+@dataclass
+class Backbone:
+    """What is pretrained. `model` is the checkpoint of the words or of the whole, `config` the language model's;
+    `own` the way from patches to words that a whole model brings, `projector` the part of it that has LLaVA's form."""
+
+    words: str
+    tower: HFTower
+    model: Any
+    config: Any
+    speaker: Callable[[Any], Any]
+    own: Stage | None = None
+    projector: nn.Module | None = None
+    grown: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether tower and words come from one image-text model."""
+        return self.own is not None
+
+    @property
+    def image_px(self) -> int:
+        """Side of the square that the tower sees."""
+        return int(self.tower.model.config.image_size)
+
+    def on(self, frames: int) -> On:
+        """What a variant is told of this trunk."""
+        return On(self.tower.width, self.config.hidden_size, self.tower.grid, frames, self.config)
+
+    def language(self, rows: int) -> Any:
+        """The causal language model, with an embedding for each of `rows` words; it never loses any.
+
+        New rows are drawn round the mean of the old ones (transformers' own way).
+        """
+        self.grown = rows > self.model.get_input_embeddings().weight.shape[0]
+        if self.grown:
+            self.model.resize_token_embeddings(rows)
+        return self.speaker(self.model)
+
+    def reducer(self, made: Stage) -> Stage:
+        """A variant's reducer on this trunk: the checkpoint's own where the variant reduces nothing, else the
+        variant's, whose projectors of the same form begin with the checkpoint's weights."""
+        if self.own is not None and type(made) is Project:
+            return self.own
+        if self.projector is not None:
+            for project in (m for m in made.modules() if isinstance(m, Project)):
+                _take_over(project, self.projector)
+        return made
+
+
+def _take_over(project: Project, projector: Any) -> None:
+    """Weights of LLaVA's two linear layers, where the shapes are the same."""
+    first, _, last = project.layers
+    pairs = ((first, projector.linear_1), (last, projector.linear_2))
+    if all(ours.weight.shape == theirs.weight.shape for ours, theirs in pairs):
+        for ours, theirs in pairs:
+            ours.load_state_dict(theirs.state_dict())
+
+
+# ---- loading ---------------------------------------------------------------------------------------------------------
+
+
+def loaded(load: Callable[..., Any], place: str, **options: Any) -> Any:
+    """What a `from_pretrained` gives, without the network.
+
+    Raises NotFound where this machine has no such checkpoint, BadInput where it is of another kind.
+    """
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        return load(place, local_files_only=True, **options)
+    except OSError as error:
+        do = "give a folder that holds it, or fetch it first (hf download)"
+        raise NotFound(f"checkpoint {place}", seen=_brief(error), do=do) from error
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise BadInput(f"checkpoint {place}", seen=_brief(error), do="name one that transformers can load") from error
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _configured(place: str) -> Any:
+    from transformers import AutoConfig
+
+    return loaded(AutoConfig.from_pretrained, place)
+
+
+def parts(tower: str, words: str) -> Backbone:
+    """A tower of one checkpoint and a language model of another. Raises as `loaded`, and BadInput for a kind of either
+    that cannot read packed rows or is unknown."""
+    from transformers import AutoModelForCausalLM
+
+    _require_words(words, _configured(words))
+    lm = loaded(AutoModelForCausalLM.from_pretrained, words, dtype=torch.float32)
+    body_of(lm)
+    return Backbone(words, seen_by(tower), lm, lm.config, lambda model: model)
+
+
+def _require_words(place: str, config: Any) -> None:
+    """Raises BadInput for a language model whose layers see a window: packed rows are seen in full."""
+    window = getattr(config, "sliding_window", None)
+    if window is not None:
+        do = "choose one with full attention, or set sliding_window to null where its rows are shorter"
+        raise BadInput(f"checkpoint {place}", seen=f"layers that see {window} tokens back", do=do)
+
+
+def seen_by(place: str) -> HFTower:
+    """The vision tower of a checkpoint: CLIP, SigLIP (SigLIP 2 of fixed size too) or DINOv2.
+
+    Raises as `loaded`, and BadInput for others.
+    """
+    import transformers
+
+    kind = _configured(place).model_type
+    if kind not in _TOWERS:
+        do = f"choose one of {', '.join(sorted(_TOWERS))}"
+        raise BadInput(f"tower {place}", seen=f"model type {kind!r}", do=do)
+    model = loaded(getattr(transformers, _TOWERS[kind]).from_pretrained, place, dtype=torch.float32)
+    mean, std = colours(place)
+    return HFTower(model, layer=_LAYER, mean=mean, std=std)
+
+
+def colours(place: str) -> tuple[Three, Three]:
+    """Mean and spread of the three colours that a checkpoint's pictures are normalised with."""
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    said, _ = loaded(ImageProcessingMixin.get_image_processor_dict, place)
+    return tuple(said["image_mean"]), tuple(said["image_std"])
+
+
+# ---- whole models ----------------------------------------------------------------------------------------------------
+
+
+def whole(place: str) -> Backbone:
+    """An image-text model taken apart: LLaVA-1.5, LLaVA-OneVision (as it sees videos), Idefics3 and SmolVLM (the whole
+    picture, no crops).
+
+    Raises as `loaded`, and BadInput for others: positions of three axes, as Qwen-VL has them (M-RoPE), are not told
+    apart by a packed row.
+    """
+    config = _configured(place)
+    if config.model_type not in _APART:
+        seen, do = f"model type {config.model_type!r}", f"choose one of {', '.join(_APART)}"
+        raise BadInput(f"image-text model {place}", seen=seen, do=do)
+    from transformers import AutoModelForImageTextToText
+
+    _require_words(place, config.get_text_config())
+    return _APART[config.model_type](
+        place, loaded(AutoModelForImageTextToText.from_pretrained, place, dtype=torch.float32)
+    )
+
+
+def _llava(place: str, model: Any) -> Backbone:
+    inner = model.model
+    made = _base(place, model, _tower_of(place, model), Apply(inner.multi_modal_projector))
+    made.projector = _of_llava(inner.multi_modal_projector, model.config)
+    return made
+
+
+def _onevision(place: str, model: Any) -> Backbone:
+    inner = model.model
+    made = _base(place, model, _tower_of(place, model), Film(inner.multi_modal_projector, inner.image_newline))
+    made.projector = _of_llava(inner.multi_modal_projector, model.config)
+    return made
+
+
+def _idefics(place: str, model: Any) -> Backbone:
+    inner = model.model
+    mean, std = colours(place)
+    tower = HFTower(inner.vision_model, layer=-1, normed=True, mean=mean, std=std)
+    return _base(place, model, tower, Shuffled(inner.connector, model.config.scale_factor))
+
+
+_APART: dict[str, Callable[[str, Any], Backbone]] = {
+    "llava": _llava,
+    "llava_onevision": _onevision,
+    "idefics3": _idefics,
+    "smolvlm": _idefics,
+}
+
+
+def _base(place: str, model: Any, tower: HFTower, own: Stage) -> Backbone:
+    def speaker(model: Any) -> Speaker:
+        inner = model.model
+        return Speaker(getattr(inner, "language_model", None) or inner.text_model, model.lm_head)
+
+    body_of(speaker(model))
+    return Backbone(place, tower, model, model.config.get_text_config(), speaker, own)
+
+
+def _tower_of(place: str, model: Any) -> HFTower:
+    """The tower with the layer that the model reads. Raises BadInput for several layers, or for a class token among the
+    patches: neither is a grid."""
+    config, mean_std = model.config, colours(place)
+    layer, kept = config.vision_feature_layer, config.vision_feature_select_strategy
+    has_class = "siglip" not in config.vision_config.model_type
+    if not isinstance(layer, int) or (kept == "default") != has_class:
+        seen = f"layer {layer} of {config.vision_config.model_type}, {kept!r}"
+        raise BadInput(f"image-text model {place}", seen=seen, do="choose one that reads the patches of one layer")
+    return HFTower(model.model.vision_tower, layer=layer, mean=mean_std[0], std=mean_std[1])
+
+
+def _of_llava(projector: Any, config: Any) -> nn.Module | None:
+    """The projector where it is two linear layers with biases and GELU between, as ours."""
+    plain = config.projector_hidden_act == "gelu" and projector.linear_1.bias is not None
+    return projector if plain else None
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def form_of(tokenizer: Any, *, whole: bool) -> Form:
+    """How dialogues are written for a checkpoint: by the marks of turns that it knows (ours, or ChatML), else as
+    LLaVA-1.5 for a whole model, else with marks of our own."""
+    known = set(tokenizer.get_vocab())
+    if "<|im_start|>" in known:
+        return CHATML
+    return LLAVA_1_5 if whole and not known.issuperset(PLAIN.marks) else PLAIN
