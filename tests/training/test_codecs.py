@@ -91,3 +91,11 @@ def test_a_distribution_s_loss_reaches_both_its_networks() -> None:
     assert all(p.grad is not None for p in dist.decode.parameters())
     dist.embed("time", values).sum().backward()
     assert all(p.grad is not None for p in dist.encode.parameters())
+
+
+def test_the_share_of_dfl_is_a_setting_and_the_paper_s_without_one() -> None:
+    paper, whole = Dist("time", 8, r=4), Dist("time", 8, r=4, share=1.0)
+    whole.load_state_dict(paper.state_dict())
+    states, values = torch.randn(3, 8), torch.tensor([[0.1, 0.4], [0.2, 0.9], [0.5, 0.75]])
+    more = whole.loss("time", states, values) - paper.loss("time", states, values)
+    torch.testing.assert_close(more, 0.75 * paper.dfl(states, values))
