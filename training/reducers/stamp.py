@@ -30,11 +30,11 @@ class Stamp(Stage):
 class Timed(Stage):
     """Adds a code of its time to every token: one of `n` + 1 learned rows at 0, 1 / n, ... 1, or a mix of two.
 
-    `std` is their spread at first: large beside the features, so that a small model can tell frames apart from the
-    first step on.
+    `std` is their spread at first: about that of a fresh projector's features (0.15). With 0.5 what changes between
+    frames was a hundredth of the codes, and a small model stayed at the prior (docs/decisions/0046).
     """
 
-    def __init__(self, width: int, n: int, std: float = 0.5) -> None:
+    def __init__(self, width: int, n: int, std: float = 0.1) -> None:
         super().__init__()
         self.n, self.rows = n, nn.Parameter(torch.randn(n + 1, width) * std)
 
