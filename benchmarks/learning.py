@@ -65,8 +65,8 @@ class Clips:
 
 
 SETS = {
-    "one": Clips(4_000, 800, (1, 1)),
-    "two": Clips(6_000, 500, (1, 2)),
+    "one": Clips(12_000, 800, (1, 1)),
+    "two": Clips(12_000, 500, (1, 2)),
     "pairs": Clips(3_000, 1_100, (1, 2), paired=True),
 }
 """What is asked comes to 1,500 questions or pairs a set, captions not counted."""
@@ -87,15 +87,15 @@ class Arm:
     objective: str = "variant"
     rates: Rates = field(default_factory=Rates)
     blind: bool = False
-    row: int = 1_500
+    row: int = 3_000
 
 
 _PAIRS = Arm("dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rates=Rates(rate=3e-4, warmup=10))
 ARMS = (
-    Arm("one", "one", 600, ("one",)),
-    Arm("two", "two", 900, ("two", "pairs"), "one"),
-    Arm("bins", "one", 600, ("one",), settings={"codec": "bins"}),
-    Arm("text", "one", 600, ("one",), settings={"codec": "text"}),
+    Arm("one", "one", 1_000, ("one",)),
+    Arm("two", "two", 1_000, ("two", "pairs"), "one"),
+    Arm("bins", "one", 1_000, ("one",), settings={"codec": "bins"}),
+    Arm("text", "one", 1_000, ("one",), settings={"codec": "text"}),
     _PAIRS,
     replace(_PAIRS, name="dpo_blind", asked=("pairs",), blind=True),
     Arm("nested", "one", 600, ("one",), settings={"nested": True}, budgets=(1, 4, 16)),
@@ -113,7 +113,7 @@ class Bench:
     def folder(self, name: str, part: str) -> Path:
         """The pack of a set's part ("learned" or "asked"), drawn where it is not there yet."""
         clips, seed = SETS[name], 2 * list(SETS).index(name) + (part == "asked")
-        count = getattr(clips, part) // (100 if self.brief else 1)
+        count = getattr(clips, part) // (400 if self.brief else 1)
         place = self.work / "sets" / f"{name}-{part}"
         preset = MicroPreset(objects=clips.things, acts=ACTS)
         write_micro(
