@@ -49,9 +49,8 @@ def test_nested_is_asked_for_one_four_or_all_tokens_of_a_frame() -> None:
 
 
 def test_a_fresh_model_shows_what_changes_between_frames() -> None:
-    """A dark square stands in the last of eight frames: in its corner the projected features must change by more than a
-    twentieth of all that they differ. They did by a hundredth when places and codes of time were the larger part, and a
-    small model learned nothing of them (docs/decisions/0046)."""
+    """A dark square enters one corner in the last of eight frames. Its token must change by more than half of what all
+    tokens differ: 0.9 with a large patch embedding and small codes of time, 0.15 to 0.19 without (three seeds)."""
     model, _ = from_scratch("small", ladder.XS, tiny.VOCABULARY, frames=8)
     frames = np.full((8, 24, 24, 3), 170, np.uint8)
     frames[7, 2:10, 2:10] = 30
@@ -63,5 +62,5 @@ def test_a_fresh_model_shows_what_changes_between_frames() -> None:
         x = reducer(model.tower(packed([document]))).x
         features = x - reducer.stages[-1].rows[:8].unsqueeze(1)
     change = (features[7] - features[6]).std(-1)
-    assert change[3] < change[0]
-    assert change[0] > 0.05 * x.std()
+    assert change[3] < 0.5 * change[0]
+    assert change[0] > 0.5 * x.std()
