@@ -1,8 +1,9 @@
-"""Ours: a plain trunk that learns on a CPU; its codec, tokens a frame and nesting are settings (docs/decisions/0046).
+"""LLaVA-1.5 made small (Liu et al., arXiv 2310.03744), by us: pooled patches, codes of time, one of three codecs.
 
-Each frame's patches are pooled to `side` x `side`, projected, and get a learned code of their time: three of four
-visual tokens fewer than the patches, and no token for times. `codec` writes times and boxes: "dist" (DisTime), "bins"
-(LLaVA-ST) or "text" (digits). With `nested` every step learns from 1, 4, ... tokens a frame, as M3 does.
+No paper has it; it is what learns on a CPU (docs/decisions/0046). Each frame's patches are pooled to `side` x `side`
+and projected, and every token gets a learned code of its time, so that no token says times. `codec` writes times and
+boxes: "dist" (DisTime), "bins" (LLaVA-ST) or "text" (digits). With `nested` every step learns from 1, 4, ... tokens a
+frame, as M3 does.
 """
 
 from __future__ import annotations
