@@ -39,6 +39,10 @@ LADDER = {"XS": XS, "S": S, "M": M, "L": L}
 _PLACES_STD = 0.5
 """Spread of learned places: with .02 a tiny model stays at the answers' prior (measured, docs/decisions)."""
 
+_PATCH_GAIN = 4.0
+"""Factor of the patch embedding, so that what a patch shows is as large as its place (0.6 against 0.5 on micro clips;
+0.15 without): else what changes from frame to frame is lost beside what does not (docs/decisions/0046)."""
+
 
 def tower(size: Size) -> HFTower:
     """A vision transformer from scratch, CLIP's form."""
@@ -54,6 +58,8 @@ def tower(size: Size) -> HFTower:
     model = CLIPVisionModel(config)
     model.apply(_spread)
     nn.init.normal_(model.embeddings.position_embedding.weight, std=_PLACES_STD)
+    with torch.no_grad():
+        model.embeddings.patch_embedding.weight.mul_(_PATCH_GAIN)
     return HFTower(model, layer=-1, normed=True, difference=size.difference)
 
 

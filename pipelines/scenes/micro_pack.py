@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reelmill.pipelines.scenes.micro import MicroPreset, micro_clip
+from reelmill.pipelines.scenes.micro_pairs import pairs
 from reelmill.pipelines.scenes.micro_samples import FAMILY, RENDERER, clip_digest, clip_key, samples, stored
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
@@ -45,10 +46,11 @@ class MicroSet:
     seed: int
     preset: MicroPreset
     val_share: float
+    paired: bool = False
 
     @property
     def label(self) -> str:
-        return f"{FAMILY}@{self.seed}"
+        return f"{FAMILY}{'_pairs' if self.paired else ''}@{self.seed}"
 
     def inputs(self) -> str:
         """Hash of all of it, of the renderer and of the format."""
@@ -68,15 +70,18 @@ def write_micro(
     seed: int = 0,
     preset: MicroPreset | None = None,
     val_share: float = VAL_SHARE,
+    paired: bool = False,
     limits: Limits = Limits(),
     progress: Progress = _unseen,
 ) -> dict[str, int]:
     """Write the clips and all questions about them as a pack in `folder`; returns the samples of each split.
 
+    `paired` writes preference pairs in place of questions; some clips have none (`micro_pairs.pairs`).
+
     A folder that holds the same set is left as it is; the same set has the same bytes. A clip is wholly in one split.
     Raises BadInput for no clips, or a folder that holds something else.
     """
-    wanted = MicroSet(clips, seed, preset or MicroPreset(), val_share)
+    wanted = MicroSet(clips, seed, preset or MicroPreset(), val_share, paired)
     if clips < 1:
         raise BadInput(f"{clips} micro clips", seen="fewer than 1", do="ask for 1 or more")
     if (there := _there(folder, wanted)) is not None:
@@ -128,7 +133,8 @@ class _Writing:
     def _of_clip(self, digest: str, index: int) -> Iterator[tuple[PackedSample, list[Member]]]:
         clip = micro_clip(self.wanted.seed, index, self.wanted.preset)
         frames = stored(clip)
-        for sample in samples(clip, frames, digest, self.wanted.seed, self.wanted.label):
+        ask = pairs if self.wanted.paired else samples
+        for sample in ask(clip, frames, digest, self.wanted.seed, self.wanted.label):
             packed = packed_sample(sample, self.wanted.label, Media.FRAMES, frames.shown)
             pictures = [Member(str(f.member), jpeg) for f, jpeg in zip(packed.frames, frames.jpegs, strict=True)]
             yield packed, [Member("json", document(packed)), *pictures]

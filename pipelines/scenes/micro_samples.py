@@ -38,7 +38,7 @@ _JPEG_QUALITY = 95
 """With full colour resolution: halved chroma would smear a shape of six pixels into its ground."""
 _CLIP_SIGNS = 20
 """Signs of a sample's key that are its clip's, so that samples of a clip lie side by side in the shards: 100 bits."""
-_TOLD = (EventKind.ENTERS, EventKind.LEAVES, EventKind.MOVES)
+TOLD = (EventKind.ENTERS, EventKind.LEAVES, EventKind.MOVES)
 """`stops` is left out: it goes without saying where a movement ends."""
 
 
@@ -102,7 +102,7 @@ class _Asked:
             yield from self._when(tube)
             yield self._where(tube)
         yield from self._order()
-        if told := [e for e in self.clip.events if e.kind in _TOLD]:
+        if told := [e for e in self.clip.events if e.kind in TOLD]:
             yield self._caption(told)
 
     def _of(self, tube: Tube) -> dict[EventKind, Event]:
@@ -136,7 +136,7 @@ class _Asked:
     def _order(self) -> Iterator[Sample]:
         """Two things that begin something at least two frames apart, named in drawn order."""
         draw = self._draw("order")
-        told = [e for e in self.clip.events if e.kind in _TOLD]
+        told = [e for e in self.clip.events if e.kind in TOLD]
         apart = 2 * self.edges_s[1]
         pairs = [
             (a, b)
@@ -148,14 +148,14 @@ class _Asked:
             first, then = draw.choice(pairs)
             one, other = (first, then) if draw.random() < 0.5 else (then, first)
             question = _asked(f"Which came first: {one.phrase} or {other.phrase}?")
-            answer = Turn(Role.ASSISTANT, _sentence(first), (), (), ())
+            answer = Turn(Role.ASSISTANT, sentence(first), (), (), ())
             yield self._sample("order", "", question, answer, (first, then))
 
     def _caption(self, told: Sequence[Event]) -> Sample:
         """In drawn order, so that nothing about order is learned from it: preference over orders starts at chance."""
         events = list(told)
         self._draw("caption").shuffle(events)
-        answer = Turn(Role.ASSISTANT, " ".join(_sentence(e) for e in events), (), (), ())
+        answer = Turn(Role.ASSISTANT, " ".join(sentence(e) for e in events), (), (), ())
         return self._sample("caption", "", _asked("What happens?"), answer, events)
 
     def _draw(self, name: str) -> random.Random:
@@ -186,7 +186,7 @@ def _asked(question: str) -> Turn:
     return Turn(Role.USER, question, (), (), ())
 
 
-def _sentence(event: Event) -> str:
+def sentence(event: Event) -> str:
     return f"{event.phrase[:1].upper()}{event.phrase[1:]}."
 
 

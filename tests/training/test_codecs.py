@@ -110,3 +110,11 @@ def test_numbers_go_in_and_come_out_after_fitting() -> None:
     with torch.no_grad():
         off = (dist.read("time", dist.embed("time", fresh)) - fresh).abs()
     assert float(off.max()) < 1 / r
+
+
+def test_the_share_of_dfl_is_a_setting_and_the_paper_s_without_one() -> None:
+    paper, whole = Dist("time", 8, r=4), Dist("time", 8, r=4, share=1.0)
+    whole.load_state_dict(paper.state_dict())
+    states, values = torch.randn(3, 8), torch.tensor([[0.1, 0.4], [0.2, 0.9], [0.5, 0.75]])
+    more = whole.loss("time", states, values) - paper.loss("time", states, values)
+    torch.testing.assert_close(more, 0.75 * paper.dfl(states, values))

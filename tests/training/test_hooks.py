@@ -335,8 +335,8 @@ def test_joining_nothing_is_the_identity() -> None:
 
 def seen_by(row: Seq, policy: Causal | ByFrame) -> Tensor:
     """bool [S, S] of a row of one document: queries by keys."""
-    layout = Layout(row, policy, 1)
-    return layout._mask(layout.seen)[0, 0]
+    (lines,) = Layout(row, policy, 1).parts
+    return lines.mask(lines.seen)[0, 0]
 
 
 def test_inside_a_frame_both_ways_and_never_the_next() -> None:

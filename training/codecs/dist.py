@@ -15,14 +15,24 @@ class Dist(nn.Module):
 
     In: Gaussian peaks of width `sigma` (in anchors) at the numbers, through a small network. Out: a network on the
     state that says the token, softmax, mean. Loss: cross-entropy on the two anchors around the number, by nearness
-    (DFL), over r, and 1 - IoU with a distance term. Widths and depths are settings of a checkpoint; these are ours.
+    (DFL), times `share` (1 / r as in the paper where it is None), and 1 - IoU with a distance term. Widths and depths
+    are settings of a checkpoint; these are ours.
     """
 
     def __init__(
-        self, name: str, width: int, *, d: int = 2, r: int = 32, sigma: float = 1.0, hidden: int | None = None
+        self,
+        name: str,
+        width: int,
+        *,
+        d: int = 2,
+        r: int = 32,
+        sigma: float = 1.0,
+        hidden: int | None = None,
+        share: float | None = None,
     ) -> None:
         super().__init__()
         self.name, self.names, self.d, self.r, self.sigma = name, (name,), d, r, sigma
+        self.share = 1 / r if share is None else share
         bins, hidden = d * (r + 1), hidden or width
         self.encode = nn.Sequential(nn.Linear(bins, hidden), nn.ReLU(), nn.Linear(hidden, width))
         self.decode = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, bins))
@@ -54,7 +64,7 @@ class Dist(nn.Module):
 
     def loss(self, name: str, h: Tensor, values: Tensor) -> Tensor:
         """float [K]."""
-        return self.dfl(h, values) / self.r + 1 - iou_with_distance(self.read(name, h), values.float())
+        return self.share * self.dfl(h, values) + 1 - iou_with_distance(self.read(name, h), values.float())
 
     def dfl(self, h: Tensor, values: Tensor) -> Tensor:
         """float [K], mean over the d numbers; its floor is the entropy of the two-hot target, not 0."""

@@ -27,6 +27,24 @@ class Stamp(Stage):
         return frames, (1, 1 + grid[0] * grid[1])
 
 
+class Timed(Stage):
+    """Adds a code of its time to every token: one of `n` + 1 learned rows at 0, 1 / n, ... 1, or a mix of two.
+
+    `std` is their spread at first: about that of a fresh projector's features (0.15). With 0.5 what changes between
+    frames was a hundredth of the codes, and a small model stayed at the prior (docs/decisions/0046).
+    """
+
+    def __init__(self, width: int, n: int, std: float = 0.1) -> None:
+        super().__init__()
+        self.n, self.rows = n, nn.Parameter(torch.randn(n + 1, width) * std)
+
+    def forward(self, vis: Vis, text: Text | None = None, budget: int | None = None) -> Vis:
+        at = vis.time[:, 0].clamp(0, 1) * self.n
+        anchors = torch.arange(self.n + 1, device=at.device)
+        share = (1 - (at.unsqueeze(1) - anchors).abs()).clamp(min=0)
+        return vis.with_x(vis.x + (share @ self.rows).unsqueeze(1).to(vis.x.dtype))
+
+
 class Located(Stage):
     """Adds to every token the input rows of its time, row and column: a coordinate means the same whether it is seen or
     said (LLaVA-ST's language-aligned positional embedding, arXiv 2501.08282)."""
