@@ -1,6 +1,6 @@
 """The command line: flags say where and how much, never what.
 
-Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget.
+Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget, 130 stopped by Ctrl-C.
 
     reelmill run ocr_rich --media pictures/
     reelmill look ocr_rich-pictures-1a2b3c
@@ -25,8 +25,11 @@ Begin with `reelmill demo`, or `reelmill list` and `reelmill run RECIPE --media 
 _BUDGET_HELP = "Share of rows that may fail by our fault; over it, once 200 are worked on, the run ends with code 3."
 _STUCK_HELP = """End a run in which nothing moves for so many seconds with code 1, and save where it stood; 0: never. A
 decode child within its own limit counts as moving."""
+_PEAK_HELP = "The machine's peak in dense bfloat16, for MFU; 0: that of a known GPU, else GFLOP/s are told."
 _KINDS_HELP = "chart, table, receipt, form, slide, poster, sign or screen; all by turns by default. Repeatable."
-_EXIT_CODES = "Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget."
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget, 130 stopped by Ctrl-C."
+)
 
 app = typer.Typer(
     help=_HELP,
@@ -378,7 +381,12 @@ def compare(
     ] = None,
     brief: Annotated[bool, typer.Option("--brief", help="Whole tasks alone, not by verb, objects or kind.")] = False,
 ) -> None:
-    """The second run less the first, row by row: differences with paired 95 % intervals, drawn by source file."""
+    """The second run less the first, row by row: differences with paired 95 % intervals, drawn by source file.
+
+    \b
+    reelmill compare runs/a runs/b --brief                  whole tasks alone
+    reelmill compare runs/m3/4 runs/m3/16 --measure tiou    one measure, by verb and number of things too
+    """
     from reelmill.jobs import evaluating
 
     evaluating.compare_runs(first, second, tuple(measure or ()), groups=not brief)
@@ -408,25 +416,33 @@ def train(
     shared: Annotated[bool, typer.Option(help="All samples of a clip in one document: the video once.")] = True,
     in_order: Annotated[bool, typer.Option("--in-order", help="As published: stages of a curriculum in turn.")] = False,
     ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of averaged weights; 0: none.")] = 0.0,
+    every: Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")] = 250,
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the variant. Repeatable.")
     ] = None,
+    peak: Annotated[float, typer.Option(min=0, metavar="TFLOPS", help=_PEAK_HELP)] = 0.0,
     store: StoreAt = DEFAULT_STORE,
 ) -> None:
-    """Train a paper's model on packed datasets. A killed run goes on to the same weights."""
+    """Train a paper's model on packed datasets. A killed run goes on to the same weights.
+
+    \b
+    reelmill train list                                             the papers
+    reelmill train pllava store/internvid_tg-mine/1 --run runs/a    a folder that `pack` wrote
+    reelmill train m3 internvid_tg-mine,ocr_rich-mine*2 --run b     names in the store, the second counts twice
+    reelmill train llava15 dpo_perturb-mine --objective dpo --start runs/a --run runs/c
+
+    Killed or stopped, the same command goes on. Ctrl-C (or SIGTERM) ends it after the step under way with a checkpoint
+    and code 130; a second one at once. RUN/report.html has the curves. See docs/training.md.
+    """
     from reelmill.jobs import fitting
 
     if variant == "list":
         fitting.print_variants()
         return
-    fitting.train(
-        fitting.Asked(variant, datasets, run, steps, size, tokens, frames, accumulate, rate, seed, objective, start),
-        shared=shared,
-        in_order=in_order,
-        ema=ema,
-        settings=fitting.settings(sets or ()),
-        store=store,
+    asked = fitting.Asked(
+        variant, datasets, steps, size, tokens, frames, accumulate, rate, seed, objective, start, every, in_order, ema
     )
+    raise typer.Exit(fitting.train(asked.plan(fitting.settings(sets or ()), shared=shared), run, store, peak))
 
 
 @app.command(name="eval")
@@ -436,12 +452,23 @@ def evaluate(
     split: Annotated[str, typer.Option(help="The split that is asked.")] = "val",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
     budget: Annotated[int | None, typer.Option(min=1, help="Visual tokens a group, where these can vary.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="For evaluation.json and its page; default: RUN.")
+    ] = None,
     store: StoreAt = DEFAULT_STORE,
 ) -> None:
-    """Ask a trained model and score it: every figure with an interval, and beside what needs no video."""
+    """Ask a trained model and score it: every figure with an interval, and beside what needs no video.
+
+    \b
+    reelmill eval runs/a store/internvid_tg-mine/1                        the split val, into runs/a
+    reelmill eval runs/a internvid_tg-mine --limit 200 --out runs/a/200   another exam wants another folder
+    reelmill eval runs/m3 internvid_tg-mine --budget 4 --out runs/m3/4    fewer visual tokens, where the paper has them
+
+    Prior is the best constant answer, question only the best one to similar questions: neither sees a frame.
+    """
     from reelmill.jobs import fitting
 
-    fitting.evaluate_run(run, dataset, split, limit, budget, store)
+    fitting.evaluate_run(run, fitting.Exam(dataset, split, limit, budget), store, out)
 
 
 @app.command()
