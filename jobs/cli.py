@@ -26,6 +26,29 @@ _BUDGET_HELP = "Share of rows that may fail by our fault; over it, once 200 are 
 _STUCK_HELP = """End a run in which nothing moves for so many seconds with code 1, and save where it stood; 0: never. A
 decode child within its own limit counts as moving."""
 _PEAK_HELP = "The machine's peak in dense bfloat16, for MFU; 0: that of a known GPU, else GFLOP/s are told."
+_COMPARE_HELP = """The second run less the first, row by row, with paired 95 % intervals drawn by source file.
+
+\b
+reelmill compare runs/a runs/b --brief                  whole tasks alone
+reelmill compare runs/m3/4 runs/m3/16 --measure tiou    one measure, by verb and number of things too"""
+_TRAIN_HELP = """Train a paper's model on packed datasets. A killed run goes on to the same weights.
+
+\b
+reelmill train list                                             the papers
+reelmill train pllava store/internvid_tg-mine/1 --run runs/a    a folder that `pack` wrote
+reelmill train m3 internvid_tg-mine,ocr_rich-mine*2 --run b     names in the store, the second counts twice
+reelmill train llava15 dpo_perturb-mine --objective dpo --start runs/a --run runs/c
+
+Killed or stopped, the same command goes on. Ctrl-C (or SIGTERM) ends it after the step under way with a checkpoint
+and code 130; a second one at once. RUN/report.html has the curves. See docs/training.md."""
+_EVAL_HELP = """Ask a trained model and score it: every figure with an interval, and beside what needs no video.
+
+\b
+reelmill eval runs/a store/internvid_tg-mine/1                        the split val, into runs/a
+reelmill eval runs/a internvid_tg-mine --limit 200 --out runs/a/200   another exam wants another folder
+reelmill eval runs/m3 internvid_tg-mine --budget 4 --out runs/m3/4    fewer visual tokens, where the paper has them
+
+Prior is the best constant answer, question only the best one to similar questions: neither sees a frame."""
 _KINDS_HELP = "chart, table, receipt, form, slide, poster, sign or screen; all by turns by default. Repeatable."
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget, 130 stopped by Ctrl-C."
@@ -372,7 +395,7 @@ def export(
     exporting.export_and_tell(store, dataset, exporting.form_of(to, times, boxes), out, split)
 
 
-@app.command()
+@app.command(help=_COMPARE_HELP)
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN", help="A folder with evaluation.json in it, or such a file.")],
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, evaluated on the same questions.")],
@@ -381,18 +404,13 @@ def compare(
     ] = None,
     brief: Annotated[bool, typer.Option("--brief", help="Whole tasks alone, not by verb, objects or kind.")] = False,
 ) -> None:
-    """The second run less the first, row by row: differences with paired 95 % intervals, drawn by source file.
-
-    \b
-    reelmill compare runs/a runs/b --brief                  whole tasks alone
-    reelmill compare runs/m3/4 runs/m3/16 --measure tiou    one measure, by verb and number of things too
-    """
+    """The second run less the first, row by row: differences with paired 95 % intervals, drawn by source file."""
     from reelmill.jobs import evaluating
 
     evaluating.compare_runs(first, second, tuple(measure or ()), groups=not brief)
 
 
-@app.command()
+@app.command(help=_TRAIN_HELP)
 def train(
     variant: Annotated[str, typer.Argument(metavar="VARIANT", help="A paper by name, or `list` for all of them.")],
     datasets: Annotated[
@@ -423,17 +441,7 @@ def train(
     peak: Annotated[float, typer.Option(min=0, metavar="TFLOPS", help=_PEAK_HELP)] = 0.0,
     store: StoreAt = DEFAULT_STORE,
 ) -> None:
-    """Train a paper's model on packed datasets. A killed run goes on to the same weights.
-
-    \b
-    reelmill train list                                             the papers
-    reelmill train pllava store/internvid_tg-mine/1 --run runs/a    a folder that `pack` wrote
-    reelmill train m3 internvid_tg-mine,ocr_rich-mine*2 --run b     names in the store, the second counts twice
-    reelmill train llava15 dpo_perturb-mine --objective dpo --start runs/a --run runs/c
-
-    Killed or stopped, the same command goes on. Ctrl-C (or SIGTERM) ends it after the step under way with a checkpoint
-    and code 130; a second one at once. RUN/report.html has the curves. See docs/training.md.
-    """
+    """Train a paper's model on packed datasets. A killed run goes on to the same weights."""
     from reelmill.jobs import fitting
 
     if variant == "list":
@@ -445,7 +453,7 @@ def train(
     raise typer.Exit(fitting.train(asked.plan(fitting.settings(sets or ()), shared=shared), run, store, peak))
 
 
-@app.command(name="eval")
+@app.command(name="eval", help=_EVAL_HELP)
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")],
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The folder of a pack, or a name in the store.")],
@@ -457,15 +465,7 @@ def evaluate(
     ] = None,
     store: StoreAt = DEFAULT_STORE,
 ) -> None:
-    """Ask a trained model and score it: every figure with an interval, and beside what needs no video.
-
-    \b
-    reelmill eval runs/a store/internvid_tg-mine/1                        the split val, into runs/a
-    reelmill eval runs/a internvid_tg-mine --limit 200 --out runs/a/200   another exam wants another folder
-    reelmill eval runs/m3 internvid_tg-mine --budget 4 --out runs/m3/4    fewer visual tokens, where the paper has them
-
-    Prior is the best constant answer, question only the best one to similar questions: neither sees a frame.
-    """
+    """Ask a trained model and score it: every figure with an interval, and beside what needs no video."""
     from reelmill.jobs import fitting
 
     fitting.evaluate_run(run, fitting.Exam(dataset, split, limit, budget), store, out)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +19,9 @@ from reelmill.jobs.progress import wide_console
 from reelmill.jobs.steps import Steps, peak_said
 from reelmill.schemas.errors import BadInput
 from reelmill.sinks.state.place import Folder, on_disk
-from reelmill.training.loop.plan import Data, Plan, Rates
+
+if TYPE_CHECKING:
+    from reelmill.training.loop.plan import Data, Plan
 
 STOPPED = 130
 
@@ -49,6 +51,10 @@ class Asked:
 
     def plan(self, settings: dict[str, Any], *, shared: bool) -> Plan:
         """Everything that decides the weights. Raises NotFound and BadInput for what cannot be."""
+        from reelmill.training.loop.plan import Plan, Rates
+
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise BadInput(f"--rate {self.rate}", seen="no positive number", do="give one, such as 2e-3")
         return Plan(
             self.variant,
             self.data(shared=shared),
@@ -77,6 +83,8 @@ def data_of(said: str, *, shared: bool) -> Data:
         times = math.nan
     if not (place and math.isfinite(times) and times > 0):
         raise BadInput(f"dataset {said!r}", seen=f"weight {weight!r}", do="write it as NAME*2, with a positive number")
+    from reelmill.training.loop.plan import Data
+
     return Data(place, times, shared)
 
 
@@ -128,10 +136,8 @@ def train(plan: Plan, run: Path, store: Folder, tera: float = 0.0) -> int:
     if fit.step < plan.steps:
         _say(console, f"{run}: step {fit.step} of {plan.steps} is done, and its checkpoint written")
         return STOPPED
-    _say(
-        console,
-        f"{run}: {plan.variant}, {plan.steps} steps, {shown.cpu_s:.0f} CPU seconds here; curves in {run}/report.html",
-    )
+    done = f"{run}: {plan.variant}, {plan.steps} steps, {shown.cpu_s:.0f} CPU seconds here"
+    _say(console, f"{done}; curves in {run / 'report.html'}")
     _say(console, f"ask it: reelmill eval {run} {plan.data[0].place}")
     return 0
 
@@ -151,7 +157,7 @@ def _board(run: Path, after: int) -> list[Any]:
 def _stopped_by_signals(fit: Any) -> Iterator[None]:
     """Ctrl-C, and SIGTERM as schedulers send it, end the run after the step that is under way; a second one at once."""
 
-    def ask(number: int, frame: object) -> None:
+    def ask(_number: int, _frame: object) -> None:
         if fit.stopping:
             raise KeyboardInterrupt
         fit.stop()

@@ -18,14 +18,14 @@ def board(run: Path, after: int) -> Callable[[Told], None] | None:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(run / FOLDER), purge_step=after + 1)  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(run / FOLDER), purge_step=after + 1)
 
     def write(told: Told) -> None:
         scalars = {f"loss/{name}": value for name, value in told.losses.items()}
         scalars |= {"norm": told.norm, "rate": told.rate, "tokens": float(told.tokens)}
         scalars |= {f"seconds/{name}": value for name, value in told.seconds.items()}
         for name, value in scalars.items():
-            writer.add_scalar(name, value, told.step)  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, told.step)
+        writer.flush()
 
     return write
