@@ -117,6 +117,7 @@ Weighed = Annotated[
 ]
 DEFAULT_STORE = Path("store")
 _INTERRUPTED = 130
+_FLOW = ".toml"
 
 
 @app.command("list")
@@ -132,7 +133,7 @@ def list_() -> None:
 
 @app.command()
 def explain(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or package.module:function.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, package.module:function, or a flow's FILE.toml.")],
     option: Option = None,
     engine: EngineFor = None,
     weighed: Weighed = None,
@@ -147,8 +148,11 @@ def explain(
 
     With --cost: what its models would use and cost on what is pending, by a few rows that are really asked about.
     """
-    from reelmill.jobs import explaining, running
+    from reelmill.jobs import explaining, flows, running
 
+    if recipe.endswith(_FLOW):
+        typer.echo(flows.text(flows.read(Path(recipe))))
+        return
     made = running.recipe_of(recipe, option, engine, weighed)
     if not cost:
         typer.echo(explaining.text(made))
@@ -161,7 +165,7 @@ def explain(
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or package.module:function.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, package.module:function, or a flow's FILE.toml.")],
     media: Media = None,
     store: StoreAt = DEFAULT_STORE,
     name: Annotated[str, typer.Option(help="Name of the set of datasets; default from the media's location.")] = "",
@@ -188,21 +192,18 @@ def run(
 ) -> None:
     """Make a recipe's dataset, and everything it is fed from; do only what is not done yet.
 
-    Killed, full or cut off? Run it again: it goes on, to the same bytes.
+    Killed, full or cut off? Run it again: it goes on, to the same bytes. A flow's file (docs/training.md) makes several
+    datasets, and trains and evaluates models on them.
     """
-    from reelmill.jobs import running
+    from reelmill.jobs import flowing, flows, running
 
     engines = running.profile_of(profile, max_cost, offline=offline)
-    raise typer.Exit(
-        running.run(
-            running.recipe_of(recipe, option, engine, weighed),
-            media=tuple(media or ()),
-            where=running.Where(
-                store, name, on, workers, limit, dev, as_version, fault_budget, wait, stuck_after, engines
-            ),
-            pack_media=pack_media if pack else "",
-        )
-    )
+    where = running.Where(store, name, on, workers, limit, dev, as_version, fault_budget, wait, stuck_after, engines)
+    if recipe.endswith(_FLOW):
+        flowing.require_alone({"media": media, "name": name, "set": option, "engine": engine, "input": weighed})
+        raise typer.Exit(flowing.run(flows.read(Path(recipe)), where))
+    made = running.recipe_of(recipe, option, engine, weighed)
+    raise typer.Exit(running.run(made, tuple(media or ()), where, pack_media if pack else ""))
 
 
 @app.command("import")

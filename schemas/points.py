@@ -91,7 +91,7 @@ TRAIN_POINTS = (
     "checkpoint.aside",
     "checkpoint.dropped",
 )
-"""Those of a run that trains; struck by tests/training/loop/test_kills.py."""
+"""Those of a run that trains; struck by tests/chaos/test_training_kills.py."""
 _SLOW_S = 0.02
 _EVERY = "*"
 _seen: Counter[str] = Counter()

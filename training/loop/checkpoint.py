@@ -87,6 +87,8 @@ def save(
     """
     target = run / "checkpoints" / f"step-{step:06d}"
     half = target.with_name(f".{target.name}")
+    for left in target.parent.glob(".step-*"):
+        shutil.rmtree(left)
     try:
         with store_trouble(f"run {run}"), _full(run):
             said = _written(half, model, rest, {"step": step, **at})
@@ -106,7 +108,6 @@ def _written(half: Path, model: nn.Module, rest: Mapping[str, Any], at: Mapping[
     """All files of a checkpoint in a folder that nobody reads yet; what its at.json says."""
     from safetensors.torch import save_file
 
-    shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
     reach("checkpoint.begun")
     own, shared = _owned(model)
@@ -139,7 +140,6 @@ def _full(run: Path) -> Iterator[None]:
 def _drop(folder: Path) -> None:
     """Removes a finished checkpoint: out of sight first, as one half removed would be taken for a whole one."""
     aside = folder.with_name(f".{folder.name}-old")
-    shutil.rmtree(aside, ignore_errors=True)
     if folder.exists():
         folder.rename(aside)
         reach("checkpoint.aside")
