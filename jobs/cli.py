@@ -464,12 +464,15 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="For evaluation.json and its page; default: RUN.")
     ] = None,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Show whole tasks alone, not by verb, objects or kind.")
+    ] = False,
     store: StoreAt = DEFAULT_STORE,
 ) -> None:
     """Ask a trained model and score it: every figure with an interval, and beside what needs no video."""
     from reelmill.jobs import fitting
 
-    fitting.evaluate_run(run, fitting.Exam(dataset, split, limit, budget), store, out)
+    fitting.evaluate_run(run, fitting.Exam(dataset, split, limit, budget), store, out, groups=not brief)
 
 
 @app.command()
@@ -486,7 +489,7 @@ def scenes(
     count: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 8,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     preset: Annotated[
-        str, typer.Option(help="How hard: demo, easy or medium; micro writes shards of tiny clips.")
+        str, typer.Option(help="How hard: demo, easy or medium; micro and micro-one write shards of tiny clips.")
     ] = "demo",
 ) -> None:
     """Render scenes with exact truth, to measure labels against."""

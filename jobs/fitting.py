@@ -196,7 +196,7 @@ class Exam:
     budget: int | None = None
 
 
-def evaluate_run(run: Path, exam: Exam, store: Folder, out: Path | None = None) -> None:
+def evaluate_run(run: Path, exam: Exam, store: Folder, out: Path | None = None, *, groups: bool = True) -> None:
     """Asks a run's model a dataset's questions; writes evaluation.json and a page into `out`, else into the run.
 
     Raises BadInput where another exam's evaluation lies there, and on a budget that the variant does not know.
@@ -211,7 +211,7 @@ def evaluate_run(run: Path, exam: Exam, store: Folder, out: Path | None = None) 
     to.mkdir(parents=True, exist_ok=True)
     report.save(to / FILE)
     page = write_page(report, to)
-    console.print(report_table(report))
+    console.print(report_table(report, groups=groups))
     pages = [str(to / FILE), str(page), *([str(write_report(run))] if to == run else [])]
     _say(console, f"written: {', '.join(pages)}")
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from reelmill.jobs import cluster, fitting, running
+from reelmill.jobs import fitting, running
 from reelmill.jobs.flows import Flow, Node
-from reelmill.schemas.errors import BadInput, ReelmillError
+from reelmill.schemas.errors import BadInput
 from reelmill.sinks.state.place import on_disk
 
 if TYPE_CHECKING:
     from reelmill.training.loop.plan import Plan
 
-_NOT_PLANNED = ("data", "start", "shared", "rate", "peak", "on", "cpus", "gpus")
+_NOT_PLANNED = ("data", "start", "shared", "rate", "peak")
 """What a train node says besides its plan's own fields."""
 
 
@@ -75,28 +75,7 @@ class Doing:
         if _steps_done(run) >= plan.steps:
             self._say(f"{run}: done before")
             return 0
-        peak = float(node.said.get("peak", 0.0))
-        if node.said.get("on", "local") == "local":
-            return fitting.train(plan, run, self.store, peak)
-        return self._on_ray(node, plan, run, peak)
-
-    def _on_ray(self, node: Node, plan: Plan, run: Path, peak: float) -> int:
-        """As one task with the node's resources. Folders must be seen from wherever it runs."""
-        import ray
-        from ray.exceptions import RayTaskError
-
-        address = "" if node.said["on"] == "ray" else node.said["on"]
-        cpus, gpus = node.said.get("cpus", 1), node.said.get("gpus", 0)
-        with cluster.connected(address):
-            work = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(fitting.train)
-            try:
-                code: int = ray.get(work.remote(plan, run.resolve(), self.store.resolve(), peak))
-            except RayTaskError as error:
-                if isinstance(error.cause, ReelmillError):
-                    raise error.cause from error
-                raise
-        self._say(f"{run}: trained by Ray; curves in {run / 'report.html'}")
-        return code
+        return fitting.train(plan, run, self.store, float(node.said.get("peak", 0.0)))
 
     def planned(self, node: Node) -> tuple[Plan, Path]:
         """The plan of a train node, and its folder. Raises BadInput on what a plan cannot be."""

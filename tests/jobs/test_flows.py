@@ -12,7 +12,7 @@ import pytest
 
 from reelmill.jobs import cli, flows
 from reelmill.schemas.errors import BadInput, NotFound
-from reelmill.sinks.publishing.view import VAL, split_of
+from reelmill.sinks.publishing.view import split_of
 
 Told = tuple[int, str, str]
 Cli = Callable[..., Told]
@@ -125,9 +125,11 @@ def hold_out(picture: Path) -> None:
     """Bytes after a picture's end change its digest, and so its split, and nothing that is seen."""
     data = picture.read_bytes()
     ends = (b"\0" * n for n in range(1000))
-    picture.write_bytes(next(data + end for end in ends if split_of(hashlib.sha256(data + end).hexdigest()) == VAL))
+    picture.write_bytes(next(data + end for end in ends if split_of(hashlib.sha256(data + end).hexdigest()) == "val"))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_flow_from_pictures_to_scores_and_again(told: Cli, tmp_path: Path) -> None:
     """Documents are the media that are made soonest. The second time every node is done before; a run whose last
     checkpoint is gone, as after a kill, goes on from the one before to the same weights."""

@@ -138,7 +138,7 @@ class Fit:
         out, StoreUnusable where the disk is full; the last checkpoint stands."""
         self.model.train()
         if self.step == 0:
-            torch.manual_seed(self.plan.seed)
+            checkpoint.seeded(self.plan.seed)
         packs = iter(self.packs)
         try:
             with store_trouble(f"run {self.run}"):
