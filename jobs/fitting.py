@@ -208,7 +208,6 @@ def evaluate_run(run: Path, exam: Exam, store: Folder, out: Path | None = None, 
 
     to, console = out or run, wide_console()
     report = _examined(run, exam, on_disk(store), to, console)
-    to.mkdir(parents=True, exist_ok=True)
     report.save(to / FILE)
     page = write_page(report, to)
     console.print(report_table(report, groups=groups))

@@ -45,6 +45,7 @@ WITHOUT = {
     "pipelines/scenes/render.py:write_sidecar": "as above",
     "pipelines/scenes/render.py:appear": "as above",
     "pipelines/scenes/render.py:_encode": "as above",
+    "pipelines/scenes/micro_pack.py:write": "a pack that is built beside its place and renamed when it is whole",
     "pipelines/documents/render.py:render_documents": "as above",
     "jobs/inspecting.py:_forget": "a reply that is forgotten is asked for again",
     "jobs/caching.py:prune": "a reply that is forgotten is asked for again",
