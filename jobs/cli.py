@@ -1,6 +1,6 @@
 """The command line: flags say where and how much, never what.
 
-Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget.
+Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget, 130 stopped by Ctrl-C.
 
     reelmill run ocr_rich --media pictures/
     reelmill look ocr_rich-pictures-1a2b3c
@@ -25,8 +25,34 @@ Begin with `reelmill demo`, or `reelmill list` and `reelmill run RECIPE --media 
 _BUDGET_HELP = "Share of rows that may fail by our fault; over it, once 200 are worked on, the run ends with code 3."
 _STUCK_HELP = """End a run in which nothing moves for so many seconds with code 1, and save where it stood; 0: never. A
 decode child within its own limit counts as moving."""
+_PEAK_HELP = "The machine's peak in dense bfloat16, for MFU; 0: that of a known GPU, else GFLOP/s are told."
+_COMPARE_HELP = """The second run less the first, row by row, with paired 95 % intervals drawn by source file.
+
+\b
+reelmill compare runs/a runs/b --brief                  whole tasks alone
+reelmill compare runs/m3/4 runs/m3/16 --measure tiou    one measure, by verb and number of things too"""
+_TRAIN_HELP = """Train a paper's model on packed datasets. A killed run goes on to the same weights.
+
+\b
+reelmill train list                                             the papers
+reelmill train pllava store/internvid_tg-mine/1 --run runs/a    a folder that `pack` wrote
+reelmill train m3 internvid_tg-mine,ocr_rich-mine*2 --run b     names in the store, the second counts twice
+reelmill train llava15 dpo_perturb-mine --objective dpo --start runs/a --run runs/c
+
+Killed or stopped, the same command goes on. Ctrl-C (or SIGTERM) ends it after the step under way with a checkpoint
+and code 130; a second one at once. RUN/report.html has the curves. See docs/training.md."""
+_EVAL_HELP = """Ask a trained model and score it: every figure with an interval, and beside what needs no video.
+
+\b
+reelmill eval runs/a store/internvid_tg-mine/1                        the split val, into runs/a
+reelmill eval runs/a internvid_tg-mine --limit 200 --out runs/a/200   another exam wants another folder
+reelmill eval runs/m3 internvid_tg-mine --budget 4 --out runs/m3/4    fewer visual tokens, where the paper has them
+
+Prior is the best constant answer, question only the best one to similar questions: neither sees a frame."""
 _KINDS_HELP = "chart, table, receipt, form, slide, poster, sign or screen; all by turns by default. Repeatable."
-_EXIT_CODES = "Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget."
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 our fault, 2 the user's, 3 partly committed or over the fault budget, 130 stopped by Ctrl-C."
+)
 
 app = typer.Typer(
     help=_HELP,
@@ -91,6 +117,7 @@ Weighed = Annotated[
 ]
 DEFAULT_STORE = Path("store")
 _INTERRUPTED = 130
+_FLOW = ".toml"
 
 
 @app.command("list")
@@ -106,7 +133,7 @@ def list_() -> None:
 
 @app.command()
 def explain(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or package.module:function.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, package.module:function, or a flow's FILE.toml.")],
     option: Option = None,
     engine: EngineFor = None,
     weighed: Weighed = None,
@@ -121,8 +148,11 @@ def explain(
 
     With --cost: what its models would use and cost on what is pending, by a few rows that are really asked about.
     """
-    from reelmill.jobs import explaining, running
+    from reelmill.jobs import explaining, flows, running
 
+    if recipe.endswith(_FLOW):
+        typer.echo(flows.text(flows.read(Path(recipe))))
+        return
     made = running.recipe_of(recipe, option, engine, weighed)
     if not cost:
         typer.echo(explaining.text(made))
@@ -135,7 +165,7 @@ def explain(
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or package.module:function.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, package.module:function, or a flow's FILE.toml.")],
     media: Media = None,
     store: StoreAt = DEFAULT_STORE,
     name: Annotated[str, typer.Option(help="Name of the set of datasets; default from the media's location.")] = "",
@@ -162,21 +192,18 @@ def run(
 ) -> None:
     """Make a recipe's dataset, and everything it is fed from; do only what is not done yet.
 
-    Killed, full or cut off? Run it again: it goes on, to the same bytes.
+    Killed, full or cut off? Run it again: it goes on, to the same bytes. A flow's file (docs/training.md) makes several
+    datasets, and trains and evaluates models on them.
     """
-    from reelmill.jobs import running
+    from reelmill.jobs import flowing, flows, running
 
     engines = running.profile_of(profile, max_cost, offline=offline)
-    raise typer.Exit(
-        running.run(
-            running.recipe_of(recipe, option, engine, weighed),
-            media=tuple(media or ()),
-            where=running.Where(
-                store, name, on, workers, limit, dev, as_version, fault_budget, wait, stuck_after, engines
-            ),
-            pack_media=pack_media if pack else "",
-        )
-    )
+    where = running.Where(store, name, on, workers, limit, dev, as_version, fault_budget, wait, stuck_after, engines)
+    if recipe.endswith(_FLOW):
+        flowing.require_alone({"media": media, "name": name, "set": option, "engine": engine, "input": weighed})
+        raise typer.Exit(flowing.run(flows.read(Path(recipe)), where))
+    made = running.recipe_of(recipe, option, engine, weighed)
+    raise typer.Exit(running.run(made, tuple(media or ()), where, pack_media if pack else ""))
 
 
 @app.command("import")
@@ -369,7 +396,7 @@ def export(
     exporting.export_and_tell(store, dataset, exporting.form_of(to, times, boxes), out, split)
 
 
-@app.command()
+@app.command(help=_COMPARE_HELP)
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN", help="A folder with evaluation.json in it, or such a file.")],
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, evaluated on the same questions.")],
@@ -384,7 +411,7 @@ def compare(
     evaluating.compare_runs(first, second, tuple(measure or ()), groups=not brief)
 
 
-@app.command()
+@app.command(help=_TRAIN_HELP)
 def train(
     variant: Annotated[str, typer.Argument(metavar="VARIANT", help="A paper by name, or `list` for all of them.")],
     datasets: Annotated[
@@ -418,9 +445,11 @@ def train(
     shared: Annotated[bool, typer.Option(help="All samples of a clip in one document: the video once.")] = True,
     in_order: Annotated[bool, typer.Option("--in-order", help="As published: stages of a curriculum in turn.")] = False,
     ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of averaged weights; 0: none.")] = 0.0,
+    every: Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")] = 250,
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the variant. Repeatable.")
     ] = None,
+    peak: Annotated[float, typer.Option(min=0, metavar="TFLOPS", help=_PEAK_HELP)] = 0.0,
     store: StoreAt = DEFAULT_STORE,
 ) -> None:
     """Train a paper's model on packed datasets. A killed run goes on to the same weights.
@@ -433,35 +462,37 @@ def train(
     if variant == "list":
         fitting.print_variants()
         return
-    fitting.train(
-        fitting.Asked(
-            *(variant, datasets, run, steps, size, tokens, frames, accumulate, rate, seed, objective, start),
-            tower=tower,
-            words=words,
-            model=model,
-            stages=stages,
-        ),
-        shared=shared,
+    asked = fitting.Asked(
+        *(variant, datasets, steps, size, tokens, frames, accumulate, rate, seed, objective, start, every),
         in_order=in_order,
         ema=ema,
-        settings=fitting.settings(sets or ()),
-        store=store,
+        tower=tower,
+        words=words,
+        model=model,
+        stages=stages,
     )
+    raise typer.Exit(fitting.train(asked.plan(fitting.settings(sets or ()), shared=shared), run, store, peak))
 
 
-@app.command(name="eval")
+@app.command(name="eval", help=_EVAL_HELP)
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")],
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The folder of a pack, or a name in the store.")],
     split: Annotated[str, typer.Option(help="The split that is asked.")] = "val",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
     budget: Annotated[int | None, typer.Option(min=1, help="Visual tokens a group, where these can vary.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="For evaluation.json and its page; default: RUN.")
+    ] = None,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Show whole tasks alone, not by verb, objects or kind.")
+    ] = False,
     store: StoreAt = DEFAULT_STORE,
 ) -> None:
     """Ask a trained model and score it: every figure with an interval, and beside what needs no video."""
     from reelmill.jobs import fitting
 
-    fitting.evaluate_run(run, dataset, split, limit, budget, store)
+    fitting.evaluate_run(run, fitting.Exam(dataset, split, limit, budget), store, out, groups=not brief)
 
 
 @app.command()
@@ -478,7 +509,7 @@ def scenes(
     count: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 8,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     preset: Annotated[
-        str, typer.Option(help="How hard: demo, easy or medium; micro writes shards of tiny clips.")
+        str, typer.Option(help="How hard: demo, easy or medium; micro and micro-one write shards of tiny clips.")
     ] = "demo",
 ) -> None:
     """Render scenes with exact truth, to measure labels against."""

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
-from contextlib import nullcontext
+import math
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from reelmill.jobs.progress import wide_console
+from reelmill.jobs.steps import Steps, peak_said
 from reelmill.schemas.errors import BadInput
-from reelmill.training.loop.plan import Data
+from reelmill.sinks.state.place import Folder, on_disk
 
-_SHOWN = ("wait", "move", "forward", "backward", "update")
+if TYPE_CHECKING:
+    from reelmill.training.loop.plan import Data, Plan
+
+STOPPED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,6 @@ class Asked:
 
     variant: str
     datasets: str
-    run: Path
     steps: int
     size: str
     tokens: int
@@ -36,21 +41,59 @@ class Asked:
     seed: int
     objective: str
     start: Path | None
+    every: int
+    in_order: bool
+    ema: float
     tower: str | None = None
     words: str | None = None
     model: str | None = None
     stages: str = "paper"
 
     def data(self, *, shared: bool) -> tuple[Data, ...]:
-        """Places and weights. Raises BadInput on a weight that is no number."""
-        found = []
-        for part in filter(None, self.datasets.split(",")):
-            place, _, weight = part.partition("*")
-            try:
-                found.append(Data(place, float(weight or 1), shared))
-            except ValueError as error:
-                raise BadInput(f"dataset {part!r}", seen=f"weight {weight!r}", do="write it as NAME*2") from error
-        return tuple(found)
+        """Places and weights. Raises BadInput on a weight that is no positive number."""
+        return tuple(data_of(part, shared=shared) for part in filter(None, self.datasets.split(",")))
+
+    def plan(self, settings: dict[str, Any], *, shared: bool) -> Plan:
+        """Everything that decides the weights. Raises NotFound and BadInput for what cannot be."""
+        from reelmill.training.loop.plan import Plan, Rates
+
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise BadInput(f"--rate {self.rate}", seen="no positive number", do="give one, such as 2e-3")
+        return Plan(
+            self.variant,
+            self.data(shared=shared),
+            steps=self.steps,
+            size=self.size,
+            settings=settings,
+            seed=self.seed,
+            tokens=self.tokens,
+            frames=self.frames,
+            accumulate=self.accumulate,
+            rates=Rates(rate=self.rate),
+            objective=self.objective,
+            start=None if self.start is None else str(self.start),
+            in_order=self.in_order,
+            ema=self.ema,
+            keep_every=self.every,
+            tower=self.tower,
+            lm=self.words,
+            model=self.model,
+            stages=self.stages,
+        )
+
+
+def data_of(said: str, *, shared: bool) -> Data:
+    """A dataset as PLACE or PLACE*WEIGHT. Raises BadInput on a weight that is no positive number."""
+    place, _, weight = said.partition("*")
+    try:
+        times = float(weight or 1)
+    except ValueError:
+        times = math.nan
+    if not (place and math.isfinite(times) and times > 0):
+        raise BadInput(f"dataset {said!r}", seen=f"weight {weight!r}", do="write it as NAME*2, with a positive number")
+    from reelmill.training.loop.plan import Data
+
+    return Data(place, times, shared)
 
 
 def print_variants() -> None:
@@ -77,44 +120,41 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def train(
-    asked: Asked, *, shared: bool, in_order: bool, ema: float, settings: dict[str, Any], store: str | Path | None
-) -> None:
-    """Trains to the last step, showing losses, speed and where the time goes."""
-    from reelmill.training.loop.plan import Plan, Rates
-    from reelmill.training.running import begun
+def train(plan: Plan, run: Path, store: Folder, tera: float = 0.0) -> int:
+    """Trains to the last step, showing losses, speed and where the time goes. Returns the exit code: 130 where it was
+    interrupted, with a checkpoint of the step that was under way.
 
-    plan = Plan(
-        asked.variant,
-        asked.data(shared=shared),
-        steps=asked.steps,
-        size=asked.size,
-        settings=settings,
-        seed=asked.seed,
-        tokens=asked.tokens,
-        frames=asked.frames,
-        accumulate=asked.accumulate,
-        rates=Rates(rate=asked.rate),
-        objective=asked.objective,
-        start=None if asked.start is None else str(asked.start),
-        in_order=in_order,
-        ema=ema,
-        tower=asked.tower,
-        lm=asked.words,
-        model=asked.model,
-        stages=asked.stages,
-    )
+    Raises NotFound, BadInput, Corrupt, StoreUnusable and Busy; what was written before stands.
+    """
+    from reelmill.training.loop.alone import alone
+    from reelmill.training.running import begun, checked
+
+    peak, place = peak_said(tera), on_disk(store)
+    checked(plan, place)
     console = wide_console()
-    with _Shown(console) as shown:
-        fit = begun(plan, asked.run, shown.tell, _folder(store))
+    with alone(run), Steps(console, plan.steps, peak) as shown:
+        listeners = [shown.tell]
+        fit = begun(plan, run, lambda told: [hear(told) for hear in listeners], place)
+        listeners += _board(run, fit.step) if fit.step < plan.steps else []
+        shown.begin_at(fit.step)
         if fit.step:
-            console.print(f"goes on after step {fit.step} of {plan.steps}")
-        fit.go()
+            _say(console, f"{run}: goes on after step {fit.step} of {plan.steps}")
+        with _stopped_by_signals(fit), _page_of(run):
+            fit.go()
+    if fit.step < plan.steps:
+        _say(console, f"{run}: step {fit.step} of {plan.steps} is done, and its checkpoint written")
+        return STOPPED
     del fit  # a second model is read back from the last checkpoint
     if plan.pretrained:
-        console.print(_native(asked.run))
-    done = f"{asked.run}: {plan.variant}, {plan.steps} steps, {shown.cpu_s:.0f} CPU seconds here"
-    console.print(f"{done}; ask it: reelmill eval {asked.run} DATASET")
+        _say(console, _native(run))
+    done = f"{run}: {plan.variant}, {plan.steps} steps, {shown.cpu_s:.0f} CPU seconds here"
+    _say(console, f"{done}; curves in {run / 'report.html'}")
+    _say(console, f"ask it: reelmill eval {run} {plan.data[0].place}")
+    return 0
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _native(run: Path) -> str:
@@ -127,64 +167,108 @@ def _native(run: Path) -> str:
         return str(error)
 
 
-def _folder(store: str | Path | None) -> Path | None:
-    return None if store is None else Path(store)
+def _board(run: Path, after: int) -> list[Any]:
+    from reelmill.training.loop.board import board
+
+    heard = board(run, after)
+    return [heard] if heard else []
 
 
-class _Shown:
-    """The last step, live in a terminal, a line now and then elsewhere."""
+@contextmanager
+def _stopped_by_signals(fit: Any) -> Iterator[None]:
+    """Ctrl-C, and SIGTERM as schedulers send it, end the run after the step that is under way; a second one at once."""
 
-    def __init__(self, console: Console) -> None:
-        self.console, self.cpu_s, self.live = console, 0.0, Live(console=console, transient=True, auto_refresh=False)
-        self.spent = dict.fromkeys(_SHOWN, 0.0)
-        self.tokens = self.operations = 0.0
+    def ask(_number: int, _frame: object) -> None:
+        if fit.stopping:
+            raise KeyboardInterrupt
+        fit.stop()
 
-    def __enter__(self) -> _Shown:
-        if self.console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.live.stop()
-
-    def tell(self, told: Any) -> None:
-        """A step is done."""
-        self.cpu_s += told.cpu_s
-        self.tokens, self.operations = self.tokens + told.tokens, self.operations + told.operations
-        for name in _SHOWN:
-            self.spent[name] += told.seconds[name]
-        if self.console.is_terminal:
-            self.live.update(self._line(told), refresh=True)
-        elif told.step % 50 == 0 or told.step == told.steps:
-            self.console.print(self._line(told))
-
-    def _line(self, told: Any) -> str:
-        all_s = sum(self.spent.values()) or 1.0
-        where = " ".join(f"{name} {self.spent[name] / all_s:.0%}" for name in _SHOWN)
-        losses = " ".join(f"{name} {value:.3f}" for name, value in told.losses.items())
-        speed = f"{self.tokens / all_s:,.0f} tokens/s {self.operations / all_s / 1e9:.1f} GFLOP/s"
-        return f"step {told.step}/{told.steps} {losses} norm {told.norm:.2f} | {speed} | {where}"
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def evaluate_run(run: Path, place: str, split: str, limit: int | None, budget: int | None, store: str | Path) -> None:
-    """Asks a run's model a dataset's questions and writes evaluation.json and a page beside it."""
+@contextmanager
+def _page_of(run: Path) -> Iterator[None]:
+    """The run's page is written at its end, and where its loss was no number."""
+    from reelmill.training.curves import write_report
+
+    try:
+        yield
+    except BadInput:
+        write_report(run)
+        raise
+    write_report(run)
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """What a run is asked: a dataset's split, at most `limit` samples, with `budget` visual tokens a group."""
+
+    place: str
+    split: str = "val"
+    limit: int | None = None
+    budget: int | None = None
+
+
+def evaluate_run(run: Path, exam: Exam, store: Folder, out: Path | None = None, *, groups: bool = True) -> None:
+    """Asks a run's model a dataset's questions; writes evaluation.json and a page into `out`, else into the run.
+
+    Raises BadInput where another exam's evaluation lies there, and on a budget that the variant does not know.
+    """
+    from reelmill.training.curves import write_report
+    from reelmill.training.evals.plots import write_page
+    from reelmill.training.evals.report import FILE
+    from reelmill.training.evals.table import report_table
+
+    to, console = out or run, wide_console()
+    report = _examined(run, exam, on_disk(store), to, console)
+    report.save(to / FILE)
+    page = write_page(report, to)
+    console.print(report_table(report, groups=groups))
+    pages = [str(to / FILE), str(page), *([str(write_report(run))] if to == run else [])]
+    _say(console, f"written: {', '.join(pages)}")
+
+
+def _examined(run: Path, exam: Exam, store: Path, to: Path, console: Console) -> Any:
     from reelmill.training.data.shards import opened
     from reelmill.training.evals.evaluate import evaluate
     from reelmill.training.evals.model import ModelAnswerer, ModelPreferrer
-    from reelmill.training.evals.plots import write_page
-    from reelmill.training.evals.table import report_table
+    from reelmill.training.loop import checkpoint
     from reelmill.training.running import finished
 
-    made, held, learned = finished(run), opened(place, split, _folder(store)), opened(place, "train", _folder(store))
-    samples = [held.sample(n) for n in range(min(limit or len(held), len(held)))]
+    made, held, learned = finished(run), opened(exam.place, exam.split, store), opened(exam.place, "train", store)
+    if exam.budget is not None and exam.budget not in made.variant.budgets:
+        known = ", ".join(map(str, made.variant.budgets)) or "no budgets"
+        raise BadInput(f"--budget {exam.budget}", seen=f"{made.plan.variant} knows {known}", do="give one of these")
+    facts = {"variant": made.plan.variant, "steps": str(checkpoint.newest(run).step), "split": exam.split}
+    facts |= {name: str(v) for name, v in (("limit", exam.limit), ("budget", exam.budget)) if v is not None}
+    _require_same(to, held.label, facts)
+    samples = [held.sample(n) for n in range(min(exam.limit or len(held), len(held)))]
     train = [learned.sample(n) for n in range(len(learned))]
-    console = wide_console()
-    answerer = ModelAnswerer(made.model, made.tokens, held, budget=budget)
+    answerer = ModelAnswerer(made.model, made.tokens, held, budget=exam.budget)
     preferrer = ModelPreferrer(made.model, made.tokens, held)
-    facts = {"variant": made.plan.variant, "steps": str(made.plan.steps), "split": split}
     with console.status(f"{len(samples)} samples") if console.is_terminal else nullcontext():
-        report = evaluate(samples, train, answerer, preferrer=preferrer, run=run.name, dataset=held.label, facts=facts)
-    report.save(run / "evaluation.json")
-    page = write_page(report, run)
-    console.print(report_table(report))
-    console.print(f"{run / 'evaluation.json'} and {page}")
+        return evaluate(
+            samples, train, answerer, preferrer=preferrer, run=run.resolve().name, dataset=held.label, facts=facts
+        )
+
+
+def _require_same(to: Path, label: str, facts: dict[str, str]) -> None:
+    """An evaluation is written over by one of the same exam alone; the run may have learned more since."""
+    from reelmill.training.evals.report import FILE, Report
+
+    if not (to / FILE).is_file():
+        return
+    held = Report.load(to)
+    there, here = ({**f, "dataset": d, "steps": ""} for f, d in ((held.facts, held.dataset), (facts, label)))
+    if there != here:
+        other = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
+        seen = ", ".join(f"{k} {there.get(k, 'all')} there, {here.get(k, 'all')} here" for k in other)
+        raise BadInput(f"{to / FILE} is of another exam", seen=seen, do="name another folder with --out")

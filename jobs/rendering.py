@@ -11,7 +11,10 @@ from rich.progress import Progress
 
 from reelmill.schemas.errors import BadInput, NotFound
 
-MICRO = "micro"
+ONE = "micro-one"
+MICRO = ("micro", ONE)
+_HELD_OUT = 0.1
+"""Share of the clips of `micro-one` that are held out: a twentieth of some hundred would say little."""
 _Render = Callable[[Callable[[int, int], None]], list[Path]]
 
 
@@ -23,20 +26,32 @@ def render(folder: Path, count: int, seed: int, preset: str) -> list[Path]:
     from reelmill.pipelines.scenes.presets import PRESETS
     from reelmill.pipelines.scenes.render import render_set
 
-    if preset == MICRO:
-        return _micro(folder, count, seed)
-    chosen = _named({**PRESETS, MICRO: None}, "preset", preset)
+    if preset in MICRO:
+        return _micro(folder, count, seed, preset)
+    chosen = _named({**PRESETS, **dict.fromkeys(MICRO)}, "preset", preset)
     return _shown(folder, lambda progress: render_set(folder, count, seed, chosen, progress=progress))
 
 
-def _micro(folder: Path, count: int, seed: int) -> list[Path]:
-    """Clips as a pack that training reads, without files or a run before it."""
+def _micro(folder: Path, count: int, seed: int, name: str) -> list[Path]:
+    """Clips as a pack that training reads, without files or a run before it. In `micro-one` one thing appears: what the
+    smallest model learns first."""
+    from reelmill.pipelines.scenes.micro import MicroPreset
     from reelmill.pipelines.scenes.micro_pack import write_micro
+    from reelmill.sinks.publishing.view import VAL_SHARE
 
+    one = MicroPreset(name, objects=(1, 1), acts=("appear",))
+    chosen, share = (one, _HELD_OUT) if name == ONE else (MicroPreset(), VAL_SHARE)
     console = Console()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("writing", total=count)
-        samples = write_micro(folder, count, seed=seed, progress=lambda done, _: progress.update(task, completed=done))
+        samples = write_micro(
+            folder,
+            count,
+            seed=seed,
+            preset=chosen,
+            val_share=share,
+            progress=lambda done, _: progress.update(task, completed=done),
+        )
     held = ", ".join(f"{n} {split}" for split, n in sorted(samples.items()))
     console.print(f"{count} clips, {held} samples in {folder}", highlight=False, soft_wrap=True)
     return sorted((folder / "shards").glob("*.tar"))

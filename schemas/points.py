@@ -79,6 +79,19 @@ POINTS = (
     "gallery.cleared",
 )
 """Roughly in the order in which a run comes to them."""
+TRAIN_POINTS = (
+    "plan.written",
+    "words.written",
+    "log.cut",
+    "checkpoint.begun",
+    "checkpoint.weights",
+    "checkpoint.rest",
+    "checkpoint.at",
+    "checkpoint.renamed",
+    "checkpoint.aside",
+    "checkpoint.dropped",
+)
+"""Those of a run that trains; struck by tests/chaos/test_training_kills.py."""
 _SLOW_S = 0.02
 _EVERY = "*"
 _seen: Counter[str] = Counter()

@@ -1,15 +1,18 @@
 """From a plan to a run under way, and from a run's folder back to its model.
 
-RUN/plan.json          what was asked for
+RUN/plan.json      what was asked for
 tokenizer/         words of the training texts, with the marks and slots
 checkpoints/       finished steps
-log.jsonl          losses, one line a step
+log.jsonl          losses, one line a step: the same for the same plan
+times.jsonl        seconds of each step
+report.html        curves of both, and the scores where there are some
 evaluation.json    what `reelmill eval` found
 model/             the same as a checkpoint of transformers, where the trunk is one and the variant fits its layout
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 import torch
 
 from reelmill.schemas.errors import BadInput
+from reelmill.schemas.points import reach
 from reelmill.training import backbones, ladder, native, variants
 from reelmill.training.assemble import Vocabulary, from_scratch, on, pretrained, writers
 from reelmill.training.backbones import Backbone
@@ -50,20 +54,30 @@ class Made:
 
 
 def begun(plan: Plan, run: Path, tell: Callable[[Told], object], store: Path | None = None) -> Fit:
-    """A run at its first step, or where it was left. Raises BadInput and NotFound for what cannot be."""
+    """A run at its first step, or where it was left. Raises as `checked` does, and BadInput where the folder holds
+    another plan."""
+    splits = checked(plan, store)
     plan.write(run)
-    splits = [opened(data.place, "train", store) for data in plan.data]
     made = _made(plan, run, splits)
     objective: Any = made.variant.objective
     if plan.objective == "dpo":
         objective = DPO(frozen_copy(made.model), plan.beta)
-    elif plan.objective != "variant":
-        raise BadInput(f"objective {plan.objective!r}", seen="variant and dpo are known", do="choose one")
     stages = Stages.of(made.variant.phases) if plan.pretrained and plan.stages == "paper" else Stages()
     packs = _loader(plan, made, splits)
     fit = Fit(plan, made.model, objective, packs, run, tell, made.variant.schedule, device(), stages=stages)
     fit.resume()
     return fit
+
+
+def checked(plan: Plan, store: Path | None = None) -> list[Split]:
+    """The data of a plan, opened. Raises NotFound, BadInput and Corrupt for what cannot be; nothing is written."""
+    if plan.objective not in ("variant", "dpo"):
+        raise BadInput(f"objective {plan.objective!r}", seen="variant and dpo are known", do="choose one")
+    if not plan.pretrained:  # a pretrained trunk is loaded once, when the run begins
+        _variant(plan, _small(plan))
+    if plan.start is not None:
+        checkpoint.newest(Path(plan.start))
+    return [opened(data.place, "train", store) for data in plan.data]
 
 
 def finished(run: Path) -> Made:
@@ -97,7 +111,7 @@ def device() -> torch.device:
 def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
     """Tokenizer first, then the model over its words, then the weights that the run starts with."""
     base, size = _base(plan), ladder.LADDER[plan.size]
-    trunk = base.on(plan.frames) if base else on(ladder.tower(size), ladder.language(size, 8), plan.frames)
+    trunk = base.on(plan.frames) if base else _small(plan)
     codecs = writers(_variant(plan, trunk))
     slots = [name for codec in codecs.values() for name in codec.names]
     tokenizer, form = _tokenizer(plan, run, splits, codecs, slots, base)
@@ -121,12 +135,27 @@ def _base(plan: Plan) -> Backbone | None:
     return None if plan.tower is None or plan.lm is None else backbones.parts(plan.tower, plan.lm)
 
 
+def _small(plan: Plan) -> On:
+    """A trunk of the ladder, whose words are not known yet."""
+    size = ladder.LADDER[plan.size]
+    return on(ladder.tower(size), ladder.language(size, 8), plan.frames)
+
+
 def _variant(plan: Plan, trunk: On) -> Variant:
-    """The variant on a trunk whose words are not known yet: for what it fills, not for its weights."""
+    """The variant on a trunk whose words are not known yet: for what it fills, not for its weights. Raises BadInput on
+    a setting that it does not take, or a value that it cannot be built with."""
+    build = variants.named(plan.variant).build
+    known = list(inspect.signature(build).parameters)[1:]
+    if unknown := sorted(set(plan.settings) - set(known)):
+        seen = f"it takes {', '.join(known) or 'none'}"
+        raise BadInput(f"variant {plan.variant} has no setting {unknown[0]!r}", seen=seen, do="use one of these")
     try:
-        made: Variant = variants.named(plan.variant).build(trunk, **plan.settings)
-    except TypeError as error:
-        raise BadInput(f"settings of {plan.variant}", seen=str(error), do="see `reelmill train --list`") from error
+        made: Variant = build(trunk, **plan.settings)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        if not plan.settings:
+            raise
+        told = ", ".join(f"{k}={v!r}" for k, v in plan.settings.items())
+        raise BadInput(f"{plan.variant} with {told}", seen=str(error), do="give other values") from error
     return made
 
 
@@ -148,6 +177,7 @@ def _tokenizer(
     if not own.exists():
         half = own.with_name(f".{TOKENIZER}")
         made.save_pretrained(half)
+        reach("words.written")
         half.rename(own)
     return made, form
 

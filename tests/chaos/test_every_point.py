@@ -11,7 +11,6 @@ the calm pass's, by an account apart from our code. A question is asked again on
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
@@ -32,6 +31,7 @@ import pytest
 import recount
 import tinyflow
 from nursery import Forked, Nursery
+from small_disks import small_disk
 
 from reelmill.schemas.points import POINTS
 from reelmill.sinks.card import LabelErrors, note_label_errors
@@ -277,20 +277,6 @@ def sampled(calm: Calm, rng: random.Random) -> list[Case]:
 @pytest.mark.parametrize("point", ["object.write", "shard.write", "lease.taken", "reply.write"])
 def test_a_slow_disk_changes_nothing(calm: Calm, scene: Scene, point: str) -> None:
     assert strike(scene, calm, Case(RUN, point, "slow", 1)) == 0
-
-
-@contextlib.contextmanager
-def small_disk(place: Path, kilobytes: int) -> Iterator[Path]:
-    """A disk of its own; skips where this user may not mount one."""
-    place.mkdir()
-    options = ["-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)]
-    done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.mark.parametrize("kilobytes", [60, 200, 400, 800, 1600] if FULL else [200])

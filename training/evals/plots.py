@@ -80,7 +80,7 @@ def bars(figures: Sequence[Figure]) -> bytes:
         top -= height + _BETWEEN_IN
     handles = [axes[0].barh([0], [0], color=colour) for colour in (_OURS, _PRIOR, _WORDS)]
     canvas.legend(handles, ["the model", "prior", "question only"], loc="upper right", ncols=3, frameon=False)
-    return _png(canvas)
+    return png(canvas)
 
 
 def _panel(figures: Sequence[Figure], axis: Any) -> None:
@@ -126,10 +126,18 @@ def starts(found: Sequence[Start]) -> bytes:
     axis.set_ylabel("told start, s")
     axis.legend(frameon=False, fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
-    return _png(canvas)
+    return png(canvas)
 
 
-def _png(canvas: Any) -> bytes:
+def figure_of(size_in: tuple[float, float]) -> Any:
+    """An empty picture of a size in inches, to be drawn on without a window."""
+    from matplotlib.figure import Figure as Canvas
+
+    return Canvas(figsize=size_in, layout="constrained")
+
+
+def png(canvas: Any) -> bytes:
+    """A picture's bytes, with no program's name in them."""
     out = io.BytesIO()
     canvas.savefig(out, format="png", dpi=110, metadata={"Software": None})
     return out.getvalue()

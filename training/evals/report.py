@@ -72,7 +72,9 @@ class Report:
             "starts": _columns(Start, self.starts),
             "figures": [asdict(f) for f in self.figures()],
         }
-        path.write_text(canonical_json(head | body) + "\n", encoding="utf-8")
+        half = path.with_name(f".{path.name}")
+        half.write_text(canonical_json(head | body) + "\n", encoding="utf-8")
+        half.replace(path)
         return path
 
     @classmethod

@@ -1,5 +1,4 @@
 """What a killed run goes on from: weights, optimiser, generators and the place in the data, all of it or nothing.
-all.
 
 RUN/checkpoints/step-000250/model.safetensors     weights, as any reader of safetensors takes them
 rest.pt               optimiser, averages and generators
@@ -8,12 +7,14 @@ at.json               step, the loader's state and what the files must hash to
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from reelmill.schemas.errors import BadInput, Corrupt, NotFound
+from reelmill.schemas.errors import BadInput, Corrupt, NotFound, ReelmillError
+from reelmill.schemas.points import reach
+from reelmill.sinks.state.objects import store_trouble
 
 WEIGHTS, REST, AT = "model.safetensors", "rest.pt", "at.json"
+_FULL_BYTES = 1 << 20
+"""A disk with less room than this is full: a write that failed on it has used up what was left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +81,70 @@ def _sha256(path: Path) -> str:
 def save(
     run: Path, step: int, model: nn.Module, rest: Mapping[str, Any], at: Mapping[str, Any], keep: int
 ) -> Checkpoint:
-    """Writes beside, syncs, renames; then removes all but the `keep` newest."""
-    from safetensors.torch import save_file
+    """Writes beside, syncs, renames; then removes all but the `keep` newest.
 
+    Raises StoreUnusable where the disk is full or refuses: older checkpoints stand, what was half written is gone.
+    """
     target = run / "checkpoints" / f"step-{step:06d}"
     half = target.with_name(f".{target.name}")
-    shutil.rmtree(half, ignore_errors=True)
+    for left in target.parent.glob(".step-*"):
+        shutil.rmtree(left)
+    try:
+        with store_trouble(f"run {run}"), _full(run):
+            said = _written(half, model, rest, {"step": step, **at})
+            _drop(target)
+            half.rename(target)
+            _sync(target.parent)
+    except ReelmillError:
+        shutil.rmtree(half, ignore_errors=True)
+        raise
+    reach("checkpoint.renamed")
+    for old in steps(run)[:-keep]:
+        _drop(old.folder)
+    return Checkpoint(target, step, said)
+
+
+def _written(half: Path, model: nn.Module, rest: Mapping[str, Any], at: Mapping[str, Any]) -> dict[str, Any]:
+    """All files of a checkpoint in a folder that nobody reads yet; what its at.json says."""
+    from safetensors.torch import save_file
+
     half.mkdir(parents=True)
+    reach("checkpoint.begun")
     own, shared = _owned(model)
     save_file(own, str(half / WEIGHTS))
+    reach("checkpoint.weights")
     torch.save(dict(rest), half / REST)
+    reach("checkpoint.rest")
     hashes = {name: _sha256(half / name) for name in (WEIGHTS, REST)}
-    said = {"step": step, "shared": shared, "sha256": hashes, **at}
+    said = {**at, "shared": shared, "sha256": hashes}
     (half / AT).write_text(json.dumps(said, sort_keys=True))
     for path in (*half.iterdir(), half):
         _sync(path)
-    shutil.rmtree(target, ignore_errors=True)
-    half.rename(target)
-    _sync(target.parent)
-    for old in steps(run)[:-keep]:
-        shutil.rmtree(old.folder)
-    return Checkpoint(target, step, said)
+    reach("checkpoint.at")
+    return said
+
+
+@contextmanager
+def _full(run: Path) -> Iterator[None]:
+    """The writers of torch and safetensors hide a full disk in errors of their own: as the system's error."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        if f"os error {errno.ENOSPC}" not in str(error) and shutil.disk_usage(run).free >= _FULL_BYTES:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
+def _drop(folder: Path) -> None:
+    """Removes a finished checkpoint: out of sight first, as one half removed would be taken for a whole one."""
+    aside = folder.with_name(f".{folder.name}-old")
+    if folder.exists():
+        folder.rename(aside)
+        reach("checkpoint.aside")
+        shutil.rmtree(aside)
+    reach("checkpoint.dropped")
 
 
 def _owned(model: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -149,6 +197,13 @@ def generators() -> dict[str, Any]:
         "python": [python[0], list(python[1]), python[2]],
         "numpy": [numpy_state["bit_generator"], state["key"].tolist(), int(state["pos"])],
     }
+
+
+def seeded(seed: int) -> None:
+    """Begins all random generators anew: what a process drew before its first step is not in the weights."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def restore(held: Mapping[str, Any]) -> None:

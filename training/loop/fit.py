@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from reelmill.schemas.errors import BadInput
+from reelmill.schemas.points import reach
+from reelmill.sinks.state.objects import store_trouble
 from reelmill.training.documents import Pack
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.clock import Clock, lengths, operations
@@ -27,7 +29,7 @@ from reelmill.training.seams import Objective, Schedule
 from reelmill.training.values import Loss
 from reelmill.training.vlm import VLM
 
-LOG = "log.jsonl"
+LOG, TIMES = "log.jsonl", "times.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,12 @@ class Told:
     def line(self) -> str:
         """What the log keeps: nothing that depends on the clock."""
         said = {"step": self.step, **self.losses, "norm": self.norm, "rate": self.rate, "tokens": self.tokens}
+        return json.dumps(said, sort_keys=True)
+
+    @property
+    def times(self) -> str:
+        """What the clock said: seconds in each part and CPU seconds, with the operations done in them."""
+        said = {"step": self.step, **self.seconds, "cpu_s": self.cpu_s, "operations": self.operations}
         return json.dumps(said, sort_keys=True)
 
 
@@ -76,6 +84,7 @@ class Fit:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     step: int = 0
     stages: Stages = field(default_factory=Stages)
+    stopping: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
@@ -104,11 +113,13 @@ class Fit:
         self.step = last.step
         return True
 
-    def _cut_log(self) -> None:
-        """The log of steps that are to be done again is gone."""
-        path = self.run / LOG
+    def _cut(self, path: Path) -> None:
+        """The lines of steps that are to be done again are gone; those of others are never half there."""
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        path.write_text("".join(lines[: self.step]))
+        half = path.with_name(f".{path.name}")
+        half.write_text("".join(lines[: self.step]))
+        reach("log.cut")
+        half.replace(path)
 
     def save(self) -> None:
         """A checkpoint of this step."""
@@ -121,23 +132,20 @@ class Fit:
         at = {"packs": self.packs.state(), "variant": self.plan.variant}
         checkpoint.save(self.run, self.step, self.model, rest, at, self.plan.keep)
 
+    def stop(self) -> None:
+        """After the step that is under way `go` saves a checkpoint and returns."""
+        self.stopping = True
+
     def go(self) -> None:
         """All steps that are left, with checkpoints. Raises BadInput on a loss that is no number, and where memory runs
-        out; the last checkpoint stands."""
+        out, StoreUnusable where the disk is full; the last checkpoint stands."""
         self.model.train()
-        self._cut_log()
         if self.step == 0:
-            torch.manual_seed(self.plan.seed)
+            checkpoint.seeded(self.plan.seed)
         packs = iter(self.packs)
         try:
-            with (self.run / LOG).open("a") as log:
-                while self.step < self.plan.steps:
-                    told = self._step(packs)
-                    log.write(told.line + "\n")
-                    log.flush()
-                    self.tell(told)
-                    if self.step % self.plan.keep_every == 0 or self.step == self.plan.steps:
-                        self.save()
+            with store_trouble(f"run {self.run}"):
+                self._steps(packs)
         except torch.OutOfMemoryError as error:
             raise BadInput(
                 f"a row of {self.plan.tokens} tokens",
@@ -148,6 +156,19 @@ class Fit:
             close = getattr(packs, "close", None)
             if close is not None:
                 close()
+
+    def _steps(self, packs: Iterator[Pack]) -> None:
+        paths = self.run / LOG, self.run / TIMES
+        for path in paths:
+            self._cut(path)
+        with paths[0].open("a") as log, paths[1].open("a") as times:
+            while self.step < self.plan.steps and not self.stopping:
+                told = self._step(packs)
+                print(told.line, file=log, flush=True)
+                print(told.times, file=times, flush=True)
+                self.tell(told)
+                if self.step % self.plan.keep_every == 0 or self.step == self.plan.steps or self.stopping:
+                    self.save()
 
     def _step(self, packs: Iterator[Pack]) -> Told:
         clock = Clock(self.device)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reelmill.schemas.errors import BadInput, NotFound
+from reelmill.schemas.points import reach
+from reelmill.sinks.state.objects import store_trouble
 from reelmill.training.ladder import LADDER
 
 PLAN = "plan.json"
@@ -106,17 +108,33 @@ class Plan:
         """Into a run's folder. Raises BadInput where another plan is there already."""
         text = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
         path = folder / PLAN
-        if path.exists() and path.read_text() != text:
-            changed = sorted(k for k, v in json.loads(text).items() if json.loads(path.read_text()).get(k) != v)
-            raise BadInput(f"run {folder} has another plan", seen=f"other {', '.join(changed)}", do="name a new folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        if path.exists():
+            held = _said(path)
+            changed = sorted(k for k, v in json.loads(text).items() if held.get(k) != v)
+            if changed:
+                told = "; ".join(f"{k} {held.get(k)} there, {json.loads(text)[k]} here" for k in changed)
+                raise BadInput(f"run {folder} has another plan", seen=told, do="name a new folder with --run")
+            return
+        with store_trouble(f"run {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            half = path.with_name(f".{PLAN}")
+            half.write_text(text)
+            reach("plan.written")
+            half.rename(path)
+
+
+def _said(path: Path) -> dict[str, Any]:
+    try:
+        said: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise BadInput(f"{path}", seen=f"no plan: {error}", do="name a new folder with --run") from error
+    return said
 
 
 def planned(folder: Path) -> Plan:
     """The plan of a run. Raises NotFound where there is none."""
     try:
-        said = json.loads((folder / PLAN).read_text())
+        said = _said(folder / PLAN)
     except FileNotFoundError as error:
         raise NotFound(f"run {folder}", seen=f"no {PLAN} in it", do="name the folder of a run") from error
     said["data"] = tuple(Data(**d) for d in said["data"])

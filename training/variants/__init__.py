@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import difflib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,13 @@ def names() -> tuple[str, ...]:
 def named(name: str) -> Any:
     """The module of a variant. Raises NotFound, with the known ones, for an unknown name."""
     if name not in names():
-        raise NotFound(f"no variant {name!r}", seen=f"{len(names())} variants: {', '.join(names())}", do="choose one")
+        near = difflib.get_close_matches(name, names(), n=1)
+        do = f"did you mean {near[0]!r}?" if near else "see `reelmill train list`"
+        raise NotFound(f"variant {name!r}", seen=", ".join(names()), do=do)
     return importlib.import_module(f"reelmill.training.variants.{name}")
 
 
 def story(name: str) -> str:
-    """First line of a variant's page: paper and idea."""
-    return str(named(name).__doc__).strip().splitlines()[0]
+    """First line of a variant's page: paper and idea. Read without importing anything."""
+    tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "").splitlines()[0]

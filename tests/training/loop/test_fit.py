@@ -219,7 +219,7 @@ def test_a_plan_is_read_as_it_was_written_and_not_replaced(tmp_path: Path) -> No
     made.write(tmp_path)
     assert planned(tmp_path) == made
     made.write(tmp_path)
-    with pytest.raises(BadInput, match="has another plan; seen: other seed"):
+    with pytest.raises(BadInput, match="has another plan; seen: seed 0 there, 7 here"):
         plan(settings={"queries": 4}, seed=7).write(tmp_path)
     with pytest.raises(NotFound, match=r"no plan.json"):
         planned(tmp_path / "elsewhere")
