@@ -59,6 +59,8 @@ SAMPLE_S, STAGE_LEAST_S = 2.0, 60.0
 
 OF_TIME = ("internvid_tg", "st_align", "dpo_perturb", "cotasks", "cotasks_pairs", "live_stream", "flipped")
 OF_TEXT = ("ocr_rich", "text_times", "ocr_dialogues")
+OF_PICTURES = ("ocr_rich", "ocr_dialogues")
+"""Of found text they are made of signs and documents."""
 MIXED = ("internvid_tg", "st_align", "cotasks", "flipped", "ocr_rich", "text_times", "ocr_dialogues")
 """Dialogues go together; streams and pairs are read by trainers in other ways, and `mix` refuses them beside these."""
 verifying.load_truth = functools.cache(verifying.load_truth)  # the truth of a file is read once for all families
@@ -92,6 +94,12 @@ class Work:
             render_set(folder, self.asked.scenes, SEED, MEDIUM, pictures=self.asked.scenes * SIGNS // SCENES)
 
         return self._place("scenes", self.asked.scenes, render)
+
+    def stills(self) -> Place:
+        """The signs among the scenes, and the documents: pictures of text, each read once."""
+        self.scenes(), self.documents()
+        signs = sorted(str(file) for file in (self.folder / "scenes").glob("sign_*.png"))
+        return place_of(self.folder / "store", (*signs, str(self.folder / "documents")), "stills")
 
     def documents(self) -> Place:
         def render(folder: Path) -> None:
@@ -207,11 +215,27 @@ def from_truth(work: Work) -> None:
 
 
 def from_found(work: Work) -> None:
-    """Families of time first: reading text takes most of the time."""
+    """Families of time first: reading text takes most of the time. Text is read in pictures, and in some scenes."""
     place = work.scenes()
-    for more in (OF_TIME, OF_TEXT)[: 1 if work.asked.no_text else 2]:
-        compiled(place, more, "rules")
-        judged(work, "found", place, (*more, "mix"), "rules")
+    compiled(place, OF_TIME, "rules")
+    judged(work, "found", place, (*OF_TIME, "mix"), "rules")
+    if not work.asked.no_text:
+        stills = work.stills()
+        compiled(stills, OF_PICTURES, "rules")
+        judged(work, "found", stills, OF_PICTURES, "rules")
+        read_scenes(work, place)
+        judged(work, "found", place, ("text_times",), "rules")
+
+
+def read_scenes(work: Work, place: Place) -> None:
+    """Read text in so many scenes that `--text-scenes` of them are read, and ask for its times in those."""
+    recipe = recipe_of("text_times", "rules")
+    for one in in_order(recipe):
+        known = place.dataset(one).ledger
+        done = place.dataset(one).counts() if known.identity() is not None else None
+        most = max(0, work.asked.text_scenes - (done.accepted + done.rejected if done else 0))
+        limits = Limits(max_rows=most if one.name in ("text_whole", recipe.name) else None)
+        say(f"{one.name}: {_run_one(Plan.of(one), place, Local(WORKERS), limits, Silent()).counts}")
 
 
 # ---- the hour --------------------------------------------------------------------------------------------------------
@@ -545,6 +569,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the page")
     parser.add_argument("--brief", action="store_true", help="12 scenes, 14 documents, 4 minutes of film")
     parser.add_argument("--no-text", action="store_true", help="no text of found evidence: it takes most of the time")
+    parser.add_argument("--text-scenes", type=int, default=SCENES, help="scenes whose found text is asked for times")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.brief:
