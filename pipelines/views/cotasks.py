@@ -154,6 +154,7 @@ class _Writer:
         self.step, self.account, self.view = step, account, view
         told = (Item(e.span, view.words(e.subject, e.kind)["clause"]) for e in view.accepted)
         self.true: Told = tuple(dict.fromkeys(told))
+        self._lines: dict[tuple[str, int, int, str], str] = {}
 
     def settle(self) -> None:
         """Raises Unusable where the account is not complete, not inside the clip, or too short or long to tell."""
@@ -190,27 +191,26 @@ class _Writer:
         question = Turn(Role.USER, asked, (), (), ())
         if part == "count":
             words = {"count": f"{len(told)}", "events": "event" if len(told) == 1 else "events"}
-            return question, self._answer("count.answer", key, [words], ())
-        lines = [self._words(place, item) for place, item in enumerate(told)]
+            counted = self.step.wording.pick("count.answer", seed_for(self.step.seed, key, "count.answer"), **words)
+            return question, Turn(Role.ASSISTANT, counted, (), (), ())
         path = {"times": "segments.line", "named": "captions.line"}.get(part, f"{part}.line")
+        form = seed_for(self.step.seed, key, path) % len(self.step.wording.options(path))  # one wording for all lines
+        lines = [self._line(path, form, place, item.clause) for place, item in enumerate(told)]
         spans = () if part in ("captions", "named") else [i.span for i in told]
-        return question, self._answer(path, key, lines, spans)
+        return question, Turn(Role.ASSISTANT, "\n".join(lines), (), flat(spans), ())
 
-    def _words(self, place: int, item: Item) -> dict[str, str]:
-        ordinals = self.step.wording.options("ordinals")
-        ordinal = ordinals[place] if place < len(ordinals) else f"{place + 1}."
-        return {
-            "Ordinal": ordinal,
-            "number": f"{place + 1}",
-            "clause": item.clause,
-            "Clause": capital(item.clause),
-        }
-
-    def _answer(self, path: str, key: str, lines: Sequence[dict[str, str]], spans: Sequence[Span]) -> Turn:
-        """One wording for all lines."""
-        form = seed_for(self.step.seed, key, path)
-        text = "\n".join(self.step.wording.pick(path, form, **words) for words in lines)
-        return Turn(Role.ASSISTANT, text, (), flat(spans), ())
+    def _line(self, path: str, form: int, place: int, clause: str) -> str:
+        """Candidates leave most lines as they are, so each is worded once."""
+        if (path, form, place, clause) not in self._lines:
+            ordinals = self.step.wording.options("ordinals")
+            words = {
+                "Ordinal": ordinals[place] if place < len(ordinals) else f"{place + 1}.",
+                "number": f"{place + 1}",
+                "clause": clause,
+                "Clause": capital(clause),
+            }
+            self._lines[path, form, place, clause] = self.step.wording.pick(path, form, **words)
+        return self._lines[path, form, place, clause]
 
     def sample(self, key: str, task: str, turns: tuple[Turn, ...], measure: str, verdict: Verdict = ACCEPTED) -> Sample:
         named = self.view.accepted
