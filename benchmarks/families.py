@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -39,8 +40,11 @@ from reelmill.pipelines._run import Limits, Local, Report, Silent, _run_one, run
 from reelmill.pipelines._table import run_table
 from reelmill.pipelines.documents.looks import LOOKS
 from reelmill.pipelines.documents.render import render_documents
+from reelmill.pipelines.scenes.evidence import in_clip
 from reelmill.pipelines.scenes.presets import MEDIUM
 from reelmill.pipelines.scenes.render import render_set
+from reelmill.schemas import arrow
+from reelmill.schemas.sample import Sample, kind_of
 from reelmill.sinks.card import Cost
 from reelmill.sinks.dataset import Dataset, Store
 from reelmill.sinks.pack import pack
@@ -64,6 +68,9 @@ OF_PICTURES = ("ocr_rich", "ocr_dialogues")
 MIXED = ("internvid_tg", "st_align", "cotasks", "flipped", "ocr_rich", "text_times", "ocr_dialogues")
 """Dialogues go together; streams and pairs are read by trainers in other ways, and `mix` refuses them beside these."""
 verifying.load_truth = functools.cache(verifying.load_truth)  # the truth of a file is read once for all families
+TOLD_WHY = ("internvid_tg", "dpo_perturb", "cotasks")
+VAGUE, LOOSE_S = re.compile(r"\b(objects?|dark|light)\b"), 0.3
+"""Words of a found name that no name of a scene has, and the tolerance that tells a time a little off from others."""
 PARTS = ("truth", "found", "film", "again")
 
 
@@ -196,6 +203,38 @@ def judged(work: Work, part: str, place: Place, families: Sequence[str], evidenc
             say(f"{part}: {family} judged")
 
 
+def why(work: Work, place: Place) -> None:
+    """Note what is wrong with wrong samples, at the middle tolerance, of families whose checker says it."""
+    store = Store(place.store)
+    work.note("why", {family: dict(causes(store, place.dataset(recipe_of(family, "rules")))) for family in TOLD_WHY})
+
+
+def causes(store: Store, dataset: Dataset) -> Counter[str]:
+    """Wrong samples by cause: a span that is right with more slack, a name less exact than the truth's, anything else;
+    of pairs also those whose rejected side holds with more slack."""
+    beside, children, found = verifying._Beside(store, dataset), dataset.children(), Counter[str]()
+    kind = kind_of(children.column_names)
+    for row in children.drop_columns(["part"]).to_pylist():
+        one: Sample = arrow.typed(kind, row)
+        media = one.media
+        if not one.verdict.accepted or media.span is None or media.uri not in beside.truths:
+            continue
+        exact, span = beside.truths[media.uri], media.span
+        events = [e for e in (in_clip(e, span, media.duration_s) for e in exact.events) if e is not None]
+        strict, loose = (verifying._faults(one, media, exact, events, slack_s) for slack_s in (0.1, LOOSE_S))
+        found["right"] += not strict
+        if strict:
+            found[_cause(one, [f for f in loose if not f.startswith("rejected is not wrong")], bool(loose))] += 1
+    return found
+
+
+def _cause(one: Sample, own: Sequence[str], open_: bool) -> str:
+    said = " ".join(t.text for t in (*one.turns, *getattr(one, "rejected", ()))).lower()
+    if not own:
+        return "rejected side holds" if open_ else "span"
+    return "name" if VAGUE.search(" ".join((said, *own))) else "other"
+
+
 def mixed(place: Place, evidence: str) -> Dataset:
     """All dialogues in one set, by equal weights; a family that has none yet is left out."""
     made = [place.dataset(recipe_of(family, evidence)) for family in MIXED]
@@ -219,6 +258,7 @@ def from_found(work: Work) -> None:
     place = work.scenes()
     compiled(place, OF_TIME, "rules")
     judged(work, "found", place, (*OF_TIME, "mix"), "rules")
+    why(work, place)
     if not work.asked.no_text:
         stills = work.stills()
         compiled(stills, OF_PICTURES, "rules")
@@ -435,6 +475,11 @@ def of_found(result: Result, found: dict[str, Any]) -> None:
     if left := [family for family in OF_TEXT if family not in found]:
         result.note(f"Not run: {', '.join(left)}.")
     result.table(ACCOUNT, [account(family, one) for family, one in found.items()])
+    if read := {f: one["rows"] for f, one in found.items() if f in OF_TEXT}:
+        result.note(
+            f"Text was read in {read.get('ocr_rich', 0)} pictures of signs and documents (ocr_rich, ocr_dialogues) and"
+            f" in {read.get('text_times', 0)} of the scenes, uncut (text_times)."
+        )
     result.note(
         "A thing that is named less exactly than the truth names it (the blue object) counts as wrong."
         " Candidates are what a view words and judges; refused ones keep their reason. CPU-seconds and tokens as the"
@@ -544,9 +589,25 @@ def _met(one: dict[str, float]) -> str:
     return "yes" if one["marginal_per_s"] >= GOAL else "no"
 
 
+def of_why(result: Result, found: dict[str, dict[str, int]]) -> None:
+    result.note(f"## Of found samples that are wrong at 0.1 s, why ({LOOSE_S:g} s tells a time a little off)")
+    named = ("span", "name", "rejected side holds", "other")
+    for family, one in found.items():
+        wrong = sum(one.get(n, 0) for n in named)
+        told = [f"{one.get(n, 0)} {WHY[n]}" for n in named if one.get(n, 0)]
+        result.note(f"- {family}: {wrong} of {wrong + one['right']} wrong: {', '.join(told)}.")
+
+
+WHY = {
+    "span": "whose times alone are off, by more than 0.1 s and less than the tolerance above",
+    "name": "in which a thing is named less exactly than in the truth (the blue object, the dark cross)",
+    "rejected side holds": "whose rejected side then holds too",
+    "other": "for other reasons",
+}
 TOLD: dict[str, Callable[[Result, Any], None]] = {
     "truth": of_truth,
     "found": of_found,
+    "why": of_why,
     "film": of_film,
     "again": of_again,
 }

@@ -85,7 +85,7 @@ class Worker:
             try:
                 return self._done(keys)
             finally:
-                # Arrow keeps what each thread freed, and between groups of unlike size that came to 100 MB.
+                # Arrow keeps what each thread freed, by which memory between groups of unlike size went up by 100 MB.
                 pa.default_memory_pool().release_unused()
                 self.pulse.at("")
 
