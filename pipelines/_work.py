@@ -85,6 +85,8 @@ class Worker:
             try:
                 return self._done(keys)
             finally:
+                # Arrow keeps what each thread freed, by which memory between groups of unlike size went up by 100 MB.
+                pa.default_memory_pool().release_unused()
                 self.pulse.at("")
 
     def _done(self, keys: Sequence[str]) -> Done:

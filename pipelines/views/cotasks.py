@@ -27,6 +27,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
@@ -45,7 +46,7 @@ from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.keys import seed_for
-from reelmill.schemas.metrics.captions import tokens
+from reelmill.schemas.metrics.captions import rouge_l, tokens
 from reelmill.schemas.metrics.dense import Prf, segments, soda_c, story
 from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Sample, Turn
 from reelmill.schemas.span import Span
@@ -153,6 +154,7 @@ class _Writer:
         self.step, self.account, self.view = step, account, view
         told = (Item(e.span, view.words(e.subject, e.kind)["clause"]) for e in view.accepted)
         self.true: Told = tuple(dict.fromkeys(told))
+        self._lines: dict[tuple[str, int, int, str], str] = {}
 
     def settle(self) -> None:
         """Raises Unusable where the account is not complete, not inside the clip, or too short or long to tell."""
@@ -189,27 +191,26 @@ class _Writer:
         question = Turn(Role.USER, asked, (), (), ())
         if part == "count":
             words = {"count": f"{len(told)}", "events": "event" if len(told) == 1 else "events"}
-            return question, self._answer("count.answer", key, [words], ())
-        lines = [self._words(place, item) for place, item in enumerate(told)]
+            counted = self.step.wording.pick("count.answer", seed_for(self.step.seed, key, "count.answer"), **words)
+            return question, Turn(Role.ASSISTANT, counted, (), (), ())
         path = {"times": "segments.line", "named": "captions.line"}.get(part, f"{part}.line")
+        form = seed_for(self.step.seed, key, path) % len(self.step.wording.options(path))  # one wording for all lines
+        lines = [self._line(path, form, place, item.clause) for place, item in enumerate(told)]
         spans = () if part in ("captions", "named") else [i.span for i in told]
-        return question, self._answer(path, key, lines, spans)
+        return question, Turn(Role.ASSISTANT, "\n".join(lines), (), flat(spans), ())
 
-    def _words(self, place: int, item: Item) -> dict[str, str]:
-        ordinals = self.step.wording.options("ordinals")
-        ordinal = ordinals[place] if place < len(ordinals) else f"{place + 1}."
-        return {
-            "Ordinal": ordinal,
-            "number": f"{place + 1}",
-            "clause": item.clause,
-            "Clause": capital(item.clause),
-        }
-
-    def _answer(self, path: str, key: str, lines: Sequence[dict[str, str]], spans: Sequence[Span]) -> Turn:
-        """One wording for all lines."""
-        form = seed_for(self.step.seed, key, path)
-        text = "\n".join(self.step.wording.pick(path, form, **words) for words in lines)
-        return Turn(Role.ASSISTANT, text, (), flat(spans), ())
+    def _line(self, path: str, form: int, place: int, clause: str) -> str:
+        """Candidates leave most lines as they are, so each is worded once."""
+        if (path, form, place, clause) not in self._lines:
+            ordinals = self.step.wording.options("ordinals")
+            words = {
+                "Ordinal": ordinals[place] if place < len(ordinals) else f"{place + 1}.",
+                "number": f"{place + 1}",
+                "clause": clause,
+                "Clause": capital(clause),
+            }
+            self._lines[path, form, place, clause] = self.step.wording.pick(path, form, **words)
+        return self._lines[path, form, place, clause]
 
     def sample(self, key: str, task: str, turns: tuple[Turn, ...], measure: str, verdict: Verdict = ACCEPTED) -> Sample:
         named = self.view.accepted
@@ -226,13 +227,23 @@ def _segments(told: Told, true: Told) -> Prf:
     return segments([(i.span.start_s, i.span.end_s) for i in told], [(i.span.start_s, i.span.end_s) for i in true])
 
 
+@lru_cache(maxsize=1 << 12)
+def _likeness(said: str, other: str) -> float:
+    """Of a clip's few clauses every two are compared for each of its candidates."""
+    return rouge_l(said, [other])
+
+
+def _rouge(said: str, references: Sequence[str]) -> float:
+    return _likeness(said, *references)
+
+
 def _story(told: Told, true: Told) -> Prf:
-    return story([i.clause for i in told], [i.clause for i in true])
+    return story([i.clause for i in told], [i.clause for i in true], _rouge)
 
 
 def _soda(told: Told, true: Told) -> Prf:
     sides = [[((i.span.start_s, i.span.end_s), i.clause) for i in side] for side in (told, true)]
-    found = soda_c([(sides[0], sides[1])]).macro
+    found = soda_c([(sides[0], sides[1])], _rouge).macro
     assert found is not None
     return found
 
@@ -264,6 +275,15 @@ class _Pairs:
         self.step, self.writer, self.true = step, writer, writer.true
         self.duration_s = writer.view.clip.duration_s
         self.same = _Sameness(writer)
+        self._of_truth: dict[str, tuple[Claim, ...]] = {}
+        starts = [i.span.start_s for i in self.true]
+        self._between = [
+            (
+                sum(s < start - step.order_s for s in starts),
+                len(starts) - 1 - sum(s > start + step.order_s for s in starts),
+            )
+            for start in starts
+        ]
 
     def drawn(self) -> Iterator[PreferenceSample]:
         """Every pair that was made, with a verdict."""
@@ -317,7 +337,7 @@ class _Pairs:
         turns = self.writer.turns(pool, key, tuple(told[i] for i in order) if len(told) == len(order) else told)
         compared = turns[1:] if POOLS[pool].counted else turns[-1:]
         margin = round(100 * (1 - POOLS[pool].score(told, self.true).f1), 6)  # every measure of the truth itself is 1
-        claims = (*self._claims(pool, self.true, rejected_side=False), *self._claims(pool, told, rejected_side=True))
+        claims = (*self._true_claims(pool), *self._claims(pool, told, rejected_side=True))
         verdict = self._verdict(margin, claims, chosen[-1] == turns[-1])
         base = self.writer.sample(key, pool, chosen, POOLS[pool].measure, verdict)
         own = {f.name: getattr(base, f.name) for f in fields(base)}
@@ -344,6 +364,12 @@ class _Pairs:
             return rejected(step, "gap_too_small", f"{margin:.2f}, want {self.step.least_margin}")
         return ACCEPTED
 
+    def _true_claims(self, pool: str) -> tuple[Claim, ...]:
+        """What the chosen side says, which is the same for every candidate."""
+        if pool not in self._of_truth:
+            self._of_truth[pool] = tuple(self._claims(pool, self.true, rejected_side=False))
+        return self._of_truth[pool]
+
     def _claims(self, pool: str, told: Told, *, rejected_side: bool) -> Iterator[Claim]:
         evidence = tuple(e.key for e in self.writer.view.accepted)
         if POOLS[pool].counted:
@@ -364,13 +390,8 @@ class _Pairs:
 
     def _at(self, place: int) -> list[Item]:
         """The events that can be the one at a place: those that start together have no order."""
-        starts = [i.span.start_s for i in self.true]
-        return [
-            item
-            for item in self.true
-            if sum(s < item.span.start_s - self.step.order_s for s in starts) <= place
-            and sum(s > item.span.start_s + self.step.order_s for s in starts) <= len(starts) - 1 - place
-        ]
+        between = zip(self.true, self._between, strict=True)
+        return [item for item, (first, last) in between if first <= place <= last]
 
     def _wrong_of(self, pool: str) -> Callable[[Item], bool]:
         if pool == SEGMENTS:

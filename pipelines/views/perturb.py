@@ -17,6 +17,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict, deque
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 
 from reelmill.schemas.span import Span
 
@@ -39,6 +40,7 @@ def drop_counts(n: int) -> tuple[int, ...]:
     return tuple(sorted({count for r in DIVISORS if (count := max(1, n // r)) < n}, reverse=True))
 
 
+@lru_cache(maxsize=1 << 10)
 def blocks(n: int, size: int) -> tuple[Order, ...]:
     """Places 0 to n - 1 cut into runs of `size`; the last may be shorter."""
     return tuple(tuple(range(first, min(first + size, n))) for first in range(0, n, size))

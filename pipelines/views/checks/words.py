@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
+@lru_cache(maxsize=1 << 12)
 def normalised(text: str) -> str:
     """Text as LLaVAR's metric compares it: lower case, no punctuation, no articles, number words as digits.
 
