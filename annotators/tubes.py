@@ -78,7 +78,7 @@ class FollowTubes(WithChild):
     seed: int = 0
     needs: ClassVar[tuple[Column, ...]] = (KEY, MEDIA, NUM_FRAMES)
     gives: ClassVar[tuple[Column, ...]] = (TUBES, CHANGES, DECODE, TUBES_NOTE)
-    revision: ClassVar[str] = "2"
+    revision: ClassVar[str] = "3"
     resources: ClassVar[Resources] = Resources()
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +213,5 @@ def _tube(
 def _look(path: Path, shape: tuple[int, ...]) -> Look:
     height, width = shape[1:3]
     centres = (path.boxes[:, :2] + path.boxes[:, 2:]) / 2 / np.array([width, height])
-    sides = np.median(path.boxes[:, 2:] - path.boxes[:, :2], axis=0)
-    aspect = float(sides[0] / max(sides[1], 1e-9))
-    return Look(path.colour, path.spread, path.shape, path.area_px / (width * height), centres, aspect)
+    sides = (float(path.sides[0]), float(path.sides[1]))
+    return Look(path.colour, path.spread, path.shape, path.area_px / (width * height), centres, sides)

@@ -23,6 +23,11 @@ _FAR_COLOUR, _NEXT_COLOUR = 42.0, 3.0
 _OTHER_HUE_DEG, _OTHER_LIGHT = 30.0, 30.0
 _FIT, _NEXT_FIT = 0.88, 0.03
 _LARGE, _SMALL = 0.08, 0.004
+_FLAT, _TALL = 0.75, 1.33
+_EVEN = frozenset({"square", "circle"})
+_SIDES_ERR_PX = 2.0
+"""How far the two sides of a square's box may differ. An edge is drawn at half of the contrast, on the grid of analysis
+pixels: it errs by half a pixel, a side by one, the difference of two sides by two."""
 _KEEPS_PLACE = 0.9
 
 # A term holds for a range of hues and of lightness: brown is no dull red, pink no dark one. What is near to a typical
@@ -47,14 +52,14 @@ _COLOURS = (
 @dataclass(frozen=True, slots=True)
 class Look:
     """How a thing looks: `colour` CIE L*a*b*, `spread` of its pixels about it, `shape` as in `Path`, `area_share` of
-    the frame, `places` [n, 2] its centre over time, normalised, `aspect` its width by its height."""
+    the frame, `places` [n, 2] its centre over time, normalised, `sides` its width and height in analysis pixels."""
 
     colour: Floats
     spread: float
     shape: Floats | None
     area_share: float
     places: Floats
-    aspect: float = 1.0
+    sides: tuple[float, float] = (1.0, 1.0)
 
 
 def phrases(looks: list[Look]) -> list[str]:
@@ -121,14 +126,21 @@ def _place(look: Look) -> str:
 
 
 def _figure(look: Look) -> str:
-    """The figure whose outline, stretched to the thing's box, covers it best; empty where none clearly does."""
-    if look.shape is None or not 0.75 < look.aspect < 1.33:
+    """The figure whose outline, stretched to the thing's box, covers it best; empty where none clearly does.
+
+    The stretch makes a square of every rectangle and a circle of every ellipse, so of these the sides decide too. The
+    other figures are called by their names in other proportions as well.
+    """
+    wide, tall = look.sides
+    if look.shape is None or not _FLAT * tall < wide < _TALL * tall:
         return ""
     fits: dict[str, float] = {}
     for name, outline in _figures().items():
         figure = name.split()[0]
         fits[figure] = max(fits.get(figure, 0.0), _overlap(look.shape, outline))
     best, following = sorted(fits, key=lambda name: -fits[name])[:2]
+    if best in _EVEN and abs(wide - tall) > _SIDES_ERR_PX:
+        return ""
     return best if fits[best] > _FIT and fits[best] - fits[following] > _NEXT_FIT else ""
 
 

@@ -32,7 +32,8 @@ class Path:
     """A thing over the observed frames `first` .. `first + len(boxes) - 1`: boxes float64 [n, 4] in analysis pixels.
 
     `colour` CIE L*a*b* with `spread` (median distance of its pixels from it); `shape` [32, 32] share of views in which
-    a cell of the thing's box was filled, None where it was never seen whole and alone; `area_px` its median area.
+    a cell of the thing's box was filled, None where it was never seen whole and alone; `area_px` its median area;
+    `sides` its median width and height in those views, in all of them where there were none.
     """
 
     first: int
@@ -42,6 +43,7 @@ class Path:
     spread: float
     shape: Floats | None
     area_px: float
+    sides: Floats
 
 
 def kept(
@@ -205,6 +207,7 @@ def _path(track: Track, times: list[float], size: Floats) -> Path:
     seen = track.sightings
     first, last = seen[0].frame, seen[-1].frame
     own = [s for s in seen if not s.shared] or seen
+    boxes = np.stack([s.box for s in own if not _touches(s.box, size)] or [s.box for s in own])
     return Path(
         first=first,
         boxes=_bridged(seen, np.array(times[first : last + 1])),
@@ -213,6 +216,7 @@ def _path(track: Track, times: list[float], size: Floats) -> Path:
         spread=float(np.median([s.spread for s in own])),
         shape=track.shape / track.views if track.views else None,
         area_px=float(np.median([s.area_px for s in own])),
+        sides=np.median(boxes[:, 2:] - boxes[:, :2], axis=0),
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reelmill.annotators.events import EventRules
 from reelmill.pipelines.scenes.confidence import Rate, Ratio, ratio
 from reelmill.pipelines.scenes.reading import Reading, read
 from reelmill.pipelines.scenes.truth import SceneTruth
@@ -27,6 +28,8 @@ CUT_FRAMES = 1
 CUT_S = 0.5
 FALSE_VIOU = 0.2  # a predicted tube that overlaps its truth no more than this is a false one
 GOOD_VIOU = 0.5
+IN_DOUBT = EventRules().least_tube
+"""A tube of less confidence than this names nothing: it is no find and no false one, and is counted apart."""
 _SLACK_S = 1e-6
 
 Pairs = list[tuple[int, int]]
@@ -82,11 +85,12 @@ class EventFigures:
 
 @dataclass(frozen=True, slots=True)
 class TubeFigures:
-    """`viou` is the mean over true tubes, a missed one counting 0."""
+    """`viou` is the mean over true tubes, one that was missed or found in doubt alone counting 0."""
 
     viou: Ratio
     good: Rate
     false_per_video: Ratio
+    in_doubt_per_video: Ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ class Score:
             _ratio_row("tube vIoU, mean", self.tubes.viou),
             _rate_row(f"tubes of vIoU >= {GOOD_VIOU}", self.tubes.good),
             _ratio_row("false tubes per video", self.tubes.false_per_video),
+            _ratio_row("tubes in doubt per video", self.tubes.in_doubt_per_video),
         ]
         for figures in self.events:
             rows += _event_rows(figures)
@@ -222,10 +227,9 @@ def _frame_numbers(truth: SceneTruth, times_s: Sequence[float]) -> np.ndarray:
     return np.searchsorted(middles, np.array(times_s, np.float64)).astype(np.float64)
 
 
-def _viou_matrix(truth: SceneTruth, said: Predicted) -> np.ndarray:
+def _viou_matrix(true: Sequence[Tube], said: Sequence[Tube]) -> np.ndarray:
     """float64 [true tubes, predicted tubes]."""
-    values = [[viou(t, p) for p in said.tubes] for t in truth.tubes]
-    return np.array(values, np.float64).reshape(len(truth.tubes), len(said.tubes))
+    return np.array([[viou(t, p) for p in said] for t in true], np.float64).reshape(len(true), len(said))
 
 
 def _tube_figures(pairs: Sequence[tuple[SceneTruth, Predicted]]) -> TubeFigures:
@@ -233,18 +237,22 @@ def _tube_figures(pairs: Sequence[tuple[SceneTruth, Predicted]]) -> TubeFigures:
 
     best: list[np.ndarray] = []
     false: list[int] = []
+    doubts: list[int] = []
     for truth, said in pairs:
-        overlap = _viou_matrix(truth, said)
+        sure = [tube for tube in said.tubes if tube.confidence >= IN_DOUBT]
+        overlap = _viou_matrix(truth.tubes, sure)
         rows, columns = linear_sum_assignment(overlap, maximize=True)
         reached = np.zeros(len(truth.tubes))
         reached[rows] = overlap[rows, columns]
         best.append(reached)
-        false.append(len(said.tubes) - int((overlap[rows, columns] > FALSE_VIOU).sum()))
+        doubts.append(len(said.tubes) - len(sure))
+        false.append(len(sure) - int((overlap[rows, columns] > FALSE_VIOU).sum()))
     total = sum(len(b) for b in best)
     return TubeFigures(
         viou=ratio([float(b.sum()) for b in best], [len(b) for b in best]),
         good=Rate(sum(int((b >= GOOD_VIOU).sum()) for b in best), total),
         false_per_video=ratio(false, [1] * len(false)),
+        in_doubt_per_video=ratio(doubts, [1] * len(doubts)),
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from drawn import Drawn, Shot, Thing, evenly, texture
+from drawn import Drawn, Shot, Thing, evenly, path, texture
 
 from reelmill.annotators.motion.blobs import lab
 from reelmill.annotators.motion.phrase import Look, phrase, phrases
@@ -98,3 +98,36 @@ def test_outlines_are_named_from_what_was_seen(points, word):
         eyes.see(Drawn(at_s, picture(60 + 4 * i)))
     tubes, _ = eyes.tubes("clip", (320, 240), 2.0)
     assert [t.phrase for t in tubes] == [f"the blue {word}"]
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((24, 24), "the red square"),
+        ((24, 22), "the red square"),
+        ((27, 21), "the red object"),
+        ((21, 27), "the red object"),
+    ],
+)
+def test_a_rectangle_is_no_square_though_its_box_is_filled_as_a_square_is(size, words):
+    """27 x 21 has the proportions of the 90 x 70 px pictures that an audit found called squares. Half of its way each
+    goes over the border, where its box is cut: only whole views say how long its sides are."""
+    goes_out = Thing((200, 40, 40), path((0.2, -30, 40), (1.0, 60, 40), (2.0, 175, 40)), size)
+    shot = Shot(evenly(2.4), [goes_out], texture(spread=30))
+    eyes = Eyes(len(shot.times), TubeRules())
+    for at_s, picture in zip(shot.times, shot.pictures(), strict=True):
+        eyes.see(Drawn(at_s, picture))
+    tubes, _ = eyes.tubes("clip", (160, 120), 2.4)
+    assert [t.phrase for t in tubes] == [words]
+
+
+def test_a_figure_that_is_not_known_by_equal_sides_keeps_its_name():
+    """A star is wider than it is tall; a circle as wide would be an ellipse."""
+    from reelmill.annotators.motion.phrase import _figures
+
+    outlines = _figures()
+    named = {
+        name: phrase(dataclasses.replace(look((206, 46, 42)), shape=outlines[name], sides=(44.0, 40.0)))
+        for name in ("star", "circle", "square")
+    }
+    assert named == {"star": "the red star", "circle": "the red object", "square": "the red object"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
 from reelmill.pipelines.views.checks.preference import check_ladder, check_preference, spoken_of
 from reelmill.pipelines.views.evidenced import Evidence, alike
-from reelmill.pipelines.views.preference import STATED_ORDER_S, CompareListed, ComparePerturbed
+from reelmill.pipelines.views.preference import STATED_ORDER_S, CompareListed, ComparePerturbed, _Writer
 from reelmill.schemas import arrow
 from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.sample import Claim, PreferenceSample
@@ -210,6 +211,40 @@ def test_another_colour_is_near_to_nothing_in_the_clip():
 def test_a_colour_that_could_be_taken_for_anothers_is_not_exchanged():
     two = (event(RED, "enters", 0.4, 0.9), event("the orange star", "enters", 2.0, 3.0))
     assert of("attribute", pairs_of(two)) == []
+
+
+class At(random.Random):
+    """A draw that is known."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__(0)
+        self.at = at
+
+    def random(self) -> float:
+        return self.at
+
+
+@pytest.mark.parametrize(
+    ("table", "rest"), [("near", ()), ("near", ("the blue object",)), ("kin", ()), ("kin", ("the pink star",))]
+)
+def test_each_word_is_put_in_for_another_as_often_as_that_for_it(table, rest):
+    """Over all draws, of a thing that is as likely to have the one word as the other."""
+    step = ComparePerturbed()
+    shades, draws = step.wording.options("shades.words"), [At((i + 0.5) / 60) for i in range(60)]
+    near = step.wording.table(table)
+    evidence = Evidence((), step.wording.table("near"), step.wording.options("vague.words"), 0.2, shades)
+    writer = _Writer(step, step.wording, step.material(row_of(PLAIN)), evidence, 0.04)
+    words = [w for w in step.wording.options("exchanged.words") if w in near]
+    name = {w: f"the {w} circle" if table == "near" else f"the red {w}" for w in words}
+    flow: Counter[tuple[str, str]] = Counter()
+    for one in name.values():
+        ways = writer.others(one, rest, near)
+        for other in ways:
+            kept = sum(writer._put_in_as_often(other, rest, near, len(ways), draw) for draw in draws)
+            flow[one, other] += kept * 60 // len(ways)
+    assert len(flow) >= 4
+    assert all(abs(count - flow[back[::-1]]) <= 1 for back, count in flow.items())
+    assert len({len(writer.others(one, rest, near)) for one, _ in flow}) > 1, "each has as many ways: nothing is tested"
 
 
 def test_two_things_of_one_name_and_vague_names_are_not_told_of():
