@@ -94,8 +94,9 @@ def test_a_variant_without_a_layout_trains_and_says_that_nothing_was_written(
     from reelmill.jobs import fitting
 
     run, places = loop.root / "mqt", str(loop.store / "lessons-pictures" / "1")
-    asked = fitting.Asked("mqt", places, run, 2, "XS", 768, 1, 1, 1e-3, 0, "variant", None, model=str(first))
-    fitting.train(asked, shared=False, in_order=False, ema=0.0, settings={}, store=loop.store)
+    shape = (2, "XS", 768, 1, 1, 1e-3, 0)
+    asked = fitting.Asked("mqt", places, *shape, "variant", None, 250, in_order=False, ema=0.0, model=str(first))
+    fitting.train(asked.plan({}, shared=False), run, loop.store)
     out = " ".join(capsys.readouterr().out.split())
     assert "the reducer Query; do: train llava15" in out
     assert not (run / "model").exists()
