@@ -18,6 +18,7 @@ from reelmill.sinks.dataset import Store
 from reelmill.training import backbones
 from reelmill.training.answering import answer
 from reelmill.training.data.shards import Split, opened
+from reelmill.training.evals.model import shown
 from reelmill.training.ladder import XS
 from reelmill.training.loop.plan import planned
 from reelmill.training.running import Made, finished
@@ -64,8 +65,7 @@ def test_the_engine_hears_what_our_own_model_says(loop: Loop, said: Said) -> Non
 def spoken(made: Made, split: Split, number: int) -> str:
     """Greedy answer of our own loop to a lesson's question."""
     tokens, sample = made.tokens, split.sample(number)
-    jpegs = split.jpegs(number, [f.member for f in tokens.shown(sample) if f.member])
-    whole = tokens.filled(tokens.document([sample]), jpegs)
+    whole = shown(tokens.document([sample]), tokens, split, number, blind=False)
     kept = whole.labels < 0
     asked = replace(whole, ids=whole.ids[kept], labels=whole.labels[kept], branch=whole.branch[kept])
     ((one,),) = answer(made.model, [asked], end=tokens.tokenizer.eos_token_id)
