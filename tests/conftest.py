@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -39,6 +40,10 @@ _FIXED_ENV = {
 os.environ.update(_FIXED_ENV)
 for _leak in ("RAY_ADDRESS", "OPENAI_API_KEY", "OPENAI_BASE_URL", "REELMILL_FAULT"):
     os.environ.pop(_leak, None)
+
+# A shell's background job ignores Ctrl-C, and so would all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("reelmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("reelmill"), derandomize=True, database=None)
