@@ -189,5 +189,5 @@ def test_a_page_names_its_paper(name: str) -> None:
 
 
 def test_an_unknown_variant_is_one_line_that_names_those_there_are() -> None:
-    with pytest.raises(NotFound, match=r"no variant 'llava2'.*fastv"):
+    with pytest.raises(NotFound, match=r"variant 'llava2' not found.*fastv"):
         variants.named("llava2")
