@@ -77,7 +77,7 @@ class _State:
     def begun(cls, model: VLM, row: Seq, documents: int, cache: Cache) -> _State:
         """The prompts read."""
         read = model.read(row, documents, cache)
-        speaks = row.rows(ends(row))
+        speaks = row.rows(row.index[row.ends])
         at = read.rows(row.index[speaks])
         whose = list(range(len(at)))
         return cls(
@@ -164,10 +164,3 @@ class _State:
         for owner, spoken in zip(self.owner, self.answers, strict=True):
             found[owner].append(spoken)
         return found
-
-
-def ends(row: Seq) -> Tensor:
-    """Index of the last token of each branch, or of branch 0 where a document has no others; int64, rising."""
-    doc, branch = (torch.cat([t[1:], t.new_full((1,), -1)]) for t in (row.doc, row.branch))
-    last = (doc != row.doc) | ((branch != row.branch) & (row.branch > 0))
-    return row.index[last]

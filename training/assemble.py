@@ -28,8 +28,7 @@ class Vocabulary:
 
 def on(tower: HFTower, lm: Any, frames: int) -> On:
     """What a variant is told of its trunk."""
-    depth = tower.model.config.num_hidden_layers
-    return On(tower.width, lm.config.hidden_size, tower.grid, frames, lm.config, depth)
+    return On(tower.width, lm.config.hidden_size, tower.grid, frames, lm.config, tower.depth)
 
 
 def writers(variant: Variant) -> dict[str, nn.Module]:

@@ -220,10 +220,8 @@ def asking(seq: Seq) -> Tensor:
     first = (seq.label >= 0) & (seq.label[earlier] < 0) & (seq.before >= 0)
     says = torch.zeros_like(seq.doc, dtype=torch.bool)
     says[earlier[first]] = True
-    doc, branch = (torch.cat([t[1:], t.new_full((1,), -1)]) for t in (seq.doc, seq.branch))
-    ends = (doc != seq.doc) | ((branch != seq.branch) & (seq.branch > 0))
     told = torch.isin(seq.doc, seq.doc[says])
-    return says | (ends & ~told)
+    return says | (seq.ends & ~told)
 
 
 def attend(

@@ -83,7 +83,7 @@ class Backbone:
 
     def on(self, frames: int) -> On:
         """What a variant is told of this trunk."""
-        return On(self.tower.width, self.config.hidden_size, self.tower.grid, frames, self.config)
+        return On(self.tower.width, self.config.hidden_size, self.tower.grid, frames, self.config, self.tower.depth)
 
     def language(self, rows: int) -> Any:
         """The causal language model, with an embedding for each of `rows` words; it never loses any.

@@ -64,8 +64,15 @@ def tower(size: Size) -> HFTower:
 
 
 def language(size: Size, words: int) -> Any:
-    """A language model from scratch, Llama's form, over `words` ids."""
-    config = LlamaConfig(
+    """A language model from scratch, over `words` ids."""
+    model = LlamaForCausalLM(language_config(size, words))
+    model.apply(_spread)
+    return model
+
+
+def language_config(size: Size, words: int) -> LlamaConfig:
+    """Llama's form."""
+    return LlamaConfig(
         hidden_size=size.words,
         intermediate_size=3 * size.words,
         num_hidden_layers=size.layers,
@@ -75,9 +82,6 @@ def language(size: Size, words: int) -> Any:
         tie_word_embeddings=True,
         attn_implementation=ROWS,
     )
-    model = LlamaForCausalLM(config)
-    model.apply(_spread)
-    return model
 
 
 def _spread(module: nn.Module) -> None:

@@ -23,7 +23,7 @@ import torch
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.points import reach
 from reelmill.training import backbones, ladder, native, variants
-from reelmill.training.assemble import Vocabulary, from_scratch, on, pretrained, writers
+from reelmill.training.assemble import Vocabulary, from_scratch, pretrained, writers
 from reelmill.training.backbones import Backbone
 from reelmill.training.data.form import PLAIN, Form
 from reelmill.training.data.loader import Loader, Settings, Source
@@ -136,9 +136,11 @@ def _base(plan: Plan) -> Backbone | None:
 
 
 def _small(plan: Plan) -> On:
-    """A trunk of the ladder, whose words are not known yet."""
+    """A trunk of the ladder, whose words are not known yet; no weights are drawn for it."""
     size = ladder.LADDER[plan.size]
-    return on(ladder.tower(size), ladder.language(size, 8), plan.frames)
+    side = size.image // size.patch
+    config = ladder.language_config(size, words=8)
+    return On(size.vision, size.words, (side, side), plan.frames, config, size.vision_layers)
 
 
 def _variant(plan: Plan, trunk: On) -> Variant:

@@ -47,6 +47,11 @@ class HFTower(nn.Module):
         return int(self.model.config.hidden_size)
 
     @property
+    def depth(self) -> int:
+        """Its layers."""
+        return int(self.model.config.num_hidden_layers)
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
         side = self.model.config.image_size // self.model.config.patch_size

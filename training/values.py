@@ -137,6 +137,12 @@ class Seq:
         """bool [S]: visual tokens."""
         return self.kind != TEXT
 
+    @property
+    def ends(self) -> Tensor:
+        """bool [S]: the last token of each branch, or of branch 0 where a document has no others."""
+        doc, branch = (torch.cat([t[1:], t.new_full((1,), -1)]) for t in (self.doc, self.branch))
+        return (doc != self.doc) | ((branch != self.branch) & (self.branch > 0))
+
     def keep(self, kept: Tensor) -> Seq:
         """Tokens `kept` int64 [S'] of the row, rising. Hooks drop visual tokens only, so labels stay."""
         return replace(

@@ -9,6 +9,7 @@ True
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -111,16 +112,25 @@ class VLM(nn.Module):
         """States of a pack. `budget` asks the reducer for so many tokens a group."""
         return self.read(self.row(pack, budget), pack.documents)
 
+    def outputs(self) -> list[Tensor]:
+        """Rows of the vocabulary, then those of each slot that has classes of its own."""
+        return [self._vocabulary(), *self._own_classes().values()]
+
+    def _vocabulary(self) -> Tensor:
+        head: Any = self.lm.get_output_embeddings()
+        weight: Tensor = head.weight
+        return weight
+
+    def _own_classes(self) -> dict[str, Tensor]:
+        found = {name: self.codec(name).rows(name) for name in self.slots()}
+        return {name: rows for name, rows in found.items() if rows is not None}
+
     def classes(self) -> Classes:
         """All that a state can say."""
-        head: Any = self.lm.get_output_embeddings()
-        parts, start = [head.weight], {}
-        for name in self.slots():
-            rows = self.codec(name).rows(name)
-            if rows is not None:
-                start[name] = sum(len(p) for p in parts)
-                parts.append(rows)
-        return Classes(torch.cat(parts) if start else head.weight, start)
+        own = self._own_classes()
+        parts = [self._vocabulary(), *own.values()]
+        start = dict(zip(own, accumulate(map(len, parts)), strict=False))
+        return Classes(torch.cat(parts) if own else parts[0], start)
 
     def slots(self) -> list[str]:
         """Names of all slots."""

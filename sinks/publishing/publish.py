@@ -11,7 +11,6 @@ the next.
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from reelmill.schemas.errors import Busy
 from reelmill.schemas.points import reach
 from reelmill.sinks.dataset import Dataset
+from reelmill.sinks.state.objects import sync
 
 NAMES = ("shards", "tables", ".nv-meta", "catalog.duckdb", "README.md", "manifest.json")
 """What a pack shows in the dataset's folder."""
@@ -82,21 +82,13 @@ def tree_bytes(folder: Path) -> int:
 def swap(dataset: Dataset, generation: Path) -> None:
     """Make `generation` the one that is seen. Its files reach the disk first, so that a power cut cannot halve it."""
     for path in [*generation.rglob("*"), generation]:
-        _sync(path)
+        sync(path)
     for name in NAMES:
         _link(dataset, dataset.folder / name, f"{_FOLDER}/{_CURRENT}/{name}")
     reach("pack.before")
     _link(dataset, dataset.folder / _FOLDER / _CURRENT, generation.name)
-    _sync(dataset.folder / _FOLDER)
+    sync(dataset.folder / _FOLDER)
     reach("pack.swapped")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _link(dataset: Dataset, place: Path, target: str) -> None:

@@ -25,7 +25,7 @@ from browsing import CHROMIUM, Browser
 from marked import accepted, mark
 from PIL import Image
 
-from reelmill.jobs import auditing, cli
+from reelmill.jobs import auditing
 from reelmill.jobs.audit_server import POST_BYTES, AuditServer
 from reelmill.schemas.errors import BadInput, StoreUnusable
 from reelmill.sinks.audit.marks import Mark, keep, kept
@@ -172,21 +172,6 @@ def test_half_a_request_holds_up_nobody(stocked: tuple[Store, Dataset]) -> None:
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Told]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: str) -> Told:
-        monkeypatch.setattr(sys, "argv", ["reelmill", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def command(view: Dataset, rater: str) -> subprocess.Popen[str]:

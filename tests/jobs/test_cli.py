@@ -15,29 +15,13 @@ from pathlib import Path
 import published
 import pytest
 
-from reelmill.jobs import cli, packing
+from reelmill.jobs import packing
 from reelmill.schemas.errors import Busy
 from reelmill.sinks.publishing.publish import building
 from reelmill.training.data.shards import opened
 
 Told = tuple[int, str, str]
 Cli = Callable[..., Told]
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    """Runs `reelmill WORDS` in an empty folder; returns exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: str) -> Told:
-        monkeypatch.setattr(sys, "argv", ["reelmill", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
 
 
 @pytest.fixture

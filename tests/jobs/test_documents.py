@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reelmill.jobs import cli, verifying
+from reelmill.jobs import verifying
 from reelmill.pipelines import code_guided
 from reelmill.pipelines._place import place_of
 from reelmill.pipelines._run import Local, run
@@ -18,21 +18,6 @@ from reelmill.pipelines.scenes.render import render_picture
 from reelmill.sinks.dataset import Store
 
 Told = tuple[int, str, str]
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Told]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def said(*words: str) -> Told:
-        monkeypatch.setattr(sys, "argv", ["reelmill", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), output.out, output.err
-
-    return said
 
 
 def test_documents_are_rendered_and_told(told: Callable[..., Told], tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from reelmill.jobs import cli, flows
+from reelmill.jobs import flows
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.sinks.publishing.view import split_of
 
@@ -52,22 +51,6 @@ set = { total = 10 }
 [dataset.signs]
 recipe = "code_guided"
 """
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    """Runs `reelmill WORDS` in an empty folder; returns exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "240")
-
-    def run(*words: str) -> Told:
-        monkeypatch.setattr(sys, "argv", ["reelmill", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
 
 
 def written(folder: Path, text: str) -> Path:

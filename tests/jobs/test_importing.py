@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 from painted import texture
 from PIL import Image
 
-from reelmill.jobs import cli
 from reelmill.sinks.dataset import Store
 from reelmill.sinks.verify import verify
 
@@ -23,25 +21,15 @@ Cli = Callable[..., Told]
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+def told(told: Cli) -> Cli:
     """Runs `reelmill WORDS` in a folder with a set and its pictures; returns exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     Path("pictures").mkdir()
     Image.fromarray(texture(0)).save("pictures/a.png")
     talk = [{"from": "human", "value": "What?\n<image>"}, {"from": "gpt", "value": "Blots."}]
     rows: list[Any] = [{"id": n, "image": f"{n}.png", "conversations": talk} for n in ("a", "gone")]
     Path("set.json").write_text(json.dumps(rows))
     Path("none.json").write_text("[]")
-
-    def run(*words: str) -> Told:
-        monkeypatch.setattr(sys, "argv", ["reelmill", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return told
 
 
 BAD = {

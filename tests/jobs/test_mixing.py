@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import published
 import pytest
 
-from reelmill.jobs import cli
 from reelmill.sinks.dataset import Store
 
 Told = tuple[int, str, str]
@@ -19,24 +17,14 @@ BOTH = ("--input", "many-t=2", "--input", "few-t=1")
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+def told(told: Cli) -> Cli:
     """Runs `reelmill WORDS` in a folder whose `store` has twelve samples of six clips, and two of two others."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     store, clips = Store(Path("store")), [published.clip(i) for i in range(8)]
     many = [(c.key, [published.sample(c, i, n) for n in range(2)]) for i, c in enumerate(clips[:6])]
     few = [(c.key, [published.sample(c, i + 6, 0, task="read")]) for i, c in enumerate(clips[6:])]
     published.commit(store, "many-t", published.SAMPLES, many)
     published.commit(store, "few-t", published.SAMPLES, few)
-
-    def run(*words: str) -> Told:
-        monkeypatch.setattr(sys, "argv", ["reelmill", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return told
 
 
 def test_caps_and_quotas_are_set_and_the_shares_told(told: Cli) -> None:

@@ -65,7 +65,7 @@ def test_the_engine_hears_what_our_own_model_says(loop: Loop, said: Said) -> Non
 def spoken(made: Made, split: Split, number: int) -> str:
     """Greedy answer of our own loop to a lesson's question."""
     tokens, sample = made.tokens, split.sample(number)
-    whole = shown(tokens.document([sample]), tokens, split, number, blind=False)
+    whole = shown(tokens.document([sample]), tokens, split, number, sample)
     kept = whole.labels < 0
     asked = replace(whole, ids=whole.ids[kept], labels=whole.labels[kept], branch=whole.branch[kept])
     ((one,),) = answer(made.model, [asked], end=tokens.tokenizer.eos_token_id)

@@ -55,6 +55,11 @@ class Split:
         """How many samples lie in the first shard, in the first two, and so on."""
         return tuple(accumulate(len(o) - 1 for o in self.offsets))
 
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        """The number of each sample by its key; reads every document once."""
+        return {self.sample(number).key: number for number in range(len(self))}
+
     def __len__(self) -> int:
         return self.ends[-1]
 

@@ -39,8 +39,8 @@ _PLACES = {"time": 2, "box": 4}
 
 @dataclass
 class ModelAnswerer:
-    """Answers greedily, `together` documents at a time, at most `longest` tokens each. `blind` shows grey frames, which
-    asks what a model says without looking. `tell` hears how many questions are done."""
+    """Answers greedily, `together` documents at a time, at most `longest` tokens each. `blind` shows grey frames,
+    `tell` hears how many questions are done."""
 
     model: VLM
     tokens: Tokens
@@ -50,9 +50,6 @@ class ModelAnswerer:
     budget: int | None = None
     blind: bool = False
     tell: Callable[[int], object] = field(default=lambda _: None)
-
-    def __post_init__(self) -> None:
-        self._numbers = {self.split.sample(n).key: n for n in range(len(self.split))}
 
     def answer(self, questions: Sequence[Question]) -> Sequence[Reply]:
         """One reply for each question, in their order."""
@@ -89,9 +86,10 @@ class ModelAnswerer:
         cut = replace(whole, ids=whole.ids[kept], labels=np.full(kept.sum(), IGNORED), branch=whole.branch[kept])
         new = np.cumsum(kept) - 1
         slots = tuple(replace(s, at=int(new[s.at])) for s in whole.slots)
-        return shown(
-            replace(cut, slots=slots), self.tokens, self.split, self._numbers[questions[0].sample_key], self.blind
-        )
+        if self.blind:
+            return greyed(replace(cut, slots=slots))
+        number = self.split.numbers[questions[0].sample_key]
+        return shown(replace(cut, slots=slots), self.tokens, self.split, number, samples[0])
 
     def _reply(self, question: Question, said: Answer) -> Reply:
         text, numbers = self._read(said, question.media)
@@ -139,9 +137,6 @@ class ModelPreferrer:
     together: int = 32
     blind: bool = False
 
-    def __post_init__(self) -> None:
-        self._numbers = {self.split.sample(n).key: n for n in range(len(self.split))}
-
     def log_probs(self, pairs: Sequence[Pair]) -> Sequence[LogProbs]:
         """One for each pair, in their order."""
         found: list[LogProbs] = []
@@ -154,16 +149,19 @@ class ModelPreferrer:
         return found
 
     def _document(self, pair: Pair) -> Document:
-        number = self._numbers[pair.key]
+        number = self.split.numbers[pair.key]
         sample = self.split.sample(number)
-        return shown(self.tokens.document([sample]), self.tokens, self.split, number, self.blind)
+        document = self.tokens.document([sample])
+        return greyed(document) if self.blind else shown(document, self.tokens, self.split, number, sample)
 
 
-def shown(document: Document, tokens: Tokens, split: Split, number: int, blind: bool) -> Document:
-    """A document with the frames of a sample, or with grey ones."""
-    if blind:
-        return replace(document, frames=np.full_like(document.frames, 128))
-    sample = split.sample(number)
+def greyed(document: Document) -> Document:
+    """A document with grey frames, which asks what a model says without looking."""
+    return replace(document, frames=np.full_like(document.frames, 128))
+
+
+def shown(document: Document, tokens: Tokens, split: Split, number: int, sample: PackedSample) -> Document:
+    """A document with the frames of a sample, the `number`-th of its split."""
     members = [f.member for f in tokens.shown(sample) if f.member]
     return replace(document, frames=stacked(split.jpegs(number, members), tokens.size_px))
 

@@ -25,7 +25,7 @@ from torch import nn
 
 from reelmill.schemas.errors import BadInput, Corrupt, NotFound, ReelmillError
 from reelmill.schemas.points import reach
-from reelmill.sinks.state.objects import store_trouble
+from reelmill.sinks.state.objects import store_trouble, sync
 
 WEIGHTS, REST, AT = "model.safetensors", "rest.pt", "at.json"
 _FULL_BYTES = 1 << 20
@@ -94,7 +94,7 @@ def save(
             said = _written(half, model, rest, {"step": step, **at})
             _drop(target)
             half.rename(target)
-            _sync(target.parent)
+            sync(target.parent)
     except ReelmillError:
         shutil.rmtree(half, ignore_errors=True)
         raise
@@ -119,7 +119,7 @@ def _written(half: Path, model: nn.Module, rest: Mapping[str, Any], at: Mapping[
     said = {**at, "shared": shared, "sha256": hashes}
     (half / AT).write_text(json.dumps(said, sort_keys=True))
     for path in (*half.iterdir(), half):
-        _sync(path)
+        sync(path)
     reach("checkpoint.at")
     return said
 
@@ -158,14 +158,6 @@ def _owned(model: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
         seen.add(tensor.data_ptr())
         own[name] = tensor.detach().cpu().contiguous()
     return own, shared
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def steps(run: Path) -> list[Checkpoint]:

@@ -73,18 +73,19 @@ def lengths(model: VLM, pack: Pack, budget: int | None = None) -> Tensor:
     return words + torch.tensor([seen[n] for n in frames.tolist()])
 
 
-def operations(model: VLM, pack: Pack, budget: int | None = None) -> float:
+def operations(model: VLM, pack: Pack, rows: Tensor) -> float:
     """Floating-point operations of a step on a pack: forward and backward of tower, reducer, language model and head.
 
-    A hook that drops tokens is counted as if they had gone all the way: what it saves is measured, not assumed.
+    `rows` are its `lengths`. A hook that drops tokens is counted as if they had gone all the way: what it saves is
+    measured, not assumed.
     """
     tower: Any = model.tower
     patches = len(pack.pixels) * tower.grid[0] * tower.grid[1]
     seen = patches * sum(_passes(part) * weights(part) for part in (model.tower, model.reducer))
     body: Any = body_of(model.lm)
-    rows = lengths(model, pack, budget).double()
+    rows = rows.double()
     between = 3 * 2 * float(rows.square().sum()) * body.config.hidden_size * len(body.layers)
-    said = int((pack.labels >= 0).sum()) * 6 * len(model.classes().weight) * body.config.hidden_size
+    said = int((pack.labels >= 0).sum()) * 6 * sum(map(len, model.outputs())) * body.config.hidden_size
     return float(seen + float(rows.sum()) * 6 * weights(body) + between + said)
 
 

@@ -209,8 +209,8 @@ class Fit:
         with clock.part("backward"):
             loss.total.backward()
         budgets = getattr(self.objective, "passes", (None,))
-        tokens = sum(int(lengths(self.model, pack, budget).sum()) for budget in budgets)
-        return loss, tokens, sum(operations(self.model, pack, budget) for budget in budgets)
+        rows = [lengths(self.model, pack, budget) for budget in budgets]
+        return loss, sum(int(r.sum()) for r in rows), sum(operations(self.model, pack, r) for r in rows)
 
     def _update(self, weight: Tensor) -> float:
         learning = [p for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from reelmill.training.reducers.combine import Grid, Stage
-from reelmill.training.reducers.select import from_class, shares
+from reelmill.training.reducers.select import best_of, from_class, shares
 from reelmill.training.values import Text, Vis
 
 
@@ -27,15 +27,7 @@ class Shared(Stage):
             mine = vis.sample == sample
             total = budget or round(self.keep * int(mine.sum()) * vis.tokens)
             given[mine] = shares(weight[mine], total, vis.tokens)
-        most = max(1, int(given.max()))
-        order = score.topk(most, dim=1).indices
-        kept = torch.arange(most, device=vis.x.device) < given.unsqueeze(1)
-        at, back = order.masked_fill(~kept, vis.tokens).sort(1)
-        out = vis.take(at.clamp(max=vis.tokens - 1))
-        mask = kept.gather(1, back)
-        return Vis(
-            out.x, out.place, out.frame, out.time, out.sample, mask=None if bool(mask.all()) else mask, size=out.size
-        )
+        return best_of(vis, score, given)
 
     def shape(self, frames: int, grid: Grid, budget: int | None = None) -> tuple[int, Grid]:
         return 1, (1, budget or round(self.keep * frames * grid[0] * grid[1]))

@@ -20,7 +20,7 @@ class Query(Stage):
 
     `keys="position"` makes keys of the places alone, so that each query is a learned fixed pooling (as MQT's released
     code does); "content" makes them of features and places. Queries do not see one another: the first m of them alone,
-    which a budget asks for, are what they would be among all. `residual` adds the query to what it read, as common.
+    which a budget asks for, are what they would be among all.
     """
 
     def __init__(
@@ -39,13 +39,15 @@ class Query(Stage):
 
     def forward(self, vis: Vis, text: Text | None = None, budget: int | None = None) -> Vis:
         """[n, L, C] to [n, m, out]."""
-        m = self._asked(budget)
-        place = self.get_buffer("place")[:m]
-        code = sincos(vis.place, vis.x.shape[-1])
-        seen = self.norm_kv(vis.x)
-        q = self._split(self.q(self.norm_q(self.query[:m]) + sincos(place, vis.x.shape[-1])).expand(vis.groups, -1, -1))
+        return self._read(vis, None if vis.mask is None else vis.mask.unsqueeze(1), self._asked(budget))
+
+    def _read(self, vis: Vis, sees: Tensor | None, m: int) -> Vis:
+        """What the first m queries read; `sees` bool [n, m or 1, L], None for all."""
+        width, place = vis.x.shape[-1], self.get_buffer("place")[:m]
+        code, seen = sincos(vis.place, width), self.norm_kv(vis.x)
+        q = self._split(self.q(self.norm_q(self.query[:m]) + sincos(place, width)).expand(vis.groups, -1, -1))
         k = self._split(self.k(code if self.keys == "position" else seen + code))
-        mask = None if vis.mask is None else vis.mask[:, None, None]
+        mask = None if sees is None else sees.unsqueeze(1)
         read = F.scaled_dot_product_attention(q, k, self._split(self.v(seen)), attn_mask=mask)
         return grouped(vis, self.out(read.transpose(1, 2).flatten(2)), place)
 
@@ -74,22 +76,14 @@ class VideoQuery(Query):
 
     def forward(self, vis: Vis, text: Text | None = None, budget: int | None = None) -> Vis:
         whole = by_sample(vis)
-        m = self._asked(budget)
-        last = torch.where(valid(whole), whole.frame, 0).amax(1, keepdim=True) + 1
         if not self.causal:
             return super().forward(whole, text, budget)
+        m = self._asked(budget)
+        last = torch.where(valid(whole), whole.frame, 0).amax(1, keepdim=True) + 1
         group = torch.arange(m, device=vis.x.device) * self.parts // m
         until = ((group + 1) * last / self.parts).ceil()
         sees = (whole.frame.unsqueeze(1) < until.unsqueeze(2)) & valid(whole).unsqueeze(1)
         return self._read(whole, sees, m)
-
-    def _read(self, whole: Vis, sees: Tensor, m: int) -> Vis:
-        width, place = whole.x.shape[-1], self.get_buffer("place")[:m]
-        seen = self.norm_kv(whole.x)
-        q = self._split(self.q(self.norm_q(self.query[:m]) + sincos(place, width)).expand(whole.groups, -1, -1))
-        k, v = self._split(self.k(seen + sincos(whole.place, width))), self._split(self.v(seen))
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=sees.unsqueeze(1))
-        return grouped(whole, self.out(read.transpose(1, 2).flatten(2)), place)
 
     def shape(self, frames: int, grid: Grid, budget: int | None = None) -> tuple[int, Grid]:
         return 1, (1, self._asked(budget))

@@ -76,15 +76,19 @@ class Changed(Stage):
         whole, score = by_sample(vis), by_sample(replace(vis, scores={0: changed(vis)})).scores[0]
         frames = torch.bincount(vis.sample)
         wanted = torch.tensor([self._kept(n, vis.tokens) for n in frames[frames > 0].tolist()], device=score.device)
-        score = score.masked_fill(~valid(whole), -torch.inf)
-        order = score.argsort(dim=1, descending=True, stable=True)[:, : int(wanted.max())]
-        short = torch.arange(order.shape[1], device=order.device) >= wanted.unsqueeze(1)
-        at, back = order.masked_fill(short, whole.tokens).sort(1)
-        out = replace(whole, mask=None).take(at.clamp(max=whole.tokens - 1))
-        return replace(out, mask=~short.gather(1, back) if bool(short.any()) else None, scores={})
+        return best_of(whole, score.masked_fill(~valid(whole), -torch.inf), wanted)
 
     def shape(self, frames: int, grid: Grid, budget: int | None = None) -> tuple[int, Grid]:
         return 1, (1, self._kept(frames, grid[0] * grid[1]))
+
+
+def best_of(vis: Vis, score: Tensor, wanted: Tensor) -> Vis:
+    """The `wanted` int64 [n] best tokens of each group, in their order; groups with fewer than others are masked."""
+    order = score.argsort(dim=1, descending=True, stable=True)[:, : max(1, int(wanted.max()))]
+    short = torch.arange(order.shape[1], device=order.device) >= wanted.unsqueeze(1)
+    at, back = order.masked_fill(short, vis.tokens).sort(1)
+    out = replace(vis, mask=None).take(at.clamp(max=vis.tokens - 1))
+    return replace(out, mask=~short.gather(1, back) if bool(short.any()) else None)
 
 
 def shares(weights: Tensor, total: int, most: int) -> Tensor:
