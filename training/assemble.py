@@ -28,7 +28,8 @@ class Vocabulary:
 
 def on(tower: HFTower, lm: Any, frames: int) -> On:
     """What a variant is told of its trunk."""
-    return On(tower.width, lm.config.hidden_size, tower.grid, frames, lm.config, tower.depth)
+    seen = tower.width, lm.config.hidden_size, tower.grid
+    return On(*seen, frames, lm.config, tower.depth, tower.image_px)
 
 
 def writers(variant: Variant) -> dict[str, nn.Module]:

@@ -83,7 +83,8 @@ class Backbone:
 
     def on(self, frames: int) -> On:
         """What a variant is told of this trunk."""
-        return On(self.tower.width, self.config.hidden_size, self.tower.grid, frames, self.config, self.tower.depth)
+        seen = self.tower.width, self.config.hidden_size, self.tower.grid
+        return On(*seen, frames, self.config, self.tower.depth, self.image_px)
 
     def language(self, rows: int) -> Any:
         """The causal language model, with an embedding for each of `rows` words; it never loses any.

@@ -3,7 +3,7 @@
 A document is a beginning that its continuations share: branch 0 holds the video and what is said first, branches 1, 2
 and so on start there and do not see one another. A dialogue has one continuation, seven questions about one video have
 seven, a preference pair has two (chosen first). A visual token has no id of its own: one `visual` id stands where all
-tokens of the document's media will enter.
+tokens of the document's media will enter, or one for each of its frames.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from torch import Tensor
 
 IGNORED = -100
 """The label of a token that nothing is learned from."""
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""The crop of a frame that is not cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class Document:
 
     `ids`, `labels` int64 [S]: `labels[i]` is what stands at i, IGNORED where nothing is learned. `branch` int64 [S],
     not falling. `frames` uint8 [T, H, W, 3] as stored and resized, `at_s` [T] their times, `duration_s` 0 for a
-    picture. `keys` names the samples, one a branch or one for all; `weight` multiplies the loss of every token.
+    picture. `keys` names the samples, one a branch or one for all; `weight` multiplies the loss of every token. A cut
+    picture's frames are its crops: `crops` [T, 4] are their corners (x0, y0, x1, y1) in shares of the picture.
     """
 
     keys: tuple[str, ...]
@@ -47,6 +51,7 @@ class Document:
     at_s: np.ndarray
     duration_s: float
     weight: float = 1.0
+    crops: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class Pack:
 
     `ids`, `labels`, `branch`, `doc` int64 [S] and `weight` float32 [S] before visual tokens enter; `doc` counts from 0.
     `pixels` uint8 [n, 3, H, W] are the frames of all documents, `sample` int64 [n] the document of each, not falling,
-    `frame` int64 [n] its number in the document, `time_s` float32 [n]. `duration_s` float32 [documents].
+    `frame` int64 [n] its number in the document, `time_s` float32 [n]. `duration_s` float32 [documents]. `crop`
+    float32 [n, 4] says which part of a picture a frame shows, None where all are whole.
     """
 
     keys: tuple[tuple[str, ...], ...]
@@ -78,6 +84,7 @@ class Pack:
     frame: Tensor
     time_s: Tensor
     duration_s: Tensor
+    crop: Tensor | None = None
 
     @property
     def documents(self) -> int:
@@ -117,11 +124,19 @@ def packed(documents: list[Document]) -> Pack:
         frame=_row([np.arange(n) for n in shown]),
         time_s=torch.from_numpy(np.concatenate([d.at_s for d in documents]).astype(np.float32)),
         duration_s=torch.tensor([d.duration_s for d in documents], dtype=torch.float32),
+        crop=_crops(documents),
     )
 
 
 def _row(parts: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))
+
+
+def _crops(documents: list[Document]) -> Tensor | None:
+    if all(d.crops is None for d in documents):
+        return None
+    held = [np.tile(WHOLE, (len(d.frames), 1)) if d.crops is None else d.crops for d in documents]
+    return torch.from_numpy(np.concatenate(held).astype(np.float32))
 
 
 def _slots(documents: list[Document], lengths: list[int]) -> dict[str, Slots]:

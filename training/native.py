@@ -46,7 +46,7 @@ def write(model: VLM, variant: Variant, base: Backbone | None, tokens: Tokens, f
 
 def _layout(model: VLM, variant: Variant, base: Backbone | None, tokens: Tokens) -> Any:
     """The transformers model of the same modules."""
-    more = _beyond(model, base)
+    more = _beyond(model, base, tokens)
     if base is None or more:
         seen = more or "a trunk from scratch, whose first norm and frame differences have no layout"
         do = "train llava15 on a model of transformers; RUN/checkpoints holds the weights as they are"
@@ -60,12 +60,13 @@ def _layout(model: VLM, variant: Variant, base: Backbone | None, tokens: Tokens)
     return held
 
 
-def _beyond(model: VLM, base: Backbone | None) -> str:
+def _beyond(model: VLM, base: Backbone | None, tokens: Tokens) -> str:
     """What the layout has no place for; "" where it has one for all."""
     own = base is not None and (model.reducer is base.own if base.whole else type(model.reducer) is Project)
     codecs = [name for name, codec in model.codecs.items() if any(True for _ in codec.parameters())]
     found = {
         f"the reducer {type(model.reducer).__name__}": base is not None and not own,
+        "crops of pictures": tokens.slicer is not None,
         f"the tower {type(model.tower).__name__}": not isinstance(model.tower, HFTower),
         "registers among the patches": "registers" in base.tower.model.config.model_type if base else False,
         "a fusion before the language model": model.prefusion is not None,

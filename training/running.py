@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from reelmill.training.loop.fit import Fit, Told, frozen_copy
 from reelmill.training.loop.plan import Plan, planned
 from reelmill.training.loop.stages import Stages
 from reelmill.training.objectives.dpo import DPO
+from reelmill.training.slicers.cut import tiles_of
 from reelmill.training.variants.variant import On, Variant
 from reelmill.training.vlm import VLM
 
@@ -112,9 +114,10 @@ def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
     """Tokenizer first, then the model over its words, then the weights that the run starts with."""
     base, size = _base(plan), ladder.LADDER[plan.size]
     trunk = base.on(plan.frames) if base else _small(plan)
-    codecs = writers(_variant(plan, trunk))
+    filled = _variant(plan, trunk)
+    codecs, between = writers(filled), filled.slicer.separators if filled.slicer else ()
     slots = [name for codec in codecs.values() for name in codec.names]
-    tokenizer, form = _tokenizer(plan, run, splits, codecs, slots, base)
+    tokenizer, form = _tokenizer(plan, run, splits, codecs, slots, base, between)
     ids = {name: tokenizer.convert_tokens_to_ids(f"<{name}>") for name in slots}
     vocabulary = Vocabulary(len(tokenizer), tokenizer.convert_tokens_to_ids(form.visual), ids)
     more: dict[str, Any] = {"frames": plan.frames, "seed": plan.seed, "settings": plan.settings}
@@ -124,7 +127,7 @@ def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
         model, variant = pretrained(plan.variant, base, vocabulary, **more)
     if plan.start is not None:
         checkpoint.newest(Path(plan.start)).weights_into(model)
-    tokens = Tokens(tokenizer, base.image_px if base else size.image, form, writers(variant), plan.frames)
+    tokens = Tokens(tokenizer, variant.image_px or trunk.image_px, form, writers(variant), plan.frames, variant.slicer)
     return Made(plan, model, variant, tokens, base)
 
 
@@ -140,7 +143,7 @@ def _small(plan: Plan) -> On:
     size = ladder.LADDER[plan.size]
     side = size.image // size.patch
     config = ladder.language_config(size, words=8)
-    return On(size.vision, size.words, (side, side), plan.frames, config, size.vision_layers)
+    return On(size.vision, size.words, (side, side), plan.frames, config, size.vision_layers, size.image)
 
 
 def _variant(plan: Plan, trunk: On) -> Variant:
@@ -162,7 +165,13 @@ def _variant(plan: Plan, trunk: On) -> Variant:
 
 
 def _tokenizer(
-    plan: Plan, run: Path, splits: Sequence[Split], codecs: Any, slots: Sequence[str], base: Backbone | None
+    plan: Plan,
+    run: Path,
+    splits: Sequence[Split],
+    codecs: Any,
+    slots: Sequence[str],
+    base: Backbone | None,
+    between: Sequence[str],
 ) -> tuple[Any, Form]:
     """The run's own; that of the run it starts from, or of its language model; or one trained on the texts."""
     own = run / TOKENIZER
@@ -172,7 +181,7 @@ def _tokenizer(
         place = base.words
     form = backbones.form_of(held(place), whole=base.whole) if base is not None and place is not None else PLAIN
     if place is None:
-        texts = (text for split in splits for text in texts_of(split, codecs))
+        texts = chain(between, (text for split in splits for text in texts_of(split, codecs)))
         made = trained(texts, slots=slots, kind=plan.words, vocabulary=plan.vocabulary)
     else:
         made = loaded(place, form, slots)
@@ -195,6 +204,8 @@ def counting(model: VLM) -> Callable[[Document], int]:
     tower, reducer = model.tower, model.reducer
 
     def count(document: Document) -> int:
-        return len(document.ids) - 1 + int(reducer.count(len(document.frames), tower.grid))
+        tiles = tiles_of(None if document.crops is None else document.crops.tolist())
+        words = int((document.ids != model.visual_id).sum())
+        return words + int(reducer.count(len(document.frames), tower.grid, tiles=tiles))
 
     return count

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from reelmill.training.documents import Pack
+from reelmill.training.slicers.cut import Cut, Tiles
 from reelmill.training.values import Loss, Seq, Text, Vis
 
 if TYPE_CHECKING:
@@ -35,10 +36,19 @@ Spelled = str | tuple[str, tuple[float, ...]]
 
 @runtime_checkable
 class Slicer(Protocol):
-    """Cuts a picture into crops, before the tower. Works on the data side and is deterministic."""
+    """Cuts a picture into crops, before the tower. Works on the data side and is deterministic; videos stay whole."""
 
-    def __call__(self, width_px: int, height_px: int) -> Sequence[tuple[int, int, int, int]]:
-        """Crops (x0, y0, x1, y1) in pixels, in reading order, the whole picture last where it is shown too."""
+    @property
+    def separators(self) -> tuple[str, ...]:
+        """What `text` puts between marks."""
+        ...
+
+    def __call__(self, width_px: int, height_px: int) -> Cut:
+        """A grid of crops that tile the picture, the whole picture first where it is shown too."""
+        ...
+
+    def text(self, cut: Cut, mark: str) -> str:
+        """What stands in a text for a picture: one `mark` for all of it, or one for each crop, by rows."""
         ...
 
 
@@ -71,8 +81,9 @@ class Reducer(Protocol):
         """`budget` is tokens a group, for reducers that can be asked for more or fewer."""
         ...
 
-    def count(self, frames: int, grid: tuple[int, int], budget: int | None = None) -> int:
-        """Tokens that a sample of so many frames comes to, where it is known before it is seen; an upper bound else."""
+    def count(self, frames: int, grid: tuple[int, int], budget: int | None = None, tiles: Tiles | None = None) -> int:
+        """Tokens that a sample of so many frames comes to, where it is known before it is seen; an upper bound else.
+        `tiles` are rows and columns of a picture's crops, which are counted as frames."""
         ...
 
 

@@ -20,14 +20,13 @@ def flat(vis: Vis, documents: int) -> tuple[Tensor, Tensor, Tensor]:
 def spliced(pack: Pack, words: Tensor, vis: Vis | None, visual_id: int) -> Seq:
     """One row of words and visual tokens. `words` [S, D] embeds the ids of the pack, slots already in place.
 
+    All tokens of a document enter at its one place, or those of each frame at a place of their own.
     Raises ValueError where documents and visual tokens do not belong together.
     """
     here = pack.ids == visual_id
     x, frame, counts = _visual(pack, words, vis)
     repeats = torch.ones_like(pack.ids)
-    repeats[here] = counts[pack.doc[here]]
-    if int(here.sum()) != int((counts > 0).sum()):
-        raise ValueError(f"{int((counts > 0).sum())} documents have media, {int(here.sum())} have a place for them")
+    repeats[here] = _entering(pack, pack.doc[here], frame, counts)
     source = torch.repeat_interleave(torch.arange(len(pack.ids), device=words.device), repeats)
     seen = here[source]
     nth = (seen.long().cumsum(0) - 1).clamp(min=0)
@@ -56,6 +55,23 @@ def _visual(pack: Pack, words: Tensor, vis: Vis | None) -> tuple[Tensor, Tensor,
         return words[:0], nothing, torch.zeros(pack.documents, dtype=torch.long, device=words.device)
     x, frame, counts = flat(vis, pack.documents)
     return x.to(words.dtype), frame, counts
+
+
+def _entering(pack: Pack, doc: Tensor, frame: Tensor, counts: Tensor) -> Tensor:
+    """How many tokens enter at each place, int64 [places]; `doc` int64 [places], `frame` int64 [N] of the tokens."""
+    places = torch.bincount(doc, minlength=len(counts))
+    if torch.equal(places, (counts > 0).long()):
+        return counts[doc]
+    if not torch.equal(places > 0, counts > 0):
+        raise ValueError(f"{int((counts > 0).sum())} documents have media, {int((places > 0).sum())} a place for them")
+    if bool(((places > 1) & (places != torch.bincount(pack.sample, minlength=len(counts)))).any()):
+        raise ValueError("a document has one place for its media, or one for each of its frames")
+    owner = torch.repeat_interleave(torch.arange(len(counts), device=doc.device), counts)
+    nth = torch.where(places[owner] == 1, 0, frame)
+    at = (places.cumsum(0) - places)[owner] + nth
+    if bool((nth >= places[owner]).any()) or bool((at[1:] < at[:-1]).any()):
+        raise ValueError("each frame has a place of its own in the text, but the reducer joins or mixes frames")
+    return torch.bincount(at, minlength=len(doc))
 
 
 def placed(doc: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,11 @@ class HFTower(nn.Module):
         side = self.model.config.image_size // self.model.config.patch_size
         return side, side
 
+    @property
+    def image_px(self) -> int:
+        """Side of the square that it sees."""
+        return int(self.model.config.image_size)
+
     def want(self, scores: Collection[int] = (), levels: Collection[int] = ()) -> None:
         """Reducers say here what they read."""
         self.scored |= frozenset(scores)
@@ -97,8 +102,10 @@ class HFTower(nn.Module):
         if not self.difference:
             return pixels
         earlier = torch.cat([pixels[:1], pixels[:-1]])
-        first = (pack.frame == 0).view(-1, 1, 1, 1)
-        return torch.cat([pixels, torch.where(first, 0, pixels - earlier)], 1)
+        first = pack.frame == 0
+        if pack.crop is not None:  # crops lie side by side: one is no change of the other
+            first = first | (pack.duration_s[pack.sample] == 0)
+        return torch.cat([pixels, torch.where(first.view(-1, 1, 1, 1), 0, pixels - earlier)], 1)
 
     @contextmanager
     def _scoring(self) -> Iterator[dict[int, Callable[[], Tensor]]]:
@@ -139,13 +146,27 @@ def frames_of(pack: Pack, x: Tensor, grid: tuple[int, int], **more: Any) -> Vis:
     """Patch tokens [n, rows * columns, C] of the frames of a pack, with their places and times."""
     return Vis(
         x=x,
-        place=places(grid, x.device).expand(len(x), -1, -1),
+        place=laid(grid, len(x), x.device, pack.crop),
         frame=pack.frame.unsqueeze(1).expand(-1, x.shape[1]),
         time=(pack.time_s / pack.duration_s[pack.sample].clamp(min=1e-6)).unsqueeze(1).expand(-1, x.shape[1]),
         sample=pack.sample,
         grid=grid,
+        crop=pack.crop,
         **more,
     )
+
+
+def laid(grid: tuple[int, int], n: int, device: torch.device | str, crop: Tensor | None) -> Tensor:
+    """Places [n, rows * columns, 2] of the same grid in n frames, or in the crops [n, 4] that they are."""
+    return within(places(grid, device).expand(n, -1, -1), crop)
+
+
+def within(place: Tensor, crop: Tensor | None) -> Tensor:
+    """Places [n, L, 2] in a crop, as places in the picture that it is of."""
+    if crop is None:
+        return place
+    start, end = crop[:, [1, 0]].unsqueeze(1), crop[:, [3, 2]].unsqueeze(1)
+    return start + place * (end - start)
 
 
 def places(grid: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:

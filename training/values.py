@@ -44,7 +44,9 @@ class Vis:
     int64 [n] the document, not falling. `grid` is (rows, columns) while tokens stand in row-major order, None after a
     selection or a merge. `size` [n, L] counts the patches that a token stands for, None where each is one. `scores[l]`
     [n, L] is the tower's attention from its class token in layer l, `cls` [n, C] that token; `levels[l]` [n, L, C] and
-    `classes[l]` [n, C] are patches and class token of layer l. `other` are further views of the same samples.
+    `classes[l]` [n, C] are patches and class token of layer l. `other` are further views of the same samples. `crop`
+    [n, 4] is the part (x0, y0, x1, y1) of its picture that a group shows, None where all are whole; `place` is in the
+    whole.
     """
 
     x: Tensor
@@ -60,6 +62,7 @@ class Vis:
     levels: Mapping[int, Tensor] = field(default_factory=dict)
     classes: Mapping[int, Tensor] = field(default_factory=dict)
     other: tuple[Vis, ...] = ()
+    crop: Tensor | None = None
 
     @property
     def groups(self) -> int:

@@ -27,9 +27,10 @@ from reelmill.training.values import Seq, Text, Vis
 class VLM(nn.Module):
     """A vision-language model of a tower, a reducer and a causal language model of transformers.
 
-    `visual_id` is the id that stands for a document's media. `codecs` are by what they write ("time", "box"),
-    `slot_ids` the id of each slot's name. `by_words` says that the prompt decides what is seen, in the reducer or in a
-    hook: a video is then not shared between questions. `objective` has weights of its own, or is None.
+    `visual_id` is the id that stands for a document's media, or for each of its frames. `codecs` are by what they
+    write ("time", "box"), `slot_ids` the id of each slot's name. `by_words` says that the prompt decides what is seen,
+    in the reducer or in a hook: a video is then not shared between questions. `objective` has weights of its own, or is
+    None.
     """
 
     def __init__(

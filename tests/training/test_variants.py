@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from reelmill.training import ladder, variants
 from reelmill.training.answering import answer
 from reelmill.training.assemble import from_scratch
 from reelmill.training.documents import Document, packed
+from reelmill.training.slicers.cut import tiles_of
 from reelmill.training.towers import places
 from reelmill.training.values import Text, Vis
 from reelmill.training.variants.variant import Claim, On, Variant
@@ -46,6 +48,14 @@ def written(model: VLM, seed: int, **more: Any) -> Document:
     return tiny.document(seed, frames=FRAMES, slots=slots_of(model), **more)
 
 
+def with_pictures(model: VLM, variant: Variant, documents: list[Document]) -> list[Document]:
+    """Documents, and two pictures as the variant cuts them: a wide and a tall one."""
+    if variant.slicer is None:
+        return documents
+    wide, tall = (tiny.picture(9, variant.slicer, *size, slots=slots_of(model)) for size in ((72, 30), (24, 80)))
+    return [documents[0], wide, *documents[1:], tall]
+
+
 def claims() -> Iterator[Any]:
     lm = LlamaConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=8)
     for name in variants.names():
@@ -55,9 +65,10 @@ def claims() -> Iterator[Any]:
 
 
 def seen(claim: Claim, variant: Variant) -> Vis:
-    """Random patches of a claim's frames."""
+    """Random patches of a claim's frames, or of a picture's crops."""
     torch.manual_seed(0)
     n, cells = claim.frames, claim.grid[0] * claim.grid[1]
+    cut = None if variant.slicer is None or claim.picture is None else variant.slicer(*claim.picture)
     x = torch.randn(n, cells, 32)
     frame = torch.arange(n).unsqueeze(1).expand(-1, cells)
     none, where = torch.zeros(n, dtype=torch.long), places(claim.grid).expand(n, -1, -1)
@@ -74,6 +85,7 @@ def seen(claim: Claim, variant: Variant) -> Vis:
         levels={layer: torch.randn(n, cells, 32) for layer in variant.levels},
         classes={layer: torch.randn(n, 32) for layer in variant.levels},
         other=(first,),
+        crop=None if cut is None else torch.tensor(cut.shares()),
     )
 
 
@@ -82,22 +94,23 @@ def test_a_paper_s_token_count_is_what_comes_out(module: Any, claim: Claim, lm: 
     variant = module.build(On(32, 32, claim.grid, claim.frames, lm))
     words = Text(torch.randn(1, 3, 32), torch.ones(1, 3, dtype=torch.bool), torch.zeros(1, 3, dtype=torch.long))
     with torch.no_grad():
-        out = variant.reducer(seen(claim, variant), words, claim.budget)
+        vis = seen(claim, variant)
+        out = variant.reducer(vis, words, claim.budget)
+    assert vis.crop is None or len(vis.crop) == claim.frames
     assert int(out.counts().sum()) == claim.tokens
-    assert variant.reducer.count(claim.frames, claim.grid, claim.budget) == claim.tokens
+    tiles = None if vis.crop is None else tiles_of(vis.crop.tolist())
+    assert variant.reducer.count(claim.frames, claim.grid, claim.budget, tiles) == claim.tokens
 
 
 @pytest.mark.parametrize("name", variants.names())
 def test_a_document_s_loss_does_not_know_its_neighbours(name: str) -> None:
-    model, _ = made(name)
-    documents = [written(model, seed, answers=(2 + seed,)) for seed in range(3)]
-    alone = torch.cat([model.said(model(packed([d]))).nll for d in documents])
+    model, variant = made(name)
+    documents = with_pictures(model, variant, [written(model, seed, answers=(2 + seed,)) for seed in range(3)])
+    alone = [model.said(model(packed([d]))).nll for d in documents]
     together = model.said(model(packed(documents))).nll
-    other = model.said(model(packed([documents[i] for i in (2, 0, 1)]))).nll
-    lengths = [len(model.said(model(packed([d]))).nll) for d in documents]
-    first, second, third = together.split(lengths)
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(other, torch.cat([third, first, second]), atol=1e-5, rtol=1e-5)
+    other = model.said(model(packed([*documents[-1:], *documents[:-1]]))).nll
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(other, torch.cat([*alone[-1:], *alone[:-1]]), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -119,7 +132,7 @@ def test_questions_about_one_video_do_not_know_one_another(name: str) -> None:
 def test_every_weight_that_learns_is_reached(name: str) -> None:
     model, variant = made(name)
     model.train()
-    loss = variant.objective(model, packed([written(model, 0), written(model, 1)]))
+    loss = variant.objective(model, packed(with_pictures(model, variant, [written(model, 0), written(model, 1)])))
     (loss.total / loss.weight).backward()
     unreached = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     spared = ("post_layernorm", "encoder.layers.1")  # a tower's tail behind the layer that is taken
@@ -129,8 +142,10 @@ def test_every_weight_that_learns_is_reached(name: str) -> None:
 
 @pytest.mark.parametrize("name", variants.names())
 def test_an_answer_is_what_reading_all_again_says(name: str) -> None:
-    model, _ = made(name)
+    model, variant = made(name)
     prompts = [written(model, seed, prompt_only=True, answers=(0,)) for seed in (5, 6)]
+    if variant.slicer is not None:
+        prompts.append(tiny.picture(7, variant.slicer, 60, 40, prompt_only=True, answers=(0,)))
     both = answer(model, prompts, end=tiny.END, longest=5)
     for prompt, (said,) in zip(prompts, both, strict=True):
         assert answer(model, [prompt], end=tiny.END, longest=5)[0][0].ids == said.ids
@@ -163,7 +178,7 @@ def said_again(model: VLM, prompt: Document, steps: int) -> tuple[list[int], lis
         ignored = np.full(len(whole), -100)
         labels = ignored.copy()
         labels[len(prompt.ids) :] = whole[len(prompt.ids) :]
-        now = Document(prompt.keys, whole, labels, branch, (), prompt.frames, prompt.at_s, prompt.duration_s)
+        now = replace(prompt, ids=whole, labels=labels, branch=branch, slots=())
         with torch.no_grad():
             logits = model.classes().weight @ model(packed([now])).h[-1]
         logits[tiny.VISUAL] = -torch.inf

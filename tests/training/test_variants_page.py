@@ -35,6 +35,7 @@ def fills(variant: Variant) -> str:
     """Seams and what stands in them."""
     stages = [m for m in variant.reducer.modules() if isinstance(m, Stage) and type(m) not in _PLAIN]
     seams = {
+        "slicer": [named(variant.slicer)] if variant.slicer else [],
         "tower": ["around it"] if variant.sees else [],
         "reducer": [named(stage) for stage in stages],
         "pre-fusion": [named(variant.prefusion)] if variant.prefusion else [],

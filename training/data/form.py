@@ -31,7 +31,11 @@ class Form:
     @property
     def opening(self) -> str:
         """What all dialogues about a medium begin with, the medium included; the first question follows."""
-        return f"{self.begin}{self.user}{self.visual}{self.after_visual}"
+        return self.opened(self.visual)
+
+    def opened(self, medium: str) -> str:
+        """The opening with other words for the medium, as for a picture in crops."""
+        return f"{self.begin}{self.user}{medium}{self.after_visual}"
 
     def before(self, role: Role) -> str:
         """What a turn begins with."""

@@ -32,14 +32,29 @@ def drawn(count: int, most: int | None) -> list[int]:
 def decoded(jpeg: bytes, size_px: int) -> np.ndarray:
     """uint8 RGB [size_px, size_px, 3]. Bicubic with antialias (Pillow's: the filter widens as it shrinks), the resizing
     that CLIP's and SigLIP's processors use. Raises Corrupt on bytes that are no JPEG, or one that was cut."""
+    return np.asarray(_squared(_opened(jpeg), size_px))
+
+
+def cropped(jpeg: bytes, size_px: int, crops: np.ndarray) -> np.ndarray:
+    """uint8 RGB [n, size_px, size_px, 3]: parts of one picture, `crops` [n, 4] being their corners in shares of it.
+    A part sees no pixel of its neighbours. Raises as `decoded`."""
+    picture = _opened(jpeg)
+    corners = np.rint(crops * np.array([*picture.size, *picture.size])).astype(int).tolist()
+    return np.stack([np.asarray(_squared(picture.crop(corner), size_px)) for corner in corners])
+
+
+def _opened(jpeg: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
-            picture = image.convert("RGB")
+            return image.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise Corrupt("a stored frame", seen=str(error), do="run `reelmill verify`, then pack again") from error
-    if picture.size != (size_px, size_px):
-        picture = picture.resize((size_px, size_px), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+
+
+def _squared(picture: Image.Image, size_px: int) -> Image.Image:
+    if picture.size == (size_px, size_px):
+        return picture
+    return picture.resize((size_px, size_px), Image.Resampling.BICUBIC)
 
 
 class Kept(Generic[Made]):
@@ -63,6 +78,9 @@ class Kept(Generic[Made]):
         return made
 
 
-def stacked(jpegs: Sequence[bytes], size_px: int) -> np.ndarray:
-    """uint8 RGB [T, size_px, size_px, 3] of T frames."""
+def stacked(jpegs: Sequence[bytes], size_px: int, crops: np.ndarray | None = None) -> np.ndarray:
+    """uint8 RGB [T, size_px, size_px, 3] of T frames, or of the T crops of one picture."""
+    if crops is not None:
+        (jpeg,) = jpegs
+        return cropped(jpeg, size_px, crops)
     return np.stack([decoded(jpeg, size_px) for jpeg in jpegs])

@@ -122,8 +122,8 @@ class Loader:
     def load(self, state: State) -> None:
         """Go on from a state. Raises BadInput on one of other data or settings."""
         if state["by"] != self._by:
-            changed = [name for name in self._by if state["by"].get(name) != self._by[name]]
-            seen = ", ".join(f"{name} {state['by'].get(name)} in the state, {self._by[name]} here" for name in changed)
+            changed = [n for n in {**self._by, **state["by"]} if state["by"].get(n) != self._by.get(n)]
+            seen = ", ".join(f"{n} {state['by'].get(n)} in the state, {self._by.get(n)} here" for n in changed)
             raise BadInput("the state of a loader", seen=seen, do="resume with the data and settings it was saved with")
         self._state = state["at"]
 
@@ -141,6 +141,7 @@ class Loader:
             "rows": [held.length, held.waiting],
             "order": [held.seed, held.shuffle, held.part, held.parts],
             "tokens": [len(self.tokens.tokenizer), self.tokens.size_px, self.tokens.max_frames],
+            **({"crops": repr(self.tokens.slicer)} if self.tokens.slicer else {}),
         }
 
     def __iter__(self) -> Iterator[Pack]:
@@ -167,7 +168,7 @@ class Loader:
         split = self.sources[draft.source].split
 
         def read() -> np.ndarray:
-            return stacked(split.jpegs(draft.number, draft.members), self.tokens.size_px)
+            return stacked(split.jpegs(draft.number, draft.members), self.tokens.size_px, draft.document.crops)
 
         frames = self._frames.of((draft.source, draft.number), read, lambda made: made.nbytes)
         return replace(draft.document, frames=frames)

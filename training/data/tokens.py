@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 
 from reelmill.schemas.errors import BadInput
+from reelmill.schemas.media import Kind
 from reelmill.schemas.sample import Role, Turn
 from reelmill.sinks.publishing.packed import PackedFrame, PackedPreference, PackedSample, PackedStream
 from reelmill.training.data.form import PLAIN, Form, slot_mark
 from reelmill.training.data.frames import drawn
 from reelmill.training.data.wording import Spells, Wording, Written, harmless
 from reelmill.training.documents import IGNORED, Document, Slot
+from reelmill.training.seams import Slicer
+from reelmill.training.slicers.cut import Cut
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Tokens:
     """Writes samples as documents. `tokenizer` is a fast tokenizer of Hugging Face that has the form's marks.
 
     `codecs` by name ("time", "box") write numbers; `size_px` is the side of the tower's square, `max_frames` the most
-    frames that are shown of a medium. Raises BadInput where the tokenizer lacks a mark.
+    frames that are shown of a medium. A `slicer` cuts pictures. Raises BadInput where the tokenizer lacks a mark.
     """
 
     tokenizer: Any
@@ -42,6 +45,7 @@ class Tokens:
     form: Form = PLAIN
     codecs: Mapping[str, Spells] = field(default_factory=dict)
     max_frames: int | None = None
+    slicer: Slicer | None = None
 
     def __post_init__(self) -> None:
         for mark in self.form.marks:
@@ -77,6 +81,14 @@ class Tokens:
             raise BadInput(f"sample {sample.key}", seen="no stored frames", do="pack it with media frames")
         return [held[i] for i in drawn(len(held), self.max_frames)]
 
+    def cut(self, sample: PackedSample) -> Cut | None:
+        """How a sample's picture is cut, by the size in which it is stored; None for what stays whole."""
+        if self.slicer is None or sample.media.kind != Kind.IMAGE:
+            return None
+        (stored,) = self.shown(sample)
+        cut = self.slicer(stored.width_px, stored.height_px)
+        return None if cut.plain else cut
+
     def document(self, samples: Sequence[PackedSample]) -> Document:
         """One sample, or several about the same frames, as a document whose pixels are not read yet: its `frames` are
         zeros that take no memory.
@@ -85,23 +97,32 @@ class Tokens:
         """
         shared, branches = self._lines(samples)
         ids, labels, branch, slots = self._tokenised(shared, branches)
-        frames, medium = self.shown(samples[0]), samples[0].media
+        frames, medium, cut = self.shown(samples[0]), samples[0].media, self.cut(samples[0])
+        crops = None if cut is None else np.array(cut.shares())
+        at_s = np.array([f.at_s for f in frames]) if crops is None else np.zeros(len(crops))
         return Document(
             keys=tuple(s.key for s in samples),
             ids=ids,
             labels=labels,
             branch=branch,
             slots=slots,
-            frames=np.broadcast_to(np.uint8(0), (len(frames), self.size_px, self.size_px, 3)),
-            at_s=np.array([f.at_s for f in frames]),
+            frames=np.broadcast_to(np.uint8(0), (len(at_s), self.size_px, self.size_px, 3)),
+            at_s=at_s,
             duration_s=medium.duration_s,
+            crops=crops,
         )
+
+    def _opening(self, sample: PackedSample) -> str:
+        cut = self.cut(sample)
+        if self.slicer is None or cut is None:
+            return self.form.opening
+        return self.form.opened(self.slicer.text(cut, self.form.visual))
 
     def _lines(self, samples: Sequence[PackedSample]) -> tuple[_Line, list[_Line]]:
         """What the branches share, and each of them."""
         for sample in samples:
             _require_words(sample)
-        first, start = samples[0], _Line(self.form.opening)
+        first, start = samples[0], _Line(self._opening(samples[0]))
         if not isinstance(first, PackedPreference):
             return start, [self._spoken(_Line(""), s.turns, Wording(s, self.codecs, self._harmless)) for s in samples]
         if len(samples) > 1:

@@ -163,7 +163,7 @@ def greyed(document: Document) -> Document:
 def shown(document: Document, tokens: Tokens, split: Split, number: int, sample: PackedSample) -> Document:
     """A document with the frames of a sample, the `number`-th of its split."""
     members = [f.member for f in tokens.shown(sample) if f.member]
-    return replace(document, frames=stacked(split.jpegs(number, members), tokens.size_px))
+    return replace(document, frames=stacked(split.jpegs(number, members), tokens.size_px, document.crops))
 
 
 def asked(

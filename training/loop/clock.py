@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from reelmill.training.documents import Pack
+from reelmill.training.slicers.cut import tiles_of
 from reelmill.training.trunk import body_of
 from reelmill.training.vlm import VLM
 
@@ -66,11 +67,13 @@ def weights(module: nn.Module, *, learning: bool | None = None) -> int:
 
 def lengths(model: VLM, pack: Pack, budget: int | None = None) -> Tensor:
     """Tokens of each document's row, int64 [documents], visual ones as the reducer counts them."""
-    words = torch.bincount(pack.doc, minlength=pack.documents).cpu()
-    frames = torch.bincount(pack.sample, minlength=pack.documents).cpu()
+    words = torch.bincount(pack.doc[pack.ids != model.visual_id], minlength=pack.documents).cpu()
+    frames = torch.bincount(pack.sample, minlength=pack.documents).tolist()
     tower, reducer = model.tower, model.reducer
-    seen = {n: reducer.count(n, tower.grid, budget) - 1 if n else 0 for n in set(frames.tolist())}
-    return words + torch.tensor([seen[n] for n in frames.tolist()])
+    crops = [None] * pack.documents if pack.crop is None else [c.tolist() for c in pack.crop.cpu().split(frames)]
+    shown = [(n, tiles_of(crop)) for n, crop in zip(frames, crops, strict=True)]
+    seen = {(n, tiles): reducer.count(n, tower.grid, budget, tiles) if n else 0 for n, tiles in set(shown)}
+    return words + torch.tensor([seen[of] for of in shown])
 
 
 def operations(model: VLM, pack: Pack, rows: Tensor) -> float:

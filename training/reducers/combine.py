@@ -29,8 +29,8 @@ class Stage(nn.Module):
         """Groups of a sample of so many frames, and the grid of each; (1, k) where k tokens are no grid."""
         return frames, grid
 
-    def count(self, frames: int, grid: Grid, budget: int | None = None) -> int:
-        """Tokens of a sample of so many frames."""
+    def count(self, frames: int, grid: Grid, budget: int | None = None, tiles: Grid | None = None) -> int:
+        """Tokens of a sample of so many frames, or of a picture and its `tiles`."""
         groups, (rows, columns) = self.shape(frames, grid, budget)
         return groups * rows * columns
 
@@ -74,6 +74,12 @@ class Chain(Stage):
         for stage in self.stages:
             frames, grid = stage.shape(frames, grid, budget)
         return frames, grid
+
+    def count(self, frames: int, grid: Grid, budget: int | None = None, tiles: Grid | None = None) -> int:
+        *first, last = self.stages
+        for stage in first:
+            frames, grid = stage.shape(frames, grid, budget)
+        return int(last.count(frames, grid, budget, tiles))
 
 
 class Branch(Stage):
@@ -172,6 +178,7 @@ def groups(vis: Vis, kept: Tensor) -> Vis:
         scores={layer: s[kept] for layer, s in vis.scores.items()},
         levels={layer: x[kept] for layer, x in vis.levels.items()},
         classes={layer: x[kept] for layer, x in vis.classes.items()},
+        crop=of(vis.crop),
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from reelmill.training.reducers.combine import Grid, Stage, by_sample
-from reelmill.training.towers import places
+from reelmill.training.towers import laid
 from reelmill.training.values import Text, Vis
 
 
@@ -52,11 +52,12 @@ def _regridded(vis: Vis, x: Tensor, grid: Grid) -> Vis:
     cells = x.shape[1]
     return Vis(
         x=x,
-        place=places(grid, x.device).expand(len(x), -1, -1),
+        place=laid(grid, len(x), x.device, vis.crop),
         frame=vis.frame[:, :1].expand(-1, cells),
         time=vis.time[:, :1].expand(-1, cells),
         sample=vis.sample,
         grid=grid,
+        crop=vis.crop,
     )
 
 

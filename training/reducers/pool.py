@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelmill.training.reducers.combine import Grid, Stage
-from reelmill.training.towers import places
+from reelmill.training.towers import laid, places
 from reelmill.training.values import Text, Vis
 
 Resize = Callable[[Tensor, Grid], Tensor]
@@ -175,7 +175,7 @@ def regridded(vis: Vis, maps: Tensor) -> Vis:
     tokens = grid[0] * grid[1]
     return Vis(
         x=maps.flatten(2).transpose(1, 2),
-        place=places(grid, maps.device).expand(vis.groups, -1, -1),
+        place=laid(grid, vis.groups, maps.device, vis.crop),
         frame=vis.frame[:, :1].expand(-1, tokens),
         time=vis.time[:, :1].expand(-1, tokens),
         sample=vis.sample,
@@ -184,4 +184,5 @@ def regridded(vis: Vis, maps: Tensor) -> Vis:
         cls=vis.cls,
         classes=vis.classes,
         other=vis.other,
+        crop=vis.crop,
     )

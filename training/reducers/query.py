@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelmill.training.reducers.combine import Grid, Stage, by_sample, valid
+from reelmill.training.towers import within
 from reelmill.training.values import Text, Vis
 
 Keys = Literal["content", "position"]
@@ -96,12 +97,13 @@ def grouped(vis: Vis, x: Tensor, place: Tensor) -> Vis:
     time_s = (vis.time * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp(min=1)
     return Vis(
         x=x,
-        place=place.expand(n, -1, -1),
+        place=within(place.expand(n, -1, -1), vis.crop),
         frame=vis.frame[:, :1].expand(-1, m),
         time=time_s.expand(-1, m),
         sample=vis.sample,
         size=((vis.sizes() * counted).sum(1, keepdim=True) / m).expand(-1, m),
         cls=vis.cls,
+        crop=vis.crop,
     )
 
 

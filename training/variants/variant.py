@@ -14,14 +14,14 @@ from torch import nn
 
 from reelmill.training.objectives.lm import LM
 from reelmill.training.reducers.combine import Grid, Stage
-from reelmill.training.seams import Adapter, Around, Hook, Objective, Policy, Schedule
+from reelmill.training.seams import Adapter, Around, Hook, Objective, Policy, Schedule, Slicer
 from reelmill.training.towers import HFTower
 
 
 @dataclass(frozen=True, slots=True)
 class On:
     """The trunk that a variant is put on: widths of tower and language model, the grid of a frame, frames of a clip (1
-    for pictures), the language model's configuration, the tower's layers."""
+    for pictures), the language model's configuration, the tower's layers, the side of the square that it sees."""
 
     vision: int
     words: int
@@ -29,6 +29,7 @@ class On:
     frames: int
     lm: Any
     depth: int = 24
+    image_px: int = 336
 
     @property
     def cells(self) -> int:
@@ -38,12 +39,14 @@ class On:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a paper says of itself: so many frames of such a grid become so many visual tokens."""
+    """What a paper says of itself: so many frames of such a grid become so many visual tokens. Or a picture, whose size
+    in pixels (width, height) is `picture`, and whose crops are the frames."""
 
     frames: int
     grid: Grid
     tokens: int
     budget: int | None = None
+    picture: Grid | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,14 @@ class Phase:
 class Variant:
     """The seams that a paper fills. `scores` and `levels` are layers that its reducer reads of the tower; `by_words`
     that the prompt decides what is seen or what a hook drops, so that questions cannot share a video; `sees` puts
-    something around the tower. `phases` are the paper's; a trunk from scratch trains everything at once instead."""
+    something around the tower. `phases` are the paper's; a trunk from scratch trains everything at once instead. With
+    `image_px` frames come in a larger square than the tower sees."""
 
     reducer: Stage
     claims: tuple[Claim, ...]
+    slicer: Slicer | None = None
     sees: Callable[[HFTower], Any] | None = None
+    image_px: int | None = None
     prefusion: nn.Module | None = None
     hooks: tuple[Hook | Around, ...] = ()
     policy: Policy | None = None
