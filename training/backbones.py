@@ -20,7 +20,7 @@ from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.training.data.form import CHATML, LLAVA_1_5, PLAIN, Form
 from reelmill.training.reducers.combine import Apply, Project, Stage
 from reelmill.training.reducers.layouts import Film, Shuffled
-from reelmill.training.towers import HFTower
+from reelmill.training.towers import ConvTower, HFTower
 from reelmill.training.trunk import body_of
 from reelmill.training.variants.variant import On
 
@@ -34,6 +34,8 @@ _TOWERS = {
     "dinov2": "Dinov2Model",
     "dinov2_with_registers": "Dinov2WithRegistersModel",
 }
+CONVOLUTIONAL = {"convnext": "ConvNextModel", "convnextv2": "ConvNextV2Model"}
+"""Towers that may stand beside the first."""
 _LAYER = -2
 """LLaVA-1.5 (arXiv 2310.03744) takes the second last layer, whose patches still say where they are."""
 
@@ -171,15 +173,34 @@ def seen_by(place: str) -> HFTower:
 
     Raises as `loaded`, and BadInput for others.
     """
+    mean, std = colours(place)
+    return HFTower(_weights(place, _TOWERS), layer=_LAYER, mean=mean, std=std)
+
+
+def convolving(place: str, image_px: int) -> ConvTower:
+    """A ConvNeXt of a checkpoint at a square of another size. Raises as `seen_by`."""
+    return ConvTower(_weights(place, CONVOLUTIONAL), image_px, *colours(place))
+
+
+def tower_config(place: str) -> Any:
+    """What a checkpoint says of its tower, without weights. Raises as `seen_by`."""
+    config = _configured(place)
+    _require_kind(place, config.model_type, _TOWERS | CONVOLUTIONAL)
+    return getattr(config, "vision_config", config)
+
+
+def _weights(place: str, kinds: dict[str, str]) -> Any:
     import transformers
 
     kind = _configured(place).model_type
-    if kind not in _TOWERS:
-        do = f"choose one of {', '.join(sorted(_TOWERS))}"
+    _require_kind(place, kind, kinds)
+    return loaded(getattr(transformers, kinds[kind]).from_pretrained, place, dtype=torch.float32)
+
+
+def _require_kind(place: str, kind: str, kinds: dict[str, str]) -> None:
+    if kind not in kinds:
+        do = f"choose one of {', '.join(sorted(kinds))}"
         raise BadInput(f"tower {place}", seen=f"model type {kind!r}", do=do)
-    model = loaded(getattr(transformers, _TOWERS[kind]).from_pretrained, place, dtype=torch.float32)
-    mean, std = colours(place)
-    return HFTower(model, layer=_LAYER, mean=mean, std=std)
 
 
 def colours(place: str) -> tuple[Three, Three]:

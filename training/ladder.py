@@ -7,11 +7,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    ConvNextConfig,
+    ConvNextModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from reelmill.training.attention import ROWS
 from reelmill.training.reducers.combine import Project
-from reelmill.training.towers import HFTower
+from reelmill.training.towers import ConvTower, HFTower
 from reelmill.training.vlm import VLM
 
 
@@ -61,6 +68,15 @@ def tower(size: Size) -> HFTower:
     with torch.no_grad():
         model.embeddings.patch_embedding.weight.mul_(_PATCH_GAIN)
     return HFTower(model, layer=-1, normed=True, difference=size.difference)
+
+
+def conv(width: int, image_px: int, patch: int, stages: int) -> ConvTower:
+    """A small ConvNeXt from scratch: patches, then `stages` of which each but the first halves the map."""
+    sizes = [width // 2 ** (stages - 1 - i) for i in range(stages)]
+    shape = {"hidden_sizes": sizes, "depths": [1] * stages, "num_stages": stages}
+    model = ConvNextModel(ConvNextConfig(patch_size=patch, layer_scale_init_value=1.0, **shape))
+    model.apply(_spread)
+    return ConvTower(model, image_px)
 
 
 def language(size: Size, words: int) -> Any:

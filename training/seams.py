@@ -68,7 +68,8 @@ class Tower(Protocol):
 
 @runtime_checkable
 class Fuser(Protocol):
-    """Several views of the same frames into one. Starts as the first of them alone (zero-initialised)."""
+    """Several views of the same frames into one. It starts as the first of them alone, but where its paper has it
+    otherwise (MERV's weights)."""
 
     def __call__(self, views: Sequence[Vis]) -> Vis: ...
 

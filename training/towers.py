@@ -107,11 +107,16 @@ class HFTower(nn.Module):
             first = first | (pack.duration_s[pack.sample] == 0)
         return torch.cat([pixels, torch.where(first.view(-1, 1, 1, 1), 0, pixels - earlier)], 1)
 
+    @property
+    def blocks(self) -> Any:
+        """Its layers as modules."""
+        encoder: Any = self.model.encoder
+        return getattr(encoder, "layers", None) or encoder.layer
+
     @contextmanager
     def _scoring(self) -> Iterator[dict[int, Callable[[], Tensor]]]:
         """Attention from the class token, from queries and keys: it needs no particular attention kernel (as HiRED)."""
-        encoder: Any = self.model.encoder
-        layers = getattr(encoder, "layers", None) or encoder.layer
+        layers = self.blocks
         heads = self.model.config.num_attention_heads
         found: dict[int, dict[str, Tensor]] = {layer: {} for layer in sorted(self.scored)}
         handles = []
@@ -124,6 +129,46 @@ class HFTower(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
+
+
+class ConvTower(nn.Module):
+    """A ConvNeXt of transformers, frame by frame: the last stage's map, at any square that its stride divides."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        image_px: int,
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    ) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.model.layernorm = nn.Identity()  # the norm of its pooled output, which nobody reads
+        self.image_px = image_px
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @staticmethod
+    def stride_of(config: Any) -> int:
+        """Pixels of a cell of the last map, each way."""
+        return int(config.patch_size * 2 ** (len(config.hidden_sizes) - 1))
+
+    @property
+    def width(self) -> int:
+        """C of its tokens."""
+        return int(self.model.config.hidden_sizes[-1])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the last map."""
+        side = self.image_px // self.stride_of(self.model.config)
+        return side, side
+
+    def forward(self, pack: Pack) -> Vis:
+        """Tokens of every frame of a pack."""
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        maps = self.model((pack.pixels.to(mean.dtype) / 255 - mean) / std).last_hidden_state
+        return frames_of(pack, maps.flatten(2).transpose(1, 2), self.grid)
 
 
 def _keep(kept: dict[str, Tensor], name: str, _module: nn.Module, _args: Any, output: Tensor) -> None:

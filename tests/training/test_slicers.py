@@ -29,16 +29,18 @@ from reelmill.sinks.pack import pack as publish
 from reelmill.sinks.publishing.packed import PackedSample
 from reelmill.training import ladder
 from reelmill.training.assemble import from_scratch
+from reelmill.training.data.form import PLAIN
 from reelmill.training.data.frames import cropped, decoded, stacked
 from reelmill.training.data.loader import Loader, Settings, Source
 from reelmill.training.data.shards import opened
-from reelmill.training.data.tokenizer import trained
+from reelmill.training.data.tokenizer import loaded, trained
 from reelmill.training.data.tokens import Tokens
 from reelmill.training.documents import Document, packed
 from reelmill.training.loop.clock import lengths
+from reelmill.training.loop.plan import Data, Plan
 from reelmill.training.reducers.pool import GridPool
 from reelmill.training.reducers.stitch import Stitch
-from reelmill.training.running import counting
+from reelmill.training.running import begun, counting
 from reelmill.training.seams import Slicer
 from reelmill.training.slicers.anyres import NEXT, AnyRes, every
 from reelmill.training.slicers.cut import Cut, tiles_of
@@ -206,20 +208,27 @@ def test_a_small_picture_is_plain() -> None:
 # ---- from the shards to the row --------------------------------------------------------------------------------------
 
 
-def test_a_loader_s_packs_have_the_crops_and_its_state_names_the_slicer(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four samples of two pictures of 320 x 180 pixels."""
+
     def change(one: Sample) -> Sample:
         out: Sample = still(one)
         return out
 
-    store, view = stocked(tmp_path, sources=2, change=change)
+    root = tmp_path_factory.mktemp("pictures")
+    store, view = stocked(root, sources=2, change=change)
     publish(store, view, val_share=0.0)
-    split = opened(tmp_path / "grounding-t" / "1")
+    return root / "grounding-t" / "1"
+
+
+def test_a_loader_s_packs_have_the_crops_and_its_state_names_the_slicer(pictures: Path) -> None:
+    split = opened(pictures)
     tokens = Tokens(tokenizer(), 100, codecs=SLOTS, slicer=UHD(100))
     settings = Settings(length=4000, shuffle=0, waiting=1, epochs=1)
     loader = Loader([Source(split)], tokens, settings, lambda d: len(d.ids), threads=1)
     (pack,) = list(loader)
-    sample = split.sample(0)
-    members = [f.member for f in tokens.shown(sample) if f.member]
+    members = [f.member for f in tokens.shown(split.sample(0)) if f.member]
     picture = np.asarray(Image.open(io.BytesIO(next(iter(split.jpegs(0, members))))))
     middle = Image.fromarray(picture[:90, 106:213]).resize((100, 100), Image.Resampling.BICUBIC)
     assert np.array_equal(pack.pixels[2].permute(1, 2, 0).numpy(), np.asarray(middle))
@@ -228,6 +237,16 @@ def test_a_loader_s_packs_have_the_crops_and_its_state_names_the_slicer(tmp_path
     other = Loader([Source(split)], replace(tokens, slicer=None), settings, lambda d: len(d.ids), threads=1)
     with pytest.raises(BadInput, match=r"crops UHD.*None here"):
         other.load(loader.state())
+
+
+def test_a_run_cuts_pictures_and_its_words_know_the_separators(pictures: Path, tmp_path: Path) -> None:
+    """24 pixels: as many slices as there may be, 2 x 3; seven marks with a separator behind each."""
+    fit = begun(Plan("llava_uhd", (Data(str(pictures)),)), tmp_path / "run", lambda _: None)
+    pack = next(iter(fit.packs))
+    words = loaded(tmp_path / "run" / "tokenizer", PLAIN)
+    said = "<user>" + UHD(24).text(Cut(6, 6, 2, 3, whole=True), "<visual>")
+    assert words.decode(pack.ids[pack.doc == 0][:15]) == said
+    assert len(pack.pixels) == 7 * pack.documents
 
 
 @cache

@@ -25,7 +25,7 @@ FRAMES = 6
 DURATION_S = FRAMES * 0.5
 BEFORE, ASKED = [7, 3, 9], [4, 5, 6, 2]
 TOKENS = 16  # of a frame of the ladder's smallest tower
-BY_FRAME = ["llava15", "tc_llava", "videollm_mod", "distime", "mqt", "llavolta"]
+BY_FRAME = ["llava15", "tc_llava", "videollm_mod", "distime", "mqt", "llavolta", "llava_hr"]
 
 
 def made(name: str, size: ladder.Size = ladder.XS) -> VLM:

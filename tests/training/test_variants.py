@@ -21,7 +21,7 @@ from reelmill.training.documents import Document, packed
 from reelmill.training.slicers.cut import tiles_of
 from reelmill.training.towers import places
 from reelmill.training.values import Text, Vis
-from reelmill.training.variants.variant import Claim, On, Variant
+from reelmill.training.variants.variant import Claim, On, Second, Variant
 from reelmill.training.vlm import VLM
 
 FRAMES = 4
@@ -84,9 +84,17 @@ def seen(claim: Claim, variant: Variant) -> Vis:
         scores={layer: torch.rand(n, cells) for layer in variant.scores},
         levels={layer: torch.randn(n, cells, 32) for layer in variant.levels},
         classes={layer: torch.randn(n, 32) for layer in variant.levels},
-        other=(first,),
+        other=tuple(beside(second, n) for second in variant.others) or (first,),
         crop=None if cut is None else torch.tensor(cut.shares()),
     )
+
+
+def beside(second: Second, frames: int) -> Vis:
+    """Random patches of the same frames, as a second tower gives them."""
+    cells = second.grid[0] * second.grid[1]
+    frame, where = torch.arange(frames).unsqueeze(1).expand(-1, cells), places(second.grid).expand(frames, -1, -1)
+    x, none = torch.randn(frames, cells, second.width), torch.zeros(frames, dtype=torch.long)
+    return Vis(x, where, frame, frame / frames, none, grid=second.grid)
 
 
 @pytest.mark.parametrize(("module", "claim", "lm"), list(claims()))

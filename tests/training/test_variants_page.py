@@ -10,11 +10,12 @@ import pytest
 from transformers import LlamaConfig
 
 from reelmill.training import variants
+from reelmill.training.fusers.fuse import Fuse
 from reelmill.training.objectives.lm import LM
 from reelmill.training.reducers.combine import Apply, Chain, Project, Stage
 from reelmill.training.variants.variant import On, Variant
 
-_PLAIN = (Chain, Project, Apply)
+_PLAIN = (Chain, Project, Apply, Fuse)
 _STATES = {"M", "P", "R"}
 
 
@@ -34,9 +35,11 @@ def named(part: Any) -> str:
 def fills(variant: Variant) -> str:
     """Seams and what stands in them."""
     stages = [m for m in variant.reducer.modules() if isinstance(m, Stage) and type(m) not in _PLAIN]
+    fusers = [m.fuser for m in variant.reducer.modules() if isinstance(m, Fuse)]
     seams = {
         "slicer": [named(variant.slicer)] if variant.slicer else [],
         "tower": ["around it"] if variant.sees else [],
+        "fuser": [named(fuser) for fuser in fusers],
         "reducer": [named(stage) for stage in stages],
         "pre-fusion": [named(variant.prefusion)] if variant.prefusion else [],
         "hook": [named(hook) for hook in variant.hooks],

@@ -37,7 +37,7 @@ class AnyRes:
         rows, columns = max(grids, key=lambda grid: self._fit(grid, width_px, height_px))
         return Cut(width_px, height_px, rows, columns, whole=True)
 
-    def text(self, cut: Cut, mark: str) -> str:  # noqa: ARG002 one seam
+    def text(self, cut: Cut, mark: str) -> str:
         """One mark: rows of crops are put together behind the tower."""
         return mark
 

@@ -38,6 +38,16 @@ class On:
 
 
 @dataclass(frozen=True, slots=True)
+class Second:
+    """A tower beside the first: its width, its grid, the square that it sees, and how it is made."""
+
+    width: int
+    grid: Grid
+    image_px: int
+    made: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What a paper says of itself: so many frames of such a grid become so many visual tokens. Or a picture, whose size
     in pixels (width, height) is `picture`, and whose crops are the frames."""
@@ -63,13 +73,15 @@ class Variant:
     """The seams that a paper fills. `scores` and `levels` are layers that its reducer reads of the tower; `by_words`
     that the prompt decides what is seen or what a hook drops, so that questions cannot share a video; `sees` puts
     something around the tower. `phases` are the paper's; a trunk from scratch trains everything at once instead. With
-    `image_px` frames come in a larger square than the tower sees."""
+    `image_px` frames come in a larger square than the tower sees; `others` are the towers that `sees` puts beside it,
+    whose views a `Fuse` in the reducer reads."""
 
     reducer: Stage
     claims: tuple[Claim, ...]
     slicer: Slicer | None = None
     sees: Callable[[HFTower], Any] | None = None
     image_px: int | None = None
+    others: tuple[Second, ...] = ()
     prefusion: nn.Module | None = None
     hooks: tuple[Hook | Around, ...] = ()
     policy: Policy | None = None
