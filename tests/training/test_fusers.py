@@ -22,6 +22,7 @@ from reelmill.sinks.pack import pack as publish
 from reelmill.training import backbones, ladder
 from reelmill.training.assemble import Vocabulary, from_scratch, pretrained
 from reelmill.training.documents import packed
+from reelmill.training.fusers.dual import Dual, parted, whole
 from reelmill.training.fusers.fuse import Fuse
 from reelmill.training.fusers.gate import Gate
 from reelmill.training.fusers.mine import Mine
@@ -154,6 +155,46 @@ def test_towers_are_weighed_by_video_and_weights_sum_to_one() -> None:
     expected = shares[:, :1, None] * both[0].x + shares[:, 1:, None] * both[1].x
     torch.testing.assert_close(weigh(both).x, expected)
     torch.testing.assert_close(weigh([both[0], both[0]]).x, both[0].x)
+
+
+def test_parts_of_a_map_are_its_crops_or_its_strides() -> None:
+    maps = torch.randn(2, 3, 6, 9)
+    crops, strides = (parted(maps, 3, strides=s) for s in (False, True))
+    assert torch.equal(crops[1, 2, 0], maps[1, :, 4:, :3].permute(1, 2, 0))
+    assert torch.equal(strides[1, 2, 0], maps[1, :, 2::3, ::3].permute(1, 2, 0))
+    assert torch.equal(whole(crops), maps)
+    assert torch.equal(whole(strides, strides=True), maps)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("strides", [False, True])
+def test_one_way_asks_the_other_within_a_part(strides: bool) -> None:
+    """A key of the first part changes what queries of that part read, and no others."""
+    dual, query, key = Dual(8, 3), torch.randn(1, 8, 6, 6), torch.randn(1, 8, 6, 6)
+    other = key.clone()
+    other[0, :, 0, 0] = torch.randn(8)
+    off = (dual.asked(query, other, strides=strides) - dual.asked(query, key, strides=strides)).abs().amax(1)[0] > 1e-6
+    expected = torch.zeros(6, 6, dtype=torch.bool)
+    if strides:
+        expected[::3, ::3] = True
+    else:
+        expected[:2, :2] = True
+    assert torch.equal(off, expected)
+
+
+@torch.no_grad()
+def test_crops_and_strides_lie_where_their_pixels_do() -> None:
+    """Pixels of the first crop, and of the first stride, change the tokens of that crop and that stride."""
+    tower: Any = fresh("inf_llava").tower
+    document = tiny.document(0, frames=1, size_px=72)
+    pack = packed([document])
+    for way, (pixels, tokens) in enumerate([(slice(24), slice(4)), (slice(0, None, 3), slice(0, None, 3))]):
+        changed = packed([document])
+        changed.pixels[:, :, pixels, pixels] = 255 - changed.pixels[:, :, pixels, pixels]
+        off = (tower(changed).other[way].x - tower(pack).other[way].x).abs().amax(2).view(12, 12) > 1e-6
+        expected = torch.zeros(12, 12, dtype=torch.bool)
+        expected[tokens, tokens] = True
+        assert torch.equal(off, expected)
 
 
 def test_one_view_is_refused() -> None:
