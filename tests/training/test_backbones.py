@@ -43,7 +43,7 @@ class On:
         vocabulary = Vocabulary(len(tokenizer), tokenizer.convert_tokens_to_ids(form.visual))
         made = pretrained(name, base, vocabulary, frames=3, settings=settings)
         self.base, self.model, self.variant = base, made[0].eval(), made[1]
-        self.tokens = Tokens(tokenizer, base.image_px, form, max_frames=3)
+        self.tokens = Tokens(tokenizer, base.image_px, form, max_frames=3, slicer=self.variant.slicer)
 
     def document(self, frames: int = 1, seed: int = 0) -> Document:
         side = self.base.image_px
@@ -236,7 +236,14 @@ def test_what_cannot_read_packed_rows_is_refused(llava: str, tmp_path: Path) -> 
 
 
 def test_what_has_no_layout_is_refused_and_nothing_is_written(llava: str, tmp_path: Path) -> None:
-    for name, says in (("mqt", "the reducer Query"), ("fastv", "hooks between its layers"), ("tc_llava", "positions")):
+    told = {
+        "mqt": "the reducer Query",
+        "fastv": "hooks between its layers",
+        "tc_llava": "positions",
+        "llava_next": "crops of pictures",
+        "llava_hr": "the tower Mixed",
+    }
+    for name, says in told.items():
         on = On(backbones.whole(llava), name)
         with pytest.raises(BadInput, match=says):
             native.write(on.model, on.variant, on.base, on.tokens, tmp_path / "made")
