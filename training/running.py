@@ -74,7 +74,7 @@ def checked(plan: Plan, store: Path | None = None) -> list[Split]:
     if plan.objective not in ("variant", "dpo"):
         raise BadInput(f"objective {plan.objective!r}", seen="variant and dpo are known", do="choose one")
     if not plan.pretrained:  # a pretrained trunk is loaded once, when the run begins
-        _variant(plan, _small(plan))
+        _require_own_videos(plan, _variant(plan, _small(plan)))
     if plan.start is not None:
         checkpoint.newest(Path(plan.start))
     return [opened(data.place, "train", store) for data in plan.data]
@@ -112,7 +112,9 @@ def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
     """Tokenizer first, then the model over its words, then the weights that the run starts with."""
     base, size = _base(plan), ladder.LADDER[plan.size]
     trunk = base.on(plan.frames) if base else _small(plan)
-    codecs = writers(_variant(plan, trunk))
+    lean = _variant(plan, trunk)
+    _require_own_videos(plan, lean)
+    codecs = writers(lean)
     slots = [name for codec in codecs.values() for name in codec.names]
     tokenizer, form = _tokenizer(plan, run, splits, codecs, slots, base)
     ids = {name: tokenizer.convert_tokens_to_ids(f"<{name}>") for name in slots}
@@ -159,6 +161,18 @@ def _variant(plan: Plan, trunk: On) -> Variant:
         told = ", ".join(f"{k}={v!r}" for k, v in plan.settings.items())
         raise BadInput(f"{plan.variant} with {told}", seen=str(error), do="give other values") from error
     return made
+
+
+def _require_own_videos(plan: Plan, variant: Variant) -> None:
+    """Raises BadInput where prompts would share a video that each of them should see in its own way."""
+    if not variant.sees_by_words:
+        return
+    what = f"variant {plan.variant} sees by the words of the prompt"
+    if plan.objective == "dpo":
+        raise BadInput(what, seen="pairs, whose sides share a video", do="choose a variant that does not")
+    if shared := [data.place for data in plan.data if data.shared]:
+        seen = f"several questions about one video share a row in {', '.join(shared)}"
+        raise BadInput(what, seen=seen, do="give each its own: --no-shared, or shared = false in a flow")
 
 
 def _tokenizer(
