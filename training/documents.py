@@ -83,6 +83,11 @@ class Pack:
     def documents(self) -> int:
         return len(self.keys)
 
+    @property
+    def silent(self) -> Tensor:
+        """bool [S]: before these tokens something else is to be said than what comes: that it is time to be silent."""
+        return (self.labels >= 0) & (self.labels != self.ids)
+
     def to(self, device: torch.device | str) -> Pack:
         """The same pack on another device; copies of pinned memory do not wait."""
 
