@@ -18,7 +18,7 @@ from reelmill.schemas.sample import Role
 @dataclass(frozen=True, slots=True)
 class Form:
     """`end` closes an answer and is learned with it. `visual` is one token; `after_visual` is text. `marks` are the
-    tokens that must have an id of their own."""
+    tokens that must have an id of their own. `asked` is the part of `assistant` that closes the question before it."""
 
     user: str
     assistant: str
@@ -27,11 +27,17 @@ class Form:
     after_visual: str
     begin: str
     marks: tuple[str, ...]
+    asked: str = ""
 
     @property
     def opening(self) -> str:
         """What all dialogues about a medium begin with, the medium included; the first question follows."""
         return f"{self.begin}{self.user}{self.visual}{self.after_visual}"
+
+    @property
+    def reply(self) -> str:
+        """What an answer begins with that may have no question before it, as while a clip plays."""
+        return self.assistant.removeprefix(self.asked)
 
     def before(self, role: Role) -> str:
         """What a turn begins with."""
@@ -72,6 +78,7 @@ LLAVA_1_5 = Form("USER: ", " ASSISTANT: ", "</s>", "<image>", "\n", "<s>", ("<s>
 CHATML = Form(
     *("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>", "<image>", "\n", ""),
     marks=("<|im_start|>", "<|im_end|>", "<image>"),
+    asked="<|im_end|>\n",
 )
 """For models that were tuned with ChatML (Qwen, SmolLM2, LLaVA-OneVision), without a system's sentence."""
 

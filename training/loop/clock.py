@@ -66,10 +66,10 @@ def weights(module: nn.Module, *, learning: bool | None = None) -> int:
 
 def lengths(model: VLM, pack: Pack, budget: int | None = None) -> Tensor:
     """Tokens of each document's row, int64 [documents], visual ones as the reducer counts them."""
-    words = torch.bincount(pack.doc, minlength=pack.documents).cpu()
+    words = torch.bincount(pack.doc[pack.ids != model.visual_id], minlength=pack.documents).cpu()
     frames = torch.bincount(pack.sample, minlength=pack.documents).cpu()
     tower, reducer = model.tower, model.reducer
-    seen = {n: reducer.count(n, tower.grid, budget) - 1 if n else 0 for n in set(frames.tolist())}
+    seen = {n: reducer.count(n, tower.grid, budget) if n else 0 for n in set(frames.tolist())}
     return words + torch.tensor([seen[n] for n in frames.tolist()])
 
 
