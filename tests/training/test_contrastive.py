@@ -24,7 +24,8 @@ TARGET = torch.tensor([[2.0, 0.0], [0.0, 3.0]])  # cosines 1, 0 and 0.6, 0.8
 @pytest.fixture(scope="module")
 def model() -> VLM:
     made, _ = from_scratch("llave", ladder.XS, tiny.VOCABULARY, frames=2)
-    return made.eval()
+    made.eval()
+    return made
 
 
 def written(seed: int, **more: object) -> Document:

@@ -36,7 +36,8 @@ FRAMES, TOKENS = 4, 10
 
 def made(name: str = "videollm_online") -> VLM:
     model, _ = from_scratch(name, ladder.XS, tiny.VOCABULARY, frames=FRAMES)
-    return model.eval()
+    model.eval()
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_a_stream_that_is_watched_reads_what_was_learned_from(model: VLM) -> Non
 
 def test_frames_that_a_reducer_joins_or_shows_twice_cannot_stand_alone() -> None:
     twice = made("llava15")
-    twice.reducer = Branch(twice.reducer, twice.reducer)  # type: ignore[arg-type]
+    twice.reducer = Branch(twice.reducer, twice.reducer)
     for model in (made("evs"), twice):
         with pytest.raises(ValueError, match="a reducer or tower joins them"):
             model(packed([stream()]))
