@@ -50,7 +50,7 @@ def assembled(variant: Variant, tower: HFTower, lm: Any, vocabulary: Vocabulary)
         prefusion=variant.prefusion,
         hooks=variant.hooks,
         policy=variant.policy,
-        by_words=variant.by_words,
+        by_words=variant.sees_by_words,
         objective=variant.objective if isinstance(variant.objective, nn.Module) else None,
     )
 

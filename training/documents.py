@@ -3,7 +3,7 @@
 A document is a beginning that its continuations share: branch 0 holds the video and what is said first, branches 1, 2
 and so on start there and do not see one another. A dialogue has one continuation, seven questions about one video have
 seven, a preference pair has two (chosen first). A visual token has no id of its own: one `visual` id stands where all
-tokens of the document's media will enter, or one for each of its frames.
+tokens of the document's media will enter, or one for each of its frames where the tokens of that frame will.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ class Slot:
 class Document:
     """One tokenised sample, or several samples of one video.
 
-    `ids`, `labels` int64 [S]: `labels[i]` is what stands at i, IGNORED where nothing is learned. `branch` int64 [S],
-    not falling. `frames` uint8 [T, H, W, 3] as stored and resized, `at_s` [T] their times, `duration_s` 0 for a
-    picture. `keys` names the samples, one a branch or one for all; `weight` multiplies the loss of every token. A cut
-    picture's frames are its crops: `crops` [T, 4] are their corners (x0, y0, x1, y1) in shares of the picture.
+    `ids`, `labels` int64 [S]: `labels[i]` is what stands at i, IGNORED where nothing is learned; in a stream it says
+    silence where that should be said before token i comes. `branch` int64 [S], not falling. `frames` uint8
+    [T, H, W, 3] as stored and resized, `at_s` [T] their times, `duration_s` 0 for a picture. `keys` names the samples,
+    one a branch or one for all; `weight` multiplies the loss of every token. A cut picture's frames are its crops:
+    `crops` [T, 4] are their corners (x0, y0, x1, y1) in shares of the picture.
     """
 
     keys: tuple[str, ...]
@@ -89,6 +90,11 @@ class Pack:
     @property
     def documents(self) -> int:
         return len(self.keys)
+
+    @property
+    def silent(self) -> Tensor:
+        """bool [S]: before these tokens something else is to be said than what comes: that it is time to be silent."""
+        return (self.labels >= 0) & (self.labels != self.ids)
 
     def to(self, device: torch.device | str) -> Pack:
         """The same pack on another device; copies of pinned memory do not wait."""

@@ -23,6 +23,7 @@ import torch
 
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.points import reach
+from reelmill.sinks.publishing.packed import PackedStream
 from reelmill.training import backbones, ladder, native, variants
 from reelmill.training.assemble import Vocabulary, from_scratch, pretrained, writers
 from reelmill.training.backbones import Backbone
@@ -37,11 +38,16 @@ from reelmill.training.loop.fit import Fit, Told, frozen_copy
 from reelmill.training.loop.plan import Plan, planned
 from reelmill.training.loop.stages import Stages
 from reelmill.training.objectives.dpo import DPO
+from reelmill.training.objectives.lm import LM, Nested, SampleBudget
+from reelmill.training.objectives.streaming import Streaming
 from reelmill.training.slicers.cut import tiles_of
+from reelmill.training.streaming import frame_by_frame
 from reelmill.training.variants.variant import On, Variant
 from reelmill.training.vlm import VLM
 
 TOKENIZER, NATIVE = "tokenizer", "model"
+_OF_STREAMS = (LM, Nested, SampleBudget, Streaming)
+"""Objectives that learn silence where labels say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +81,15 @@ def checked(plan: Plan, store: Path | None = None) -> list[Split]:
     """The data of a plan, opened. Raises NotFound, BadInput and Corrupt for what cannot be; nothing is written."""
     if plan.objective not in ("variant", "dpo"):
         raise BadInput(f"objective {plan.objective!r}", seen="variant and dpo are known", do="choose one")
-    if not plan.pretrained:  # a pretrained trunk is loaded once, when the run begins
-        _variant(plan, _small(plan))
+    lean = None if plan.pretrained else _variant(plan, _small(plan))
+    if lean is not None:  # a pretrained trunk is loaded once, when the run begins
+        _require_own_videos(plan, lean)
     if plan.start is not None:
         checkpoint.newest(Path(plan.start))
-    return [opened(data.place, "train", store) for data in plan.data]
+    splits = [opened(data.place, "train", store) for data in plan.data]
+    if lean is not None:
+        _require_frames_alone(plan, lean, _small(plan), splits)
+    return splits
 
 
 def finished(run: Path) -> Made:
@@ -114,8 +124,10 @@ def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
     """Tokenizer first, then the model over its words, then the weights that the run starts with."""
     base, size = _base(plan), ladder.LADDER[plan.size]
     trunk = base.on(plan.frames) if base else _small(plan)
-    filled = _variant(plan, trunk)
-    codecs, between = writers(filled), filled.slicer.separators if filled.slicer else ()
+    lean = _variant(plan, trunk)
+    _require_own_videos(plan, lean)
+    _require_frames_alone(plan, lean, trunk, splits)
+    codecs, between = writers(lean), lean.slicer.separators if lean.slicer else ()
     slots = [name for codec in codecs.values() for name in codec.names]
     tokenizer, form = _tokenizer(plan, run, splits, codecs, slots, base, between)
     ids = {name: tokenizer.convert_tokens_to_ids(f"<{name}>") for name in slots}
@@ -164,6 +176,30 @@ def _variant(plan: Plan, trunk: On) -> Variant:
     return made
 
 
+def _require_own_videos(plan: Plan, variant: Variant) -> None:
+    """Raises BadInput where prompts would share a video that each of them should see in its own way."""
+    if not variant.sees_by_words:
+        return
+    what = f"variant {plan.variant} sees by the words of the prompt"
+    if plan.objective == "dpo":
+        raise BadInput(what, seen="pairs, whose sides share a video", do="choose a variant that does not")
+    if shared := [data.place for data in plan.data if data.shared]:
+        seen = f"several questions about one video share a row in {', '.join(shared)}"
+        raise BadInput(what, seen=seen, do="give each its own: --no-shared, or shared = false in a flow")
+
+
+def _require_frames_alone(plan: Plan, variant: Variant, trunk: On, splits: Sequence[Split]) -> None:
+    """Raises BadInput where dialogues that go on while the clip plays cannot be read, or not be learned, as such."""
+    streams = [split.label for split in splits if isinstance(split.sample(0), PackedStream)]
+    if not streams:
+        return
+    frame_by_frame(variant.reducer, variant.hooks, trunk.grid, by_words=variant.sees_by_words)
+    if plan.objective != "variant" or not isinstance(variant.objective, _OF_STREAMS):
+        learned = plan.objective if plan.objective != "variant" else type(variant.objective).__name__
+        do = "train videollm_online on it, or give this variant other data"
+        raise BadInput(f"streams in {', '.join(streams)}", seen=f"objective {learned}, which has no silence", do=do)
+
+
 def _tokenizer(
     plan: Plan,
     run: Path,
@@ -205,7 +241,7 @@ def counting(model: VLM) -> Callable[[Document], int]:
 
     def count(document: Document) -> int:
         tiles = tiles_of(None if document.crops is None else document.crops.tolist())
-        words = int((document.ids != model.visual_id).sum())
-        return words + int(reducer.count(len(document.frames), tower.grid, tiles=tiles))
+        marks = int((document.ids == model.visual_id).sum())
+        return len(document.ids) - marks + int(reducer.count(len(document.frames), tower.grid, tiles=tiles))
 
     return count

@@ -20,19 +20,21 @@ def flat(vis: Vis, documents: int) -> tuple[Tensor, Tensor, Tensor]:
 def spliced(pack: Pack, words: Tensor, vis: Vis | None, visual_id: int) -> Seq:
     """One row of words and visual tokens. `words` [S, D] embeds the ids of the pack, slots already in place.
 
-    All tokens of a document enter at its one place, or those of each frame at a place of their own.
-    Raises ValueError where documents and visual tokens do not belong together.
+    A document's mark stands for all of its media, or, where it has as many as frames, each for one frame; what is to be
+    said before a mark is then said before the first token of its frame. Raises ValueError where documents and visual
+    tokens do not belong together.
     """
     here = pack.ids == visual_id
     x, frame, counts = _visual(pack, words, vis)
     repeats = torch.ones_like(pack.ids)
-    repeats[here] = _entering(pack, pack.doc[here], frame, counts)
+    repeats[here] = _each(pack, pack.doc[here], frame, counts)
     source = torch.repeat_interleave(torch.arange(len(pack.ids), device=words.device), repeats)
     seen = here[source]
     nth = (seen.long().cumsum(0) - 1).clamp(min=0)
     h = torch.where(seen.unsqueeze(1), x[nth], words[source]) if len(x) else words[source]
     kind = torch.where(seen, frame[nth], TEXT) if len(x) else torch.full_like(source, TEXT)
     starts = repeats.cumsum(0) - repeats
+    later = torch.arange(len(source), device=words.device) > starts[source]
     doc, branch = pack.doc[source], pack.branch[source]
     pos, before = placed(doc, branch)
     return Seq(
@@ -41,7 +43,7 @@ def spliced(pack: Pack, words: Tensor, vis: Vis | None, visual_id: int) -> Seq:
         kind=kind,
         doc=doc,
         branch=branch,
-        label=torch.where(seen, IGNORED, pack.labels[source]),
+        label=torch.where(seen & later, IGNORED, pack.labels[source]),
         weight=pack.weight[source],
         index=torch.arange(len(source), device=words.device),
         before=before,
@@ -57,21 +59,24 @@ def _visual(pack: Pack, words: Tensor, vis: Vis | None) -> tuple[Tensor, Tensor,
     return x.to(words.dtype), frame, counts
 
 
-def _entering(pack: Pack, doc: Tensor, frame: Tensor, counts: Tensor) -> Tensor:
-    """How many tokens enter at each place, int64 [places]; `doc` int64 [places], `frame` int64 [N] of the tokens."""
-    places = torch.bincount(doc, minlength=len(counts))
-    if torch.equal(places, (counts > 0).long()):
-        return counts[doc]
-    if not torch.equal(places > 0, counts > 0):
-        raise ValueError(f"{int((counts > 0).sum())} documents have media, {int((places > 0).sum())} a place for them")
-    if bool(((places > 1) & (places != torch.bincount(pack.sample, minlength=len(counts)))).any()):
-        raise ValueError("a document has one place for its media, or one for each of its frames")
-    owner = torch.repeat_interleave(torch.arange(len(counts), device=doc.device), counts)
-    nth = torch.where(places[owner] == 1, 0, frame)
-    at = (places.cumsum(0) - places)[owner] + nth
-    if bool((nth >= places[owner]).any()) or bool((at[1:] < at[:-1]).any()):
-        raise ValueError("each frame has a place of its own in the text, but the reducer joins or mixes frames")
-    return torch.bincount(at, minlength=len(doc))
+def _each(pack: Pack, marked: Tensor, frame: Tensor, counts: Tensor) -> Tensor:
+    """How many tokens each mark stands for; `marked` are the documents of the marks."""
+    marks = torch.bincount(marked, minlength=pack.documents)
+    if not torch.equal(marks > 0, counts > 0):
+        raise ValueError(f"{int((counts > 0).sum())} documents have media, {int((marks > 0).sum())} a place for them")
+    if int(marks.max()) <= 1:
+        return counts[marked]
+    several, shown = marks > 1, torch.bincount(pack.sample, minlength=pack.documents)
+    owner = torch.repeat_interleave(torch.arange(pack.documents, device=counts.device), counts)
+    mine, first = several[owner], shown.cumsum(0) - shown
+    place = (first[owner] + frame)[mine]
+    each = torch.bincount(place.clamp(max=len(pack.sample)), minlength=len(pack.sample) + 1)
+    nth = torch.arange(len(marked), device=marks.device) - (marks.cumsum(0) - marks)[marked]
+    found = torch.where(several[marked], each[(first[marked] + nth).clamp(max=len(pack.sample))], counts[marked])
+    ordered = torch.equal(marks[several], shown[several]) and bool((place.diff() >= 0).all())
+    if not (ordered and bool((frame < shown[owner])[mine].all()) and bool((found > 0).all())):
+        raise ValueError("frames stand one by one here: a reducer or tower joins them, or leaves some out")
+    return found
 
 
 def placed(doc: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:

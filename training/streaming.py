@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from reelmill.schemas.errors import BadInput
 from reelmill.training.answering import Answer, spoken
 from reelmill.training.attention import Cache
 from reelmill.training.documents import IGNORED, Document, Pack, Slot, packed
-from reelmill.training.reducers.combine import groups
+from reelmill.training.reducers.combine import Grid, groups
 from reelmill.training.reducers.select import changed
-from reelmill.training.seams import Hook, StreamCache
+from reelmill.training.seams import Around, Hook, StreamCache
 from reelmill.training.splice import spliced
 from reelmill.training.values import Seq
 from reelmill.training.vlm import VLM
@@ -59,7 +60,8 @@ class Stream:
         keep: StreamCache | None = None,
         budget: int | None = None,
     ) -> None:
-        _frame_by_frame(model)
+        tower: Any = model.tower
+        frame_by_frame(model.reducer, model.hooks, tower.grid, by_words=model.by_words)
         self.model, self.duration_s, self.keep, self.budget = model, duration_s, keep, budget
         self.cache, self.frames, self.seen = Cache(), list[int](), 0
         self._tokens, self._words, self._last = 0, 0, _NONE
@@ -123,23 +125,21 @@ class Stream:
         return replace(row, pos=row.pos + position, index=row.index + self._tokens, before=before, slots={})
 
 
-def _frame_by_frame(model: VLM) -> None:
+def frame_by_frame(reducer: nn.Module, hooks: Sequence[Hook | Around], grid: Grid, *, by_words: bool) -> None:
     """Raises BadInput for a model whose view of a frame depends on later frames or on what is asked."""
-    whole = [type(h).__name__ for h in model.hooks if isinstance(h, Hook) and h.at]
-    if model.by_words:
+    whole = [type(h).__name__ for h in hooks if isinstance(h, Hook) and h.at]
+    if by_words:
         seen = "what it sees depends on the words"
     elif whole:
         seen = f"{', '.join(whole)} changes the row of a whole video"
-    elif not _by_frame(model):
+    elif not _by_frame(reducer, grid):
         seen = "its reducer joins or compares frames"
     else:
         return
     raise BadInput("a stream of this model", seen=seen, do="choose a variant that reads each frame by itself")
 
 
-def _by_frame(model: VLM) -> bool:
-    reducer: Any = model.reducer
-    grid = model.tower.grid
+def _by_frame(reducer: Any, grid: Grid) -> bool:
     try:
         own = [reducer.shape(frames, grid, None)[0] for frames in (1, 2)] == [1, 2]
     except ValueError:  # a number of frames that windows do not tile

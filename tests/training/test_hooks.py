@@ -324,6 +324,14 @@ def test_dropped_tokens_are_averaged_into_the_nearest_kept_of_their_document() -
     assert torch.equal(out.h[~out.visual], row.h[~row.visual])
 
 
+def test_a_share_of_each_document_is_the_decimal_that_was_written() -> None:
+    """0.07 * 100 is 7.000000000000001 in binary."""
+    row = drawn([-1, *([0] * 100), -1])
+    kept = best(row, torch.rand(row.length), 0.07)
+    assert int(row.visual[kept].sum()) == 7
+    assert int((~row.visual[kept]).sum()) == 2
+
+
 @torch.no_grad()
 def test_joining_nothing_is_the_identity() -> None:
     row = drawn([0] * 5 + [-1])

@@ -34,7 +34,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plan(pack: Path, variant: str = "distime", **more: Any) -> Plan:
     said = {"steps": 2, "tokens": 700, "frames": FRAMES, "keep_every": 1, "rates": Rates(warmup=1)}
-    return Plan(variant, (Data(str(pack), shared=True),), **{**said, **more})
+    return Plan(variant, **{"data": (Data(str(pack), shared=True),), **said, **more})
 
 
 def silent(_: Told) -> None:
@@ -148,6 +148,19 @@ def test_settings_that_a_variant_lacks_are_one_line(pack: Path, tmp_path: Path) 
         begun(plan(pack, "mqt", settings={"colour": 3}), tmp_path, silent)
     with pytest.raises(NotFound, match="variant 'mqqt' not found"):
         begun(plan(pack, "mqqt"), tmp_path / "other", silent)
+
+
+@pytest.mark.parametrize("variant", ["fastv", "llava_mini", "ppllava"])
+def test_questions_that_would_share_a_video_are_refused_before_anything_is_written(
+    pack: Path, tmp_path: Path, variant: str
+) -> None:
+    """Of models that see by the words, in a hook, before the language model or in the reducer."""
+    with pytest.raises(BadInput, match=rf"variant {variant} sees by the words.*share a row in .*--no-shared"):
+        begun(plan(pack, variant), tmp_path / "run", silent)
+    pairs = (Data(str(pack)),)
+    with pytest.raises(BadInput, match="seen: pairs, whose sides share a video"):
+        begun(plan(pack, variant, data=pairs, objective="dpo"), tmp_path / "run", silent)
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_of_another_run_are_a_start(pack: Path, runs: dict[str, Path], tmp_path: Path) -> None:

@@ -289,10 +289,10 @@ def test_each_crop_enters_at_its_mark() -> None:
 def test_marks_that_do_not_fit_are_refused() -> None:
     model, document = model_of("llava_uhd"), drawn("llava_uhd", (60, 60))
     fewer = replace(document, frames=document.frames[:6], at_s=document.at_s[:6], crops=None)
-    with pytest.raises(ValueError, match="one for each of its frames"):
+    with pytest.raises(ValueError, match="frames stand one by one"):
         model.row(packed([fewer]))
     mixed = VLM(model.tower, model_of("llava_next").reducer, model.lm, visual_id=tiny.VISUAL)
-    with pytest.raises(ValueError, match="joins or mixes frames"):
+    with pytest.raises(ValueError, match="frames stand one by one"):
         mixed.row(packed([document]))
 
 

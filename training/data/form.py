@@ -18,7 +18,7 @@ from reelmill.schemas.sample import Role
 @dataclass(frozen=True, slots=True)
 class Form:
     """`end` closes an answer and is learned with it. `visual` is one token; `after_visual` is text. `marks` are the
-    tokens that must have an id of their own."""
+    tokens that must have an id of their own. `asked` is the part of `assistant` that closes the question before it."""
 
     user: str
     assistant: str
@@ -27,6 +27,7 @@ class Form:
     after_visual: str
     begin: str
     marks: tuple[str, ...]
+    asked: str = ""
 
     @property
     def opening(self) -> str:
@@ -36,6 +37,11 @@ class Form:
     def opened(self, medium: str) -> str:
         """The opening with other words for the medium, as for a picture in crops."""
         return f"{self.begin}{self.user}{medium}{self.after_visual}"
+
+    @property
+    def reply(self) -> str:
+        """What an answer begins with that may have no question before it, as while a clip plays."""
+        return self.assistant.removeprefix(self.asked)
 
     def before(self, role: Role) -> str:
         """What a turn begins with."""
@@ -76,6 +82,7 @@ LLAVA_1_5 = Form("USER: ", " ASSISTANT: ", "</s>", "<image>", "\n", "<s>", ("<s>
 CHATML = Form(
     *("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>", "<image>", "\n", ""),
     marks=("<|im_start|>", "<|im_end|>", "<image>"),
+    asked="<|im_end|>\n",
 )
 """For models that were tuned with ChatML (Qwen, SmolLM2, LLaVA-OneVision), without a system's sentence."""
 

@@ -5,6 +5,7 @@ One beginning and its continuations (training/documents.py):
     dialogue            branch 0  opening and medium        branch 1  questions and answers
     pair                branch 0  all that both sides share branch 1  chosen    branch 2  rejected
     several of a clip   branch 0  opening and medium        branch k  the k-th sample's dialogue
+    stream              branch 0  frames one by one, with what is said behind each (training/data/live.py)
 
 Learned are answers and the mark that ends each; never the first token of a branch, whose predecessor lies elsewhere.
 The whole of each path is tokenised at once, as a chat template does it, and cut where the branches part.
@@ -12,6 +13,7 @@ The whole of each path is tokenised at once, as a chat template does it, and cut
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -26,6 +28,7 @@ from reelmill.schemas.sample import Role, Turn
 from reelmill.sinks.publishing.packed import PackedFrame, PackedPreference, PackedSample, PackedStream
 from reelmill.training.data.form import PLAIN, Form, slot_mark
 from reelmill.training.data.frames import drawn
+from reelmill.training.data.live import script, watched
 from reelmill.training.data.wording import Spells, Wording, Written, harmless
 from reelmill.training.documents import IGNORED, Document, Slot
 from reelmill.training.seams import Slicer
@@ -77,6 +80,8 @@ class Tokens:
     def shown(self, sample: PackedSample) -> list[PackedFrame]:
         """The frames of a sample that are shown. Raises BadInput where it has none."""
         held = [f for f in sample.frames if f.member is not None]
+        if isinstance(sample, PackedStream):
+            held = [f for f in held if watched(sample, f)]
         if not held:
             raise BadInput(f"sample {sample.key}", seen="no stored frames", do="pack it with media frames")
         return [held[i] for i in drawn(len(held), self.max_frames)]
@@ -93,11 +98,13 @@ class Tokens:
         """One sample, or several about the same frames, as a document whose pixels are not read yet: its `frames` are
         zeros that take no memory.
 
-        Raises BadInput on streams and on samples without words, and as `Wording` does.
+        Raises BadInput on samples without words, and as `Wording` does.
         """
-        shared, branches = self._lines(samples)
-        ids, labels, branch, slots = self._tokenised(shared, branches)
         frames, medium, cut = self.shown(samples[0]), samples[0].media, self.cut(samples[0])
+        if isinstance(samples[0], PackedStream):
+            ids, labels, branch, slots = self._interleaved(samples, frames)
+        else:
+            ids, labels, branch, slots = self._tokenised(*self._lines(samples))
         crops = None if cut is None else np.array(cut.shares())
         at_s = np.array([f.at_s for f in frames]) if crops is None else np.zeros(len(crops))
         return Document(
@@ -152,6 +159,20 @@ class Tokens:
         branch = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
         labels = np.where(learned, ids, IGNORED)
         return ids, labels, branch, self._slots(ids, [s for line in lines for s in line.slots])
+
+    def _interleaved(self, samples: Sequence[PackedSample], frames: Sequence[PackedFrame]) -> _Arrays:
+        """A stream, whose label says silence at the token before which it is due."""
+        stream = samples[0]
+        if len(samples) > 1 or not isinstance(stream, PackedStream):
+            raise BadInput(f"stream {stream.key}", seen="other samples beside it", do="give it a document of its own")
+        made = script(stream, frames, self.form, Wording(stream, self.codecs, self._harmless).written)
+        line = _Line(made.text, tuple(made.learned), tuple(made.slots))
+        tokens = self._encoded(made.text)
+        ids = np.array([t.id for t in tokens], np.int64)
+        labels = np.where([line.learns(t) for t in tokens], ids, IGNORED)
+        ends = [t.end for t in tokens]
+        labels[[bisect_right(ends, place) for place in made.silent]] = self._id(self.form.end)
+        return ids, labels, np.zeros_like(ids), self._slots(ids, line.slots)
 
     def _encoded(self, text: str) -> list[_Token]:
         said = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False)
@@ -208,12 +229,6 @@ def _parting(paths: Sequence[Sequence[_Token]], shared: int) -> int:
 
 
 def _require_words(sample: PackedSample) -> None:
-    if isinstance(sample, PackedStream):
-        raise BadInput(
-            f"sample {sample.key} of task {sample.task!r}",
-            seen="a dialogue while the clip plays",
-            do="train on other views: frames and replies in turn are not laid out yet",
-        )
     if not any(turn.role == Role.ASSISTANT for turn in sample.turns):
         raise BadInput(
             f"sample {sample.key} of task {sample.task!r}", seen="no answer to learn", do="choose a dialogue"

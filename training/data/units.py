@@ -1,7 +1,8 @@
 """What is drawn from a split: each sample alone, or all samples of one clip, so that its video is encoded once.
 
 Samples of a clip (sinks/publishing/linked.py) lie all over the shards, since their keys are hashes: the pack's table of
-samples says which belong together. A joined document has a branch for each; pairs keep documents of their own.
+samples says which belong together. A joined document has a branch for each; pairs and streams keep documents of
+their own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from reelmill.schemas.errors import Corrupt
-from reelmill.sinks.publishing.packed import PackedPreference, PackedSample
+from reelmill.sinks.publishing.packed import PackedPreference, PackedSample, PackedStream
 from reelmill.training.data.shards import Split
 
 
@@ -63,6 +64,6 @@ def documents_of(samples: Sequence[PackedSample]) -> list[list[PackedSample]]:
     found: dict[object, list[PackedSample]] = {}
     for sample in samples:
         frames = tuple((f.dataset, f.key, f.frame) for f in sample.frames)
-        own = sample.key if isinstance(sample, PackedPreference) else ""
+        own = sample.key if isinstance(sample, PackedPreference | PackedStream) else ""
         found.setdefault((own, sample.media.digest, sample.media.span, frames), []).append(sample)
     return list(found.values())

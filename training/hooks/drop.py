@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from reelmill.training.share import rounded_up
 from reelmill.training.values import Seq
 
 
@@ -43,6 +43,6 @@ def best(seq: Seq, score: Tensor, keep: float, of: Tensor | None = None) -> Tens
     order = order[group[order].argsort(stable=True)]
     counts = torch.bincount(group, minlength=1)
     rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[group[order]]
-    wanted = torch.tensor([math.ceil(keep * n) for n in counts.tolist()], device=order.device)
+    wanted = torch.tensor([rounded_up(keep, n) for n in counts.tolist()], device=order.device)
     kept = visual[order[rank < wanted[group[order]]]]
     return torch.cat([(~seq.visual).nonzero().squeeze(1), kept]).sort().values

@@ -148,7 +148,8 @@ class WeightedPool(Stage):
             raise ValueError("a pool by words needs the prompt")
         said = F.normalize(self.say(text.mean()), dim=-1)[vis.sample]
         fit = (F.normalize(self.see(vis.x), dim=-1) * said.unsqueeze(1)).sum(-1) / self.temperature
-        weight = (fit - fit.amax().detach()).exp().unsqueeze(-1)
+        most = fit.new_full((len(text.mask),), -torch.inf).scatter_reduce(0, vis.sample, fit.detach().amax(1), "amax")
+        weight = (fit - most[vis.sample].unsqueeze(1)).exp().unsqueeze(-1)
         above, below = self.pool(vis.with_x(vis.x * weight)), self.pool(vis.with_x(weight))
         return above.with_x(above.x / below.x.clamp(min=1e-9))
 

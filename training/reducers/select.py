@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reelmill.training.reducers.combine import Grid, Stage, by_sample, valid
+from reelmill.training.share import rounded_up
 from reelmill.training.values import Text, Vis
 
 Score = Callable[[Vis], Tensor]
@@ -44,7 +44,7 @@ class TopK(Stage):
         self.score, self.keep = score, keep
 
     def _kept(self, tokens: int, budget: int | None) -> int:
-        return min(tokens, budget or max(1, math.ceil(self.keep * tokens)))
+        return min(tokens, budget or max(1, rounded_up(self.keep, tokens)))
 
     def forward(self, vis: Vis, text: Text | None = None, budget: int | None = None) -> Vis:
         kept = self._kept(vis.tokens, budget)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from reelmill.training.reducers.combine import Grid, Stage, by_sample
 from reelmill.training.reducers.merge import density_peaks, still_stretches
 from reelmill.training.reducers.select import Score
+from reelmill.training.share import exact, rounded_up
 from reelmill.training.values import Text, Vis
 
 
@@ -50,7 +51,8 @@ class Still(Stage):
         stretches = still_stretches(alike, self.threshold)
         stills = [self._still(alike, start, end) for start, end in stretches]
         saved = sum(int(s.sum()) * (end - start - 1) for s, (start, end) in zip(stills, stretches, strict=True))
-        share = min(1.0, self.keep / ((x.shape[0] * tokens - saved) / (x.shape[0] * tokens)))
+        all_tokens = x.shape[0] * tokens
+        share = min(Fraction(1), exact(self.keep) * all_tokens / (all_tokens - saved))
         found: list[tuple[Tensor, Tensor]] = []
         for (start, end), still in zip(stretches, stills, strict=True):
             found.append(self._peaks(x[start:end].mean(0), still, share, start * tokens))
@@ -66,9 +68,9 @@ class Still(Stage):
             return torch.zeros(alike.shape[1], dtype=torch.bool, device=alike.device)
         return (alike[start : end - 1] > self.threshold).all(0)
 
-    def _peaks(self, mean: Tensor, still: Tensor, share: float, offset: int) -> tuple[Tensor, Tensor]:
+    def _peaks(self, mean: Tensor, still: Tensor, share: Fraction, offset: int) -> tuple[Tensor, Tensor]:
         at = still.nonzero().squeeze(1)
-        kept = math.ceil(len(at) * share)
+        kept = rounded_up(share, len(at))
         if not kept:
             return at, mean[at]
         centres, nearest = density_peaks(mean[at], kept, self.k)
@@ -77,11 +79,11 @@ class Still(Stage):
         mixed = self.mix * mean[at][centres] + (1 - self.mix) * joined / members
         return at[centres] + offset, mixed
 
-    def _moving(self, x: Tensor, score: Tensor, moving: Tensor, share: float, offset: int) -> tuple[Tensor, Tensor]:
+    def _moving(self, x: Tensor, score: Tensor, moving: Tensor, share: Fraction, offset: int) -> tuple[Tensor, Tensor]:
         at = moving.nonzero().squeeze(1)
-        kept = at[score[at].topk(math.ceil(len(at) * share)).indices.sort().values]
+        kept = at[score[at].topk(rounded_up(share, len(at))).indices.sort().values]
         return kept + offset, x[kept]
 
     def shape(self, frames: int, grid: Grid, budget: int | None = None) -> tuple[int, Grid]:
         """An upper bound: that of a video in which nothing is still."""
-        return 1, (1, frames * math.ceil(grid[0] * grid[1] * min(1.0, self.keep)))
+        return 1, (1, frames * rounded_up(min(1.0, self.keep), grid[0] * grid[1]))

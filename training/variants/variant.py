@@ -95,6 +95,11 @@ class Variant:
     phases: tuple[Phase, ...] = ()
     budgets: tuple[int, ...] = ()
 
+    @property
+    def sees_by_words(self) -> bool:
+        """Whether the prompt decides what is seen, by any of its seams."""
+        return self.by_words or self.prefusion is not None
+
 
 L15 = (Phase("align", 0.46, {"reducer": 1e-3}), Phase("tune", 0.54, {"reducer": 2e-5, "lm": 2e-5}))
 """LLaVA-1.5: the projector on 558,000 captions, then projector and language model on 665,000 dialogues."""

@@ -176,7 +176,7 @@ STREAM = packed_form(of_kind(sample(clip(0), 0), StreamSample, **streamed()))
 @pytest.mark.parametrize(
     ("made", "error", "words"),
     [
-        ([STREAM], BadInput, "a dialogue while the clip plays; do: train on other views"),
+        ([STREAM, STREAM], BadInput, "give it a document of its own"),
         ([plain(turns=())], BadInput, "no answer to learn"),
         ([preferred(), plain()], BadInput, "give each pair a document of its own"),
         ([plain(turns=asked("When?", "At <time>."))], Corrupt, "more places <time> than numbers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reelmill.training.reducers.combine import Branch, Chain, Select, Stage, by_sample, evenly
+from reelmill.training.reducers.combine import Branch, Chain, Select, Stage, by_sample, evenly, groups
 from reelmill.training.reducers.mix import Layers
-from reelmill.training.reducers.pool import GridPool, RasterMax, Resize, VideoPool, average, cosine, dct
+from reelmill.training.reducers.pool import GridPool, RasterMax, Resize, VideoPool, WeightedPool, average, cosine, dct
 from reelmill.training.reducers.query import Query, VideoQuery
 from reelmill.training.reducers.select import Changed, TopK, changed, from_class, shares
 from reelmill.training.reducers.stamp import Numbered
+from reelmill.training.reducers.still import Still
 from reelmill.training.reducers.window import Stack, TimeWindow, Window
+from reelmill.training.share import rounded_up
 from reelmill.training.towers import from_class as attention_from_class
 from reelmill.training.towers import places
-from reelmill.training.values import Vis
+from reelmill.training.values import Text, Vis
 
 WIDTH = 8
 
@@ -90,6 +93,34 @@ def test_a_video_pool_keeps_samples_apart() -> None:
     alone = VideoPool((2, 2, 2))(seen((2,)))
     torch.testing.assert_close(out.x[:2].mean(), vis.x[:2].mean())
     assert alone.x.shape == out.x[:2].shape
+
+
+@torch.no_grad()
+def test_a_pool_by_words_does_not_know_the_other_videos_of_its_pack() -> None:
+    """At a low temperature a neighbour that fits its prompt would leave nothing of one that does not."""
+    pool = WeightedPool((2, 2, 2), WIDTH, WIDTH, temperature=0.01)
+    vis = seen((2, 3, 2))
+    prompts = pool_prompts(pool, vis)
+
+    def of(order: list[int]) -> Vis:
+        mask = torch.ones(len(order), 1, dtype=torch.bool)
+        at = [(vis.sample == s).nonzero().squeeze(1) for s in order]
+        kept = groups(vis, torch.cat(at))
+        sample = torch.arange(len(order)).repeat_interleave(torch.tensor([len(a) for a in at]))
+        return pool(replace(kept, sample=sample), Text(prompts[order].unsqueeze(1), mask, mask.long()))
+
+    alone = [of([s]).x for s in range(3)]
+    for order in ([0, 1, 2], [2, 0, 1], [1, 2]):
+        torch.testing.assert_close(of(order).x, torch.cat([alone[s] for s in order]), atol=1e-5, rtol=1e-5)
+    weighted = torch.cat(alone).abs().mean()
+    assert float(weighted) > 0.1
+
+
+def pool_prompts(pool: WeightedPool, vis: Vis) -> Tensor:
+    """A prompt like a patch of the first video, and two unlike all patches of the others, [3, WIDTH]."""
+    torch.manual_seed(1)
+    pool.say.load_state_dict(pool.see.state_dict())
+    return torch.stack([vis.x[0, 0], -vis.x[2:5].mean((0, 1)), -vis.x[5:7].mean((0, 1))])
 
 
 def test_neighbours_in_raster_order_give_their_largest() -> None:
@@ -166,6 +197,31 @@ def test_kept_tokens_are_the_best_in_their_order(budget: int, seed: int) -> None
     for group in range(vis.groups):
         best = vis.scores[-2][group].topk(budget).indices.sort().values
         assert torch.equal(out.x[group], vis.x[group, best])
+
+
+@given(st.integers(1, 100), st.integers(1, 1024))
+def test_a_share_is_the_decimal_that_was_written(hundredths: int, tokens: int) -> None:
+    assert rounded_up(hundredths / 100, tokens) == -(-hundredths * tokens // 100)
+
+
+def test_shares_that_binary_numbers_overshoot() -> None:
+    """0.07 * 100 is 7.000000000000001, and its ceiling 8."""
+    missed = [(k / 100, n) for k in range(1, 100) for n in (25, 50, 100) if math.ceil(k / 100 * n) > -(-k * n // 100)]
+    assert (0.07, 100) in missed
+    assert [rounded_up(share, n) for share, n in missed] == [round(share * n) for share, n in missed]
+    hundred = seen((1,), side=10)
+    assert TopK(from_class(-2), 0.07)(hundred).tokens == 7
+    assert TopK(from_class(-2), 0.07).shape(1, (10, 10)) == (1, (1, 7))
+    moving = Still(from_class(-2), 0.07, 1.01)
+    assert moving(hundred).tokens == 7
+    assert moving.shape(2, (10, 10)) == (1, (1, 14))
+
+
+def test_a_still_video_s_share_is_exact_too() -> None:
+    """Three frames of 25 places, all still: 0.04 / (25 / 75) is 0.12 of what is left, and 3 of its 25 tokens."""
+    still = seen((3,), side=5)
+    still = still.with_x(still.x[:1].expand(3, -1, -1))
+    assert Still(from_class(-2), 0.04)(still).tokens == 3
 
 
 def test_all_kept_is_the_identity() -> None:
