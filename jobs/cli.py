@@ -445,6 +445,9 @@ def train(
     shared: Annotated[bool, typer.Option(help="All samples of a clip in one document: the video once.")] = True,
     in_order: Annotated[bool, typer.Option("--in-order", help="As published: stages of a curriculum in turn.")] = False,
     ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of averaged weights; 0: none.")] = 0.0,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="torch.compile for layers and head; on a CPU it needs g++.")
+    ] = False,
     every: Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")] = 250,
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the variant. Repeatable.")
@@ -470,6 +473,7 @@ def train(
         words=words,
         model=model,
         stages=stages,
+        compile=compiled,
     )
     raise typer.Exit(fitting.train(asked.plan(fitting.settings(sets or ()), shared=shared), run, store, peak))
 
