@@ -92,7 +92,7 @@ check-exports: setup ## exports loaded back by ms-swift, TRL and a LLaVA reader,
 
 check-training: setup ## torch.compile, two processes and Ray Train against one plain process, all on this CPU; 5 minutes
 	@REELMILL_TRAINING=full $(QUIET_RUN) $(BIN)/python -m pytest -v $(PYTEST_FLAGS) \
-		tests/training/loop/test_compiled.py tests/training/loop/test_ranks.py
+		tests/training/loop/test_compiled.py tests/training/loop/test_ranks.py tests/jobs/test_distributing.py
 
 VERSIONS := $(VENV)-versions
 check-versions: ## schemas, sinks and training under Python 3.11-3.13, torch 2.11 to the newest (up to 6 GB each in .venv-versions)

@@ -22,8 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = {"ray", "vllm"}
-EXTRAS = ("train", "s3")
-FOR_TESTS = ("pytest>=8.4", "pytest-timeout>=2.4", "hypothesis>=6.130", "moto[s3]>=5.1", "flask-cors>=6", "setuptools")
+EXTRAS = ("train",)
+FOR_TESTS = ("pytest>=8.4", "pytest-timeout>=2.4", "hypothesis>=6.130")
 TESTS = ("tests/schemas", "tests/sinks", "tests/training")
 CUDA = re.compile(r"^(nvidia|cuda|triton)\b", re.MULTILINE)
 
