@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-vllm-cpu docs bench chaos clean ffmpeg chromium compiler typing
+.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-training check-versions check-vllm-cpu docs bench chaos clean ffmpeg chromium compiler typing
 
 ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
@@ -90,6 +90,16 @@ check-exports: setup ## exports loaded back by ms-swift, TRL and a LLaVA reader,
 		$(QUIET_RUN) $(EXPORTS)/bin/python benchmarks/load_exports.py load "$$folder"; \
 		$(QUIET_RUN) PYTHONPATH=$(EXPORTS)/trl-1 $(EXPORTS)/bin/python benchmarks/load_exports.py load "$$folder" --only trl
 
+check-training: setup ## torch.compile, two processes and Ray Train against one plain process, all on this CPU; 5 minutes
+	@REELMILL_TRAINING=full $(QUIET_RUN) $(BIN)/python -m pytest -v $(PYTEST_FLAGS) \
+		tests/training/loop/test_compiled.py tests/training/loop/test_ranks.py tests/jobs/test_distributing.py
+
+VERSIONS := $(VENV)-versions
+check-versions: ## schemas, sinks and training under Python 3.11-3.13, torch 2.11 to the newest (up to 6 GB each in .venv-versions)
+	@[ -n "$(PYTHON)" ] || { echo "check-versions: no Python >= 3.11 found to begin with" >&2; exit 2; }
+	@$(PYTHON) benchmarks/check_versions.py $(VERSIONS) $(if $(ONLY),--only $(ONLY)) \
+		--pip="$(PIP_FLAGS) $(EXTRA_INDEX)" --pytest="$(PYTEST_FLAGS)"
+
 docs: setup ## run what README.md shows and follow every link in the pages
 	@$(QUIET_RUN) $(BIN)/python -m pytest -q tests/test_docs.py tests/test_readme.py
 
@@ -100,7 +110,7 @@ chaos: setup compiler ## faults at every point, hundreds of kills, poison, a fai
 	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
 
 clean: ## remove what these commands made here: .venv, caches, builds (never ./demo)
-	rm -rf $(VENV) $(VENV)-exports $(VENV)-vllm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-exports $(VENV)-versions $(VENV)-vllm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(ROOMS) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how setup is done; the stamp is written last, so a killed setup is simply done again ---

@@ -445,11 +445,18 @@ def train(
     shared: Annotated[bool, typer.Option(help="All samples of a clip in one document: the video once.")] = True,
     in_order: Annotated[bool, typer.Option("--in-order", help="As published: stages of a curriculum in turn.")] = False,
     ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of averaged weights; 0: none.")] = 0.0,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="torch.compile for layers and head; on a CPU it needs g++.")
+    ] = False,
     every: Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")] = 250,
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the variant. Repeatable.")
     ] = None,
     peak: Annotated[float, typer.Option(min=0, metavar="TFLOPS", help=_PEAK_HELP)] = 0.0,
+    on: Annotated[
+        str, typer.Option(help="local, ray (the job's cluster, or one of its own), or a Ray address.")
+    ] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that divide a step's rows, with --on ray.")] = 1,
     store: StoreAt = DEFAULT_STORE,
 ) -> None:
     """Train a paper's model on packed datasets. A killed run goes on to the same weights.
@@ -470,8 +477,14 @@ def train(
         words=words,
         model=model,
         stages=stages,
+        compile=compiled,
     )
-    raise typer.Exit(fitting.train(asked.plan(fitting.settings(sets or ()), shared=shared), run, store, peak))
+    plan = asked.plan(fitting.settings(sets or ()), shared=shared)
+    if on == "local":
+        raise typer.Exit(fitting.train(plan, run, store, peak))
+    from reelmill.jobs import distributing
+
+    raise typer.Exit(distributing.train_on(on, workers, plan, run, store))
 
 
 @app.command(name="eval", help=_EVAL_HELP)

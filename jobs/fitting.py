@@ -22,6 +22,7 @@ from reelmill.sinks.state.place import Folder, on_disk
 
 if TYPE_CHECKING:
     from reelmill.training.loop.plan import Data, Plan
+    from reelmill.training.loop.ranks import Ranks
 
 STOPPED = 130
 
@@ -48,6 +49,7 @@ class Asked:
     words: str | None = None
     model: str | None = None
     stages: str = "paper"
+    compile: bool = False
 
     def data(self, *, shared: bool) -> tuple[Data, ...]:
         """Places and weights. Raises BadInput on a weight that is no positive number."""
@@ -79,6 +81,7 @@ class Asked:
             lm=self.words,
             model=self.model,
             stages=self.stages,
+            compile=self.compile,
         )
 
 
@@ -126,31 +129,45 @@ def train(plan: Plan, run: Path, store: Folder, tera: float = 0.0) -> int:
 
     Raises NotFound, BadInput, Corrupt, StoreUnusable and Busy; what was written before stands.
     """
+    from reelmill.training.loop.ranks import joined
+
+    peak = peak_said(tera)
+    with joined() as ranks:
+        console = wide_console() if ranks.leads else Console(quiet=True)
+        with Steps(console, plan.steps, peak and peak * ranks.world) as shown:
+            done = _trained(plan, run, on_disk(store), shown, ranks)
+        if done and ranks.leads:
+            _ended(plan, run, shown)
+        return 0 if done else STOPPED
+
+
+def _trained(plan: Plan, run: Path, place: Path, shown: Steps, ranks: Ranks) -> bool:
+    """Whether the last step is done; the first process has the folder for itself and tells of it."""
     from reelmill.training.loop.alone import alone
     from reelmill.training.running import begun, checked
 
-    peak, place = peak_said(tera), on_disk(store)
     checked(plan, place)
-    console = wide_console()
-    with alone(run), Steps(console, plan.steps, peak) as shown:
+    with alone(run) if ranks.leads else nullcontext():
         listeners = [shown.tell]
         fit = begun(plan, run, lambda told: [hear(told) for hear in listeners], place)
-        listeners += _board(run, fit.step) if fit.step < plan.steps else []
+        listeners += _board(run, fit.step) if ranks.leads and fit.step < plan.steps else []
         shown.begin_at(fit.step)
         if fit.step:
-            _say(console, f"{run}: goes on after step {fit.step} of {plan.steps}")
-        with _stopped_by_signals(fit), _page_of(run):
+            _say(shown.console, f"{run}: goes on after step {fit.step} of {plan.steps}")
+        with _stopped_by_signals(fit), _page_of(run) if ranks.leads else nullcontext():
             fit.go()
     if fit.step < plan.steps:
-        _say(console, f"{run}: step {fit.step} of {plan.steps} is done, and its checkpoint written")
-        return STOPPED
-    del fit  # a second model is read back from the last checkpoint
+        _say(shown.console, f"{run}: step {fit.step} of {plan.steps} is done, and its checkpoint written")
+    return fit.step == plan.steps
+
+
+def _ended(plan: Plan, run: Path, shown: Steps) -> None:
+    """Says what is there now. A second model is read back from the last checkpoint."""
     if plan.pretrained:
-        _say(console, _native(run))
+        _say(shown.console, _native(run))
     done = f"{run}: {plan.variant}, {plan.steps} steps, {shown.cpu_s:.0f} CPU seconds here"
-    _say(console, f"{done}; curves in {run / 'report.html'}")
-    _say(console, f"ask it: reelmill eval {run} {plan.data[0].place}")
-    return 0
+    _say(shown.console, f"{done}; curves in {run / 'report.html'}")
+    _say(shown.console, f"ask it: reelmill eval {run} {plan.data[0].place}")
 
 
 def _say(console: Console, line: str) -> None:

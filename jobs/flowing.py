@@ -89,7 +89,7 @@ class Doing:
         own = {name: value for name, value in said.items() if name not in _NOT_PLANNED}
         plan = Plan(data=data, start=start, rates=Rates(rate=said.get("rate", Rates().rate)), **own)
         prints = [opened(place, "train", self.store).fingerprint for place in places]
-        return plan, self.flow.runs / f"{self.flow.name}-{node.name}-{_hash([dataclasses.asdict(plan), prints])}"
+        return plan, self.flow.runs / f"{self.flow.name}-{node.name}-{_hash([plan.said(), prints])}"
 
     def eval(self, node: Node) -> int:
         """As `reelmill eval`, into a folder of the run that is named by the exam and what is asked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_make_alone_lists_every_target(root: Path, tmp_path: Path) -> None:
     assert listed.returncode == 0
     shown = {line.split()[1] for line in listed.stdout.splitlines() if line.startswith("  make ")}
     asked = {"help", "setup", "setup-demo", "demo", "demo-teacher", "test", "check", "check-vllm-cpu", "docs", "bench"}
-    assert asked | {"chaos", "check-exports", "clean", "demo-train"} == shown
+    assert asked | {"chaos", "check-exports", "check-training", "check-versions", "clean", "demo-train"} == shown
 
 
 def test_without_a_new_python_setup_says_what_to_do_and_leaves_no_stamp(root: Path, tmp_path: Path) -> None:
@@ -60,6 +61,15 @@ def test_without_a_new_python_setup_says_what_to_do_and_leaves_no_stamp(root: Pa
     assert refused.returncode != 0
     assert "no Python >= 3.11 found" in refused.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_a_python_that_is_not_there_is_one_line_and_nothing_is_made(root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(root / "benchmarks" / "check_versions.py"), str(tmp_path / "made")]
+    env = dict(os.environ) | {"PATH": str(tmp_path)}
+    refused = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert refused.stdout.startswith("check-versions: no Python 3.12, 3.13, 3.11 found on PATH and in pyenv; install")
+    assert not (tmp_path / "made").exists()
 
 
 def test_the_typing_tree_is_made_again_over_an_old_one(root: Path, tmp_path: Path) -> None:

@@ -234,7 +234,8 @@ def attend(
     dropout: float = 0.0,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in every layer of a model with `attn_implementation=ROWS`.
+    """What transformers calls in every layer of a model with `attn_implementation=ROWS`; never compiled, as its shapes
+    are those of the documents.
 
     Raises TypeError without a Layout.
     """
@@ -244,4 +245,4 @@ def attend(
     return attention_mask.attend(layer, query, key, value, scaling, dropout), None
 
 
-AttentionInterface.register(ROWS, attend)
+AttentionInterface.register(ROWS, torch.compiler.disable(attend))

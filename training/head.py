@@ -6,6 +6,7 @@ needs them all at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -38,27 +39,27 @@ class Said:
     nll: Tensor
 
 
-def said(seq: Seq, classes: Classes, soft: dict[str, Tensor]) -> Said:
-    """-log p of each learned token. `soft[name]` [slots, R] are targets of slots with classes of their own."""
+def cross_entropy(states: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """-log p of `labels` int64 [K] by `states` [K, D] over the rows of `weight` [V, D]: float32 [K]."""
+    return torch.nn.functional.cross_entropy((states @ weight.T).float(), labels, reduction="none")
+
+
+CrossEntropy = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def said(seq: Seq, classes: Classes, soft: dict[str, Tensor], hard: CrossEntropy = cross_entropy) -> Said:
+    """-log p of each learned token. `soft[name]` [slots, R] are targets of slots with classes of their own; `hard` is
+    the cross-entropy itself, or what it was compiled to."""
     at = (seq.label >= 0).nonzero().squeeze(1)
     states = seq.h[seq.rows(seq.before[at])]
     chunks = zip(states.split(CHUNK), seq.label[at].split(CHUNK), strict=True)
-    nll = torch.cat([_hard(*chunk, classes.weight) for chunk in chunks])
+    nll = torch.cat([checkpoint(hard, *chunk, classes.weight, use_reentrant=False) for chunk in chunks])
     for name, target in soft.items():
         rows = seq.rows(seq.slots[name].at)
         learned = (seq.label[rows] >= 0).nonzero().squeeze(1)
         where = torch.searchsorted(at, rows[learned])
         nll = nll.index_copy(0, where, _soft(states[where], target[learned], classes, name))
     return Said(at, states, nll)
-
-
-def _hard(states: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-    out: Tensor = checkpoint(_cross_entropy, states, labels, weight, use_reentrant=False)
-    return out
-
-
-def _cross_entropy(states: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy((states @ weight.T).float(), labels, reduction="none")
 
 
 def _soft(states: Tensor, target: Tensor, classes: Classes, name: str) -> Tensor:

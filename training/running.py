@@ -36,6 +36,7 @@ from reelmill.training.documents import Document
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.fit import Fit, Told, frozen_copy
 from reelmill.training.loop.plan import Plan, planned
+from reelmill.training.loop.ranks import Ranks
 from reelmill.training.loop.stages import Stages
 from reelmill.training.objectives.dpo import DPO
 from reelmill.training.objectives.lm import LM, Nested, SampleBudget
@@ -64,9 +65,10 @@ class Made:
 def begun(plan: Plan, run: Path, tell: Callable[[Told], object], store: Path | None = None) -> Fit:
     """A run at its first step, or where it was left. Raises as `checked` does, and BadInput where the folder holds
     another plan."""
-    splits = checked(plan, store)
-    plan.write(run)
-    made = _made(plan, run, splits)
+    with Ranks.here().in_turn():
+        splits = checked(plan, store)
+        plan.write(run)
+        made = _made(plan, run, splits)
     objective: Any = made.variant.objective
     if plan.objective == "dpo":
         objective = DPO(frozen_copy(made.model), plan.beta)
@@ -232,7 +234,9 @@ def _tokenizer(
 def _loader(plan: Plan, made: Made, splits: Sequence[Split]) -> Loader:
     sources = [Source(s, d.weight, shared=d.shared) for s, d in zip(splits, plan.data, strict=True)]
     settings = Settings(length=plan.tokens, seed=plan.seed, **({"shuffle": 0, "waiting": 1} if plan.in_order else {}))
-    return Loader(sources, made.tokens, settings, counting(made.model), threads=1, pin=device().type == "cuda")
+    ranks, pin = Ranks.here(), device().type == "cuda"
+    own = (ranks.rank, ranks.world)
+    return Loader(sources, made.tokens, settings, counting(made.model), threads=1, pin=pin, own=own)
 
 
 def counting(model: VLM) -> Callable[[Document], int]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from reelmill.training.attention import Cache
 from reelmill.training.documents import Pack
-from reelmill.training.head import Classes, Said, said
+from reelmill.training.head import Classes, CrossEntropy, Said, cross_entropy, said
 from reelmill.training.seams import Around, Codec, Hook, Policy, PreFusion
 from reelmill.training.splice import spliced
 from reelmill.training.trunk import Causal, body_of, run
@@ -54,6 +54,7 @@ class VLM(nn.Module):
         self.codecs, self.objective = nn.ModuleDict(codecs or {}), objective
         self.learned_hooks = nn.ModuleList([h for h in hooks if isinstance(h, nn.Module)])
         self.hooks, self.policy, self.visual_id = tuple(hooks), policy or Causal(), visual_id
+        self.cross_entropy: CrossEntropy = cross_entropy
         self.slot_ids, self.by_words = dict(slot_ids or {}), by_words or prefusion is not None
 
     def codec(self, slot: str) -> Codec:
@@ -141,7 +142,7 @@ class VLM(nn.Module):
         """-log p of every learned token; with `numbers`, what a codec makes of its numbers is added."""
         classes = self.classes()
         soft = {n: self.codec(n).target(n, s.values) for n, s in seq.slots.items() if n in classes.start}
-        found = said(seq, classes, soft)
+        found = said(seq, classes, soft, self.cross_entropy)
         if not numbers:
             return found
         nll = found.nll

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,8 @@ class Loader:
     """Iterates over packs and goes on from where it stood. `counts` says how many tokens a document takes in a row, its
     visual tokens included; the same is needed to resume.
 
+    `own` (r, n) is for n processes that share the rows of one stream: this one decodes and gives the r-th of every n.
+    All have the same state, which another number of them takes too; rows at the end that are fewer than n are left.
     `depth` packs lie ready, made by a thread of their own; `threads` decode. Packs are pinned where CUDA is, or as
     `pin` says; `keep_mb` of decoded frames and as much of documents are kept for the next epoch.
 
@@ -107,9 +110,10 @@ class Loader:
         depth: int = 2,
         pin: bool | None = None,
         keep_mb: int = 0,
+        own: tuple[int, int] = (0, 1),
     ) -> None:
         self.sources, self.tokens, self.settings, self.counts = tuple(sources), tokens, settings, counts
-        self.threads, self.depth = threads, depth
+        self.threads, self.depth, self.own = threads, depth, own
         self.pin = torch.cuda.is_available() if pin is None else pin
         self._frames, self._drafts = Kept[np.ndarray](keep_mb * 1_000_000), Kept[list[_Draft]](keep_mb * 1_000_000)
         self.waited_s = 0.0
@@ -157,12 +161,19 @@ class Loader:
 
     def _made(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Pack, State]]:
         ahead: deque[tuple[list[Future[Document]], State]] = deque()
-        for row, state in _Stream(self, self._state).rows():
+        for row, state in self._own_rows():
             ahead.append(([pool.submit(self._filled, draft) for draft in row], state))
             if len(ahead) == _ROWS_AHEAD:
                 yield self._pack(*ahead.popleft())
         while ahead:
             yield self._pack(*ahead.popleft())
+
+    def _own_rows(self) -> Iterator[tuple[list[_Draft], State]]:
+        """One row of every round, with the state behind the round."""
+        number, of = self.own
+        rows = _Stream(self, self._state).rows()
+        while len(together := list(islice(rows, of))) == of:
+            yield together[number][0], together[-1][1]
 
     def _filled(self, draft: _Draft) -> Document:
         split = self.sources[draft.source].split

@@ -26,6 +26,7 @@ from torch import nn
 from reelmill.schemas.errors import BadInput, Corrupt, NotFound, ReelmillError
 from reelmill.schemas.points import reach
 from reelmill.sinks.state.objects import store_trouble, sync
+from reelmill.training.loop.ranks import like
 
 WEIGHTS, REST, AT = "model.safetensors", "rest.pt", "at.json"
 _FULL_BYTES = 1 << 20
@@ -55,7 +56,7 @@ class Checkpoint:
             seen = f"{len(wrong)} weights that do not fit, {len(lacking)} that are missing, as {first}"
             do = "name a run of the same variant and size"
             raise BadInput(f"{self.folder} holds another model", seen=seen, do=do)
-        model.load_state_dict(held, strict=False)
+        model.load_state_dict({name: like(value, own[name]) for name, value in held.items()}, strict=False)
 
     def rest(self) -> dict[str, Any]:
         """Optimiser, averages and generators. Raises Corrupt where they changed on disk."""
@@ -79,9 +80,9 @@ def _sha256(path: Path) -> str:
 
 
 def save(
-    run: Path, step: int, model: nn.Module, rest: Mapping[str, Any], at: Mapping[str, Any], keep: int
+    run: Path, step: int, weights: Mapping[str, torch.Tensor], rest: Mapping[str, Any], at: Mapping[str, Any], keep: int
 ) -> Checkpoint:
-    """Writes beside, syncs, renames; then removes all but the `keep` newest.
+    """`weights` are a model's whole state. Writes beside, syncs, renames; then removes all but the `keep` newest.
 
     Raises StoreUnusable where the disk is full or refuses: older checkpoints stand, what was half written is gone.
     """
@@ -91,7 +92,7 @@ def save(
         shutil.rmtree(left)
     try:
         with store_trouble(f"run {run}"), _full(run):
-            said = _written(half, model, rest, {"step": step, **at})
+            said = _written(half, weights, rest, {"step": step, **at})
             _drop(target)
             half.rename(target)
             sync(target.parent)
@@ -104,13 +105,15 @@ def save(
     return Checkpoint(target, step, said)
 
 
-def _written(half: Path, model: nn.Module, rest: Mapping[str, Any], at: Mapping[str, Any]) -> dict[str, Any]:
+def _written(
+    half: Path, weights: Mapping[str, torch.Tensor], rest: Mapping[str, Any], at: Mapping[str, Any]
+) -> dict[str, Any]:
     """All files of a checkpoint in a folder that nobody reads yet; what its at.json says."""
     from safetensors.torch import save_file
 
     half.mkdir(parents=True)
     reach("checkpoint.begun")
-    own, shared = _owned(model)
+    own, shared = _owned(weights)
     save_file(own, str(half / WEIGHTS))
     reach("checkpoint.weights")
     torch.save(dict(rest), half / REST)
@@ -147,11 +150,11 @@ def _drop(folder: Path) -> None:
     reach("checkpoint.dropped")
 
 
-def _owned(model: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
+def _owned(weights: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Weights under the first of their names, and the other names of shared ones."""
     own: dict[str, torch.Tensor] = {}
     shared, seen = [], set()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in weights.items():
         if tensor.data_ptr() in seen and tensor.numel():
             shared.append(name)
             continue

@@ -1,7 +1,8 @@
 """Steps: packs in, weights out. The same in one process on a CPU as on a GPU.
 
 A step adds up the gradients of all its rows before it divides by their tokens: rows of unequal length count as one big
-batch would. What was learned at step k is the same bits whether the run was killed before or not (on a CPU).
+batch would. What was learned at step k is the same bits whether the run was killed before or not (on a CPU). Several
+processes divide the rows of a step among them (loop/ranks.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +25,9 @@ from reelmill.sinks.state.objects import store_trouble
 from reelmill.training.documents import Pack
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.clock import Clock, lengths, operations
+from reelmill.training.loop.compiled import compiled
 from reelmill.training.loop.plan import Plan, Rates
+from reelmill.training.loop.ranks import Ranks, like, local, sharded, whole
 from reelmill.training.loop.stages import Stages
 from reelmill.training.seams import Objective, Schedule
 from reelmill.training.values import Loss
@@ -71,8 +75,8 @@ class Packs(Protocol):
 
 @dataclass
 class Fit:
-    """A run under way. `packs` is a loader; `tell` hears of every step. `stages` say which parts learn when; one stage
-    in which all do, by default."""
+    """A run under way. `packs` is a loader, of this process's rows where `ranks` has several; `tell` hears of every
+    step. `stages` say which parts learn when; one stage in which all do, by default."""
 
     plan: Plan
     model: VLM
@@ -84,15 +88,21 @@ class Fit:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     step: int = 0
     stages: Stages = field(default_factory=Stages)
+    ranks: Ranks = field(default_factory=Ranks.here)
     stopping: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        self.rows = self.ranks.share(self.plan.accumulate)
         self.model.to(self.device)
+        if self.plan.compile:
+            compiled(self.model)
+        if self.ranks.world > 1:
+            sharded(self.model, self.device, self.ranks.world)
         self.groups = groups(self.model, self.plan.rates, self.stages)
-        fused = self.device.type == "cuda"
-        self.optimiser = torch.optim.AdamW(
-            self.groups, lr=self.plan.rates.rate, betas=self.plan.rates.betas, weight_decay=0.0, fused=fused
-        )
+        one = self.ranks.world == 1  # sharded weights and whole ones do not go through one fused call
+        how: dict[str, Any] = {"fused": self.device.type == "cuda"} if one else {"foreach": False}
+        rates = self.plan.rates
+        self.optimiser = torch.optim.AdamW(self.groups, lr=rates.rate, betas=rates.betas, weight_decay=0.0, **how)
         self.average = _Average(self.model, self.plan.ema) if self.plan.ema else None
 
     def resume(self) -> bool:
@@ -104,8 +114,11 @@ class Fit:
         last.weights_into(self.model)
         rest = last.rest()
         self.optimiser.load_state_dict(rest["optimiser"])
+        for parameter, state in self.optimiser.state.items():
+            state.update({name: like(value, parameter) for name, value in state.items()})
         if self.average is not None:
-            self.average.held = rest["average"]
+            held = self.average.held
+            self.average.held = {name: like(value, held[name]) for name, value in rest["average"].items()}
         if rest["objective"] is not None:
             self.objective.state = rest["objective"]  # type: ignore[attr-defined]
         checkpoint.restore(rest["generators"])
@@ -122,15 +135,18 @@ class Fit:
         half.replace(path)
 
     def save(self) -> None:
-        """A checkpoint of this step."""
+        """A checkpoint of this step, whole, by the first process."""
+        weights = whole(dict(self.model.state_dict()))
         rest = {
-            "optimiser": self.optimiser.state_dict(),
-            "average": self.average.held if self.average else {},
+            "optimiser": whole(self.optimiser.state_dict()),
+            "average": whole(self.average.held) if self.average else {},
             "objective": getattr(self.objective, "state", None),
             "generators": checkpoint.generators(),
         }
         at = {"packs": self.packs.state(), "variant": self.plan.variant}
-        checkpoint.save(self.run, self.step, self.model, rest, at, self.plan.keep)
+        with self.ranks.in_turn():
+            if self.ranks.leads:
+                checkpoint.save(self.run, self.step, weights, rest, at, self.plan.keep)
 
     def stop(self) -> None:
         """After the step that is under way `go` saves a checkpoint and returns."""
@@ -159,30 +175,42 @@ class Fit:
 
     def _steps(self, packs: Iterator[Pack]) -> None:
         paths = self.run / LOG, self.run / TIMES
-        for path in paths:
-            self._cut(path)
+        if not self.ranks.leads:
+            paths = Path(os.devnull), Path(os.devnull)
+        else:
+            for path in paths:
+                self._cut(path)
         with paths[0].open("a") as log, paths[1].open("a") as times:
-            while self.step < self.plan.steps and not self.stopping:
+            ending = self._ending()
+            while self.step < self.plan.steps and not ending:
                 told = self._step(packs)
                 print(told.line, file=log, flush=True)
                 print(told.times, file=times, flush=True)
                 self.tell(told)
-                if self.step % self.plan.keep_every == 0 or self.step == self.plan.steps or self.stopping:
+                ending = self._ending()
+                if self.step % self.plan.keep_every == 0 or self.step == self.plan.steps or ending:
                     self.save()
+
+    def _ending(self) -> bool:
+        """Whether any process was asked to stop: all end behind the same step."""
+        return any(self.ranks.gathered(self.stopping))
 
     def _step(self, packs: Iterator[Pack]) -> Told:
         clock = Clock(self.device)
         if self.schedule is not None:
             self.model.told(self.schedule(self.step, self.plan.steps))
         rate = self._set_rates()
-        losses = [self._row(packs, clock) for _ in range(self.plan.accumulate)]
+        losses = [self._row(packs, clock) for _ in range(self.rows)]
         with clock.part("update"):
-            weight = torch.stack([loss.weight for loss, *_ in losses]).sum()
+            weight = self.ranks.summed(torch.stack([loss.weight for loss, *_ in losses]).sum())
             norm = self._update(weight)
-            said = _mean([{"loss": loss.total, **loss.parts} for loss, *_ in losses], weight)
+            mine = _mean([{"loss": loss.total, **loss.parts} for loss, *_ in losses], weight)
+            counted = {"tokens": sum(t for _, t, _ in losses), "operations": sum(w for *_, w in losses)}
+            found = self.ranks.gathered((mine, counted))
+            said, counts = _added([m for m, _ in found]), _added([c for _, c in found])
         self._require_numbers(said["loss"], rate)
         self.step += 1
-        tokens, work = sum(t for _, t, _ in losses), sum(w for *_, w in losses)
+        tokens, work = int(counts["tokens"]), counts["operations"]
         return Told(self.step, self.plan.steps, said, norm, rate, tokens, work, dict(clock.spent_s), clock.cpu_s)
 
     def _set_rates(self) -> float:
@@ -213,10 +241,12 @@ class Fit:
         return loss, sum(int(r.sum()) for r in rows), sum(operations(self.model, pack, r) for r in rows)
 
     def _update(self, weight: Tensor) -> float:
-        learning = [p for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
+        every = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.ranks.add_gradients(every)
+        learning = [p for p in every if p.grad is not None]
         for parameter in learning:
-            parameter.grad.div_(weight)
-        norm = nn.utils.clip_grad_norm_(learning, self.plan.rates.clip)
+            local(parameter.grad).div_(weight)
+        norm = self.ranks.clipped(learning, self.plan.rates.clip)
         if math.isfinite(float(norm)):
             self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -235,6 +265,11 @@ def _mean(sums: list[dict[str, Tensor]], weight: Tensor) -> dict[str, float]:
     """Sums of several rows, divided by their weight. A part that a row lacks counts 0 there."""
     names = dict.fromkeys(name for part in sums for name in part)
     return {n: float(sum(part[n].detach() for part in sums if n in part) / weight) for n in names}
+
+
+def _added(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Sums by name over all processes."""
+    return {name: sum(part.get(name, 0) for part in parts) for name in dict.fromkeys(n for p in parts for n in p)}
 
 
 def groups(model: VLM, rates: Rates, stages: Stages) -> list[dict[str, Any]]:

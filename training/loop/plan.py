@@ -13,6 +13,7 @@ from reelmill.sinks.state.objects import store_trouble
 from reelmill.training.ladder import LADDER
 
 PLAN = "plan.json"
+_LATER = {"compile"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Plan:
     has, `keep_every` steps between checkpoints. Pretrained weights come from `tower` and `lm`, or from one image-text
     model `model`, by folder or name (training/backbones.py); `size` and `vocabulary` then count nothing, and `stages`
     says whether parts learn as the paper's phases have it ("paper") or all of them from the first step ("one").
+    `compile` has torch.compile run the language model's layers and the head (loop/compiled.py).
     """
 
     variant: str
@@ -83,6 +85,7 @@ class Plan:
     lm: str | None = None
     model: str | None = None
     stages: str = "paper"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.size not in LADDER:
@@ -104,15 +107,22 @@ class Plan:
         """Whether it begins with weights of Hugging Face."""
         return self.tower is not None or self.model is not None
 
+    def said(self) -> dict[str, Any]:
+        """As JSON. What came later than runs that stand is left out at its default: they go on."""
+        said = asdict(self)
+        return {name: value for name, value in said.items() if value or name not in _LATER}
+
     def write(self, folder: Path) -> None:
         """Into a run's folder. Raises BadInput where another plan is there already."""
-        text = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        text = json.dumps(self.said(), indent=1, sort_keys=True) + "\n"
         path = folder / PLAN
         if path.exists():
             held = _said(path)
-            changed = sorted(k for k, v in json.loads(text).items() if held.get(k) != v)
+            asked = json.loads(text)
+            names = asked.keys() | (held.keys() & _LATER)
+            changed = sorted(k for k in names if held.get(k) != asked.get(k))
             if changed:
-                told = "; ".join(f"{k} {held.get(k)} there, {json.loads(text)[k]} here" for k in changed)
+                told = "; ".join(f"{k} {held.get(k)} there, {asked.get(k)} here" for k in changed)
                 raise BadInput(f"run {folder} has another plan", seen=told, do="name a new folder with --run")
             return
         with store_trouble(f"run {folder}"):

@@ -122,6 +122,29 @@ def test_any_state_is_taken_up_to_the_byte(split: Split, tokens: Tokens, shared:
         assert [digest(p) for p in rest] == seen[stop:]
 
 
+def test_processes_take_the_rows_of_one_stream_in_turn(split: Split, tokens: Tokens) -> None:
+    """A state of two is taken up by one, and none is of half a round."""
+    whole = [digest(p) for p in loader(split, tokens)]
+    first, second = (_own(split, tokens, (number, 2)) for number in (0, 1))
+    packs = [[digest(p) for p in itertools.islice(each, 3)] for each in (first, second)]
+    assert [d for pair in zip(*packs, strict=True) for d in pair] == whole[:6]
+    assert json.dumps(first.state()) == json.dumps(second.state())
+    alone = loader(split, tokens)
+    alone.load(json.loads(json.dumps(first.state())))
+    assert [digest(p) for p in alone] == whole[6:]
+
+
+def test_rows_that_are_no_whole_round_are_left(split: Split, tokens: Tokens) -> None:
+    whole, of = len(list(loader(split, tokens))), 5
+    assert whole % of
+    assert [len(list(_own(split, tokens, (n, of)))) for n in range(of)] == [whole // of] * of
+
+
+def _own(split: Split, tokens: Tokens, own: tuple[int, int]) -> Loader:
+    settings = Settings(length=LENGTH, shuffle=4, waiting=9, epochs=3)
+    return Loader([Source(split)], tokens, settings, counts, threads=1, own=own)
+
+
 def test_a_loader_goes_on_where_its_loop_was_left(split: Split, tokens: Tokens) -> None:
     whole = [digest(p) for p in loader(split, tokens)]
     halves = loader(split, tokens)

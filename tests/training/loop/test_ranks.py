@@ -1,0 +1,85 @@
+"""Two processes on one machine learn what one learns from the same rows: losses, weights, and what resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_documents as tiny
+import torch
+import two_ranks
+
+from reelmill.schemas.errors import BadInput
+from reelmill.training import ladder
+from reelmill.training.assemble import from_scratch
+from reelmill.training.loop import checkpoint
+from reelmill.training.loop.fit import LOG
+from reelmill.training.loop.ranks import Ranks
+
+VARIANTS = ("llava15", "fastv", "m3")
+"""A plain one; one whose rows lose tokens; one that reads a pack several times before it goes back."""
+
+
+def lines(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / LOG).read_text().splitlines()]
+
+
+def started(folder: Path, *variants: str) -> None:
+    """Both processes, to their end."""
+    words = ["--standalone", "--nproc-per-node", "2", "-m", "two_ranks", str(folder), *variants]
+    path = os.pathsep.join([str(Path(two_ranks.__file__).parent), os.environ.get("PYTHONPATH", "")])
+    env = os.environ | {"PYTHONPATH": path}
+    command = [sys.executable, "-m", "torch.distributed.run", *words]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if os.environ.get("REELMILL_TRAINING") != "full":
+        pytest.skip("two more processes that import torch and transformers: make check-training")
+    folder = tmp_path_factory.mktemp("two")
+    started(folder, *VARIANTS)
+    return folder
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_two_processes_learn_what_one_learns(together: Path, tmp_path: Path, variant: str) -> None:
+    alone = two_ranks.fit(tmp_path, variant)
+    alone.go()
+    for one, two in zip(lines(tmp_path), lines(together / variant), strict=True):
+        assert two == pytest.approx(one, rel=1e-5)
+    model, _ = from_scratch(variant, ladder.XS, tiny.VOCABULARY, frames=4)
+    checkpoint.newest(together / variant).weights_into(model)
+    for name, value in alone.model.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_one_process_goes_on_where_two_stopped(together: Path, tmp_path: Path) -> None:
+    """Optimiser and averages too: they are whole in a checkpoint, and the place in the data counts all rows."""
+    shutil.copytree(together / "llava15" / "checkpoints" / "step-000002", tmp_path / "checkpoints" / "step-000002")
+    (tmp_path / LOG).write_text("".join((together / "llava15" / LOG).read_text().splitlines(keepends=True)[:2]))
+    again = two_ranks.fit(tmp_path, "llava15")
+    assert again.resume()
+    again.go()
+    for one, two in zip(lines(tmp_path), lines(together / "llava15"), strict=True):
+        assert one == pytest.approx(two, rel=1e-5)
+    averages = [checkpoint.newest(run).rest()["average"] for run in (tmp_path, together / "llava15")]
+    for name, value in averages[0].items():
+        torch.testing.assert_close(averages[1][name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_do_not_come_out_even_are_one_line() -> None:
+    with pytest.raises(BadInput, match=r"3 rows of a step; seen: 2 processes; do: give --accumulate a multiple of 2"):
+        Ranks(0, 2).share(3)
+
+
+def test_one_process_has_nobody_to_ask() -> None:
+    alone = Ranks.here()
+    assert (alone.rank, alone.world, alone.leads) == (0, 1, True)
+    assert alone.gathered("mine") == ["mine"]

@@ -1,0 +1,35 @@
+"""`torch.compile` for what every step does alike: the layers of the language model, and the words' cross-entropy.
+
+What decides shapes from data stays as it is: towers and reducers, hooks between the layers, and the attention of a
+packed row (`attention.attend`), at which each layer falls into graphs. So hooks may drop what they like, and no variant
+is left out. The length of a row is symbolic from the first step on: rows of other lengths run the same code, where a
+fixed length would pay for padding in every step and for a new graph behind every pruning.
+
+    compiled(model)
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import torch
+
+from reelmill.schemas.errors import BadInput
+from reelmill.training import head
+from reelmill.training.trunk import body_of
+from reelmill.training.vlm import VLM
+
+
+def compiled(model: VLM, backend: str = "inductor") -> VLM:
+    """The same model, its layers and the head compiled when they are first run. Copies are made before: a copy's layers
+    would run the weights of these. Raises BadInput where there is no compiler for the CPU's code."""
+    weight = next(model.lm.parameters())
+    if backend == "inductor" and weight.device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        do = "install g++, or train without --compile"
+        raise BadInput("--compile on a CPU wants a C++ compiler", seen="none of c++, g++ and clang++ on PATH", do=do)
+    layers: Any = body_of(model.lm).layers
+    for layer in layers:
+        layer.forward = torch.compile(layer.forward, dynamic=True, backend=backend)
+    model.cross_entropy = torch.compile(head.cross_entropy, dynamic=True, backend=backend)
+    return model
