@@ -2,7 +2,9 @@
 
 Arms, three seeds each, in this order:
 
-    one               clips of one thing; `bins`, `text`: the same with other codecs; `nested`: 1, 4, 16 a frame
+    pictures          of one thing: where it is
+    one               goes on from `pictures` with clips of one thing; `bins`, `text`: other codecs, from their own
+                      pictures; `nested`: with 1, 4, 16 tokens a frame
     two               goes on from `one` with clips of one thing or two
     dpo               goes on from `two` with preference pairs; `dpo_blind` with the same pairs and grey frames
 
@@ -56,15 +58,20 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """A set of micro clips: how many are learned from and asked about, with other seeds."""
+    """A set of micro clips: how many are learned from and asked about, with other seeds. Of those that are learned from
+    each thing's box is asked for at up to `boxes` frames."""
 
     learned: int
     asked: int
     things: tuple[int, int]
     paired: bool = False
+    frames: int = FRAMES
+    acts: tuple[str, ...] = ACTS
+    boxes: int = 4
 
 
 SETS = {
+    "pictures": Clips(20_000, 1_500, (1, 1), frames=1, acts=("stay",)),
     "one": Clips(12_000, 800, (1, 1)),
     "two": Clips(12_000, 500, (1, 2)),
     "pairs": Clips(3_000, 1_100, (1, 2), paired=True),
@@ -90,15 +97,20 @@ class Arm:
     row: int = 3_000
 
 
+_PICTURES = Arm("pictures", "pictures", 400, ("pictures",), row=1_500)
 _PAIRS = Arm("dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rates=Rates(rate=3e-4, warmup=10))
 ARMS = (
-    Arm("one", "one", 1_000, ("one",)),
+    _PICTURES,
+    Arm("one", "one", 1_000, ("one",), "pictures"),
     Arm("two", "two", 1_000, ("two", "pairs"), "one"),
-    Arm("bins", "one", 1_000, ("one",), settings={"codec": "bins"}),
-    Arm("text", "one", 1_000, ("one",), settings={"codec": "text"}),
     _PAIRS,
     replace(_PAIRS, name="dpo_blind", asked=("pairs",), blind=True),
-    Arm("nested", "one", 600, ("one",), settings={"nested": True}, budgets=(1, 4, 16)),
+    replace(_PICTURES, name="pictures_bins", settings={"codec": "bins"}),
+    Arm("bins", "one", 1_000, ("one",), "pictures_bins", settings={"codec": "bins"}),
+    replace(_PICTURES, name="pictures_text", settings={"codec": "text"}),
+    Arm("text", "one", 1_000, ("one",), "pictures_text", settings={"codec": "text"}),
+    replace(_PICTURES, name="pictures_nested", settings={"nested": True}),
+    Arm("nested", "one", 600, ("one",), "pictures_nested", settings={"nested": True}, budgets=(1, 4, 16)),
 )
 BRIEF = 4
 
@@ -115,9 +127,11 @@ class Bench:
         clips, seed = SETS[name], 2 * list(SETS).index(name) + (part == "asked")
         count = getattr(clips, part) // (400 if self.brief else 1)
         place = self.work / "sets" / f"{name}-{part}"
-        preset = MicroPreset(objects=clips.things, acts=ACTS)
+        preset = MicroPreset(objects=clips.things, acts=clips.acts, frames=clips.frames)
+        asked = part == "asked"
+        boxes = 1 if asked else clips.boxes
         write_micro(
-            place, max(20, count), seed=seed, preset=preset, val_share=float(part == "asked"), paired=clips.paired
+            place, max(20, count), seed=seed, preset=preset, val_share=float(asked), paired=clips.paired, boxes=boxes
         )
         return place
 

@@ -38,8 +38,9 @@ _MIDDLE = QUARTERS // 2  # centres lie in the middle of a pixel
 @dataclass(frozen=True, slots=True)
 class MicroPreset:
     """`acts`: `appear` is there for some frames, `arrive` from some frame on, `depart` until some frame, `move` all the
-    time and glides at least `move_px` during some frames. `span_frames` are the least and most frames of an appearance
-    or a glide; ranges are (least, most). Two frames per second is the rate at which real clips are shown."""
+    time and glides at least `move_px` during some frames, `stay` all the time and does nothing: with one frame, a
+    picture. `span_frames` are the least and most frames of an appearance or a glide; ranges are (least, most). Two
+    frames per second is the rate at which real clips are shown."""
 
     name: str = "micro"
     frames: int = 16
@@ -120,17 +121,22 @@ def _far(rgb: colours.Rgb, ground: colours.Rgb) -> bool:
 
 def _thing(rng: random.Random, preset: MicroPreset, act: str, colour: str) -> _Thing:
     radius = rng.randint(*preset.radius_px)
-    lasts = rng.randint(*preset.span_frames)
-    first = rng.randint(1, preset.frames - lasts - 1)
-    end = first + lasts
+    first, end = (0, preset.frames) if act == "stay" else _span(rng, preset)
     low, high = radius + 1, preset.size_px - radius - 2
     start = np.array([rng.randint(low, high), rng.randint(low, high)])
     centre = np.tile(start, (preset.frames, 1))
     if act == "move":
         start, target = _glide(rng, low, high, preset)
-        share = np.clip((np.arange(preset.frames) - first + 1) / lasts, 0, 1)[:, None]
+        share = np.clip((np.arange(preset.frames) - first + 1) / (end - first), 0, 1)[:, None]
         centre = np.rint(start + (target - start) * share).astype(np.int64)
     return _Thing(rng.choice(SHAPES), colour, radius, act, first, end, centre, _shown(act, first, end, preset.frames))
+
+
+def _span(rng: random.Random, preset: MicroPreset) -> tuple[int, int]:
+    """Drawn first frame and end of an act, neither at an end of the clip."""
+    lasts = rng.randint(*preset.span_frames)
+    first = rng.randint(1, preset.frames - lasts - 1)
+    return first, first + lasts
 
 
 def _glide(rng: random.Random, low: int, high: int, preset: MicroPreset) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +155,9 @@ def _glide(rng: random.Random, low: int, high: int, preset: MicroPreset) -> tupl
 
 def _shown(act: str, first: int, end: int, frames: int) -> np.ndarray:
     """bool [T]. Raises KeyError for an unknown act."""
-    start, stop = {"appear": (first, end), "arrive": (first, frames), "depart": (0, end), "move": (0, frames)}[act]
+    whole = (0, frames)
+    shows = {"appear": (first, end), "arrive": (first, frames), "depart": (0, end), "move": whole, "stay": whole}
+    start, stop = shows[act]
     shown = np.zeros(frames, bool)
     shown[start:stop] = True
     return shown
@@ -185,6 +193,7 @@ def _events(thing: _Thing, tube: Tube, edges_s: tuple[float, ...]) -> list[Event
         "arrive": [(EventKind.ENTERS, first, first + 1)],
         "depart": [(EventKind.LEAVES, end - 1, end)],
         "move": [(EventKind.MOVES, first, end), (EventKind.STOPS, end, last)],
+        "stay": [],
     }[thing.act]
     return [_event(tube, kind, Span(edges_s[a], edges_s[b])) for kind, a, b in spells]
 

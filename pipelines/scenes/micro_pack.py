@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class MicroSet:
     preset: MicroPreset
     val_share: float
     paired: bool = False
+    boxes: int = 1
 
     @property
     def label(self) -> str:
@@ -71,17 +73,19 @@ def write_micro(
     preset: MicroPreset | None = None,
     val_share: float = VAL_SHARE,
     paired: bool = False,
+    boxes: int = 1,
     limits: Limits = Limits(),
     progress: Progress = _unseen,
 ) -> dict[str, int]:
     """Write the clips and all questions about them as a pack in `folder`; returns the samples of each split.
 
-    `paired` writes preference pairs in place of questions; some clips have none (`micro_pairs.pairs`).
+    `paired` writes preference pairs in place of questions; some clips have none (`micro_pairs.pairs`). `boxes` is how
+    often each thing's box is asked for, at different frames.
 
     A folder that holds the same set is left as it is; the same set has the same bytes. A clip is wholly in one split.
     Raises BadInput for no clips, or a folder that holds something else.
     """
-    wanted = MicroSet(clips, seed, preset or MicroPreset(), val_share, paired)
+    wanted = MicroSet(clips, seed, preset or MicroPreset(), val_share, paired, boxes)
     if clips < 1:
         raise BadInput(f"{clips} micro clips", seen="fewer than 1", do="ask for 1 or more")
     if (there := _there(folder, wanted)) is not None:
@@ -133,7 +137,7 @@ class _Writing:
     def _of_clip(self, digest: str, index: int) -> Iterator[tuple[PackedSample, list[Member]]]:
         clip = micro_clip(self.wanted.seed, index, self.wanted.preset)
         frames = stored(clip)
-        ask = pairs if self.wanted.paired else samples
+        ask = pairs if self.wanted.paired else partial(samples, boxes=self.wanted.boxes)
         for sample in ask(clip, frames, digest, self.wanted.seed, self.wanted.label):
             packed = packed_sample(sample, self.wanted.label, Media.FRAMES, frames.shown)
             pictures = [Member(str(f.member), jpeg) for f, jpeg in zip(packed.frames, frames.jpegs, strict=True)]

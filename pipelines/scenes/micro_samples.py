@@ -78,17 +78,18 @@ def _jpeg(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def samples(clip: MicroClip, frames: MicroFrames, digest: str, seed: int, dataset: str) -> list[Sample]:
-    """All samples of a clip, by rising key. A sample depends on (seed, clip, task) alone."""
-    made = _Asked(clip, frames, digest, seed, dataset)
+def samples(clip: MicroClip, frames: MicroFrames, digest: str, seed: int, dataset: str, boxes: int = 1) -> list[Sample]:
+    """All samples of a clip, by rising key. A sample depends on (seed, clip, task) alone. A thing's box is asked for in
+    as many as `boxes` frames that show it."""
+    made = _Asked(clip, frames, digest, seed, dataset, boxes)
     return sorted(made.samples(), key=lambda s: s.key)
 
 
 class _Asked:
     """The questions about one clip."""
 
-    def __init__(self, clip: MicroClip, frames: MicroFrames, digest: str, seed: int, dataset: str) -> None:
-        self.clip, self.key, self.seed = clip, clip_key(digest), seed
+    def __init__(self, clip: MicroClip, frames: MicroFrames, digest: str, seed: int, dataset: str, boxes: int) -> None:
+        self.clip, self.key, self.seed, self.boxes = clip, clip_key(digest), seed, boxes
         height_px, width_px = clip.frames.shape[1:3]
         span = Span(0.0, clip.duration_s)
         self.media = MediaRef("", digest, Kind.VIDEO, width_px, height_px, clip.duration_s, span, LICENCE)
@@ -100,7 +101,7 @@ class _Asked:
         """Each question that the clip has an answer to."""
         for tube in self.clip.tubes:
             yield from self._when(tube)
-            yield self._where(tube)
+            yield from self._where(tube)
         yield from self._order()
         if told := [e for e in self.clip.events if e.kind in TOLD]:
             yield self._caption(told)
@@ -122,16 +123,20 @@ class _Asked:
         answer = Turn(Role.ASSISTANT, "<time>", (), (span.start_s, span.end_s), ())
         return self._sample(task, events[0].subject, _asked(question), answer, events)
 
-    def _where(self, tube: Tube) -> Sample:
-        """At a drawn frame that shows it; a frame is half open, like every span."""
-        at = self._draw(f"where {tube.tube_id}").randrange(len(tube.at_s))
+    def _where(self, tube: Tube) -> Iterator[Sample]:
+        """At drawn frames that show it; a frame is half open, like every span."""
+        shown = range(len(tube.at_s))
+        for number, at in enumerate(self._draw(f"where {tube.tube_id}").sample(shown, min(self.boxes, len(shown)))):
+            yield self._box(tube, at, f"{tube.phrase} {number}" if number else tube.phrase)
+
+    def _box(self, tube: Tube, at: int, name: str) -> Sample:
         first = self.edges_s.index(tube.at_s[at])
         src_s = (self.edges_s[first], self.edges_s[first + 1])
         moves = self._of(tube).get(EventKind.MOVES)
         moving = moves is not None and moves.span.start_s <= src_s[0] < moves.span.end_s
         question = Turn(Role.USER, f"Where is {tube.phrase} at <time>?", src_s, (), ())
         answer = Turn(Role.ASSISTANT, "<box>", (), (), (_inside(tube, at),))
-        return self._sample("where_moving" if moving else "where_still", tube.phrase, question, answer, ())
+        return self._sample("where_moving" if moving else "where_still", name, question, answer, ())
 
     def _order(self) -> Iterator[Sample]:
         """Two things that begin something at least two frames apart, named in drawn order."""

@@ -194,3 +194,33 @@ def test_another_preset_is_another_set(tmp_path: Path) -> None:
     write_micro(tmp_path / "one", 3, preset=MicroPreset(name="still", acts=("appear",), objects=(1, 1)), val_share=0.0)
     split = opened(tmp_path / "one")
     assert {split.sample(n).task for n in range(len(split))} == {"when_appear", "where_still", "caption"}
+
+
+def test_boxes_are_asked_for_at_as_many_frames_as_wanted(tmp_path: Path) -> None:
+    """The first question stays what it is; each is about another frame, and answered by the tube."""
+    few, many = tmp_path / "few", tmp_path / "many"
+    write_micro(few, 12, seed=4, val_share=0.0)
+    write_micro(many, 12, seed=4, val_share=0.0, boxes=4)
+    once, often = (
+        [s for n in range(len(split)) if isinstance(s := split.sample(n), PackedSample)]
+        for split in (opened(few), opened(many))
+    )
+    by_key = {s.key: s for s in often}
+    assert all(by_key[s.key].turns == s.turns for s in once)
+    asked: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    for sample in often:
+        if sample.task.startswith("where"):
+            asked.setdefault((sample.parent_key, sample.turns[0].text), []).append(sample.turns[0].src_s)
+    counts = {len(times) for times in asked.values()}
+    assert counts <= {2, 3, 4}  # an appearance shows itself in two frames or more
+    assert 4 in counts
+    assert all(len(set(times)) == len(times) for times in asked.values())
+
+
+def test_a_picture_asks_where_a_thing_is_and_nothing_else(tmp_path: Path) -> None:
+    preset = MicroPreset(name="picture", frames=1, acts=("stay",), objects=(1, 1))
+    write_micro(tmp_path / "one", 5, preset=preset, val_share=0.0)
+    split = opened(tmp_path / "one")
+    samples = [split.sample(n) for n in range(len(split))]
+    assert [s.task for s in samples] == ["where_still"] * 5
+    assert {len(s.frames) for s in samples} == {1}
