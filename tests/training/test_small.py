@@ -67,8 +67,8 @@ def test_a_fresh_model_shows_what_changes_between_frames() -> None:
 
 
 def test_fresh_attention_tells_tokens_apart() -> None:
-    """Of 64 unlike tokens a head reads 8 (the exponential of its entropy, mean over heads and layers, three seeds); with
-    torch's own start it reads 61, so that what a few of them show is lost in the mean."""
+    """Of 64 unlike tokens a head reads 8 (the exponential of its entropy, mean over heads and layers, three seeds);
+    with torch's own start it reads 61, so that what a few of them show is lost in the mean."""
     for seed in range(3):
         torch.manual_seed(seed)
         words = ladder.language(ladder.XS, 64)
