@@ -26,7 +26,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -48,7 +48,7 @@ from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.metrics.captions import rouge_l, tokens
 from reelmill.schemas.metrics.dense import Prf, segments, soda_c, story
-from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Sample, Turn
+from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Sample, Turn, widened
 from reelmill.schemas.span import Span
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 
@@ -177,27 +177,36 @@ class _Writer:
     def dialogues(self) -> Iterator[Sample]:
         for task in (CAPTIONS_FIRST, SEGMENTS_FIRST):
             key = self.key(task)
-            yield self.sample(key, task, self.turns(task, key, self.true), "")
+            (turns,) = self.sides(task, key, self.true)
+            yield self.sample(key, task, turns, "")
 
     def key(self, task: str, *identity: str | int) -> str:
         return sample_key(self.view.clip.key, FAMILY, task, self.account, *identity)
 
-    def turns(self, task: str, key: str, told: Told) -> tuple[Turn, ...]:
-        """Question and answer for each part of a dialogue."""
-        return tuple(turn for part in _PARTS[task] for turn in self._exchange(part, key, told))
+    def sides(self, task: str, key: str, *accounts: Told) -> list[tuple[Turn, ...]]:
+        """A dialogue for each account, which differ in their answers alone: question and answer for each part."""
+        parts = [(self._asked(part, key), self._answers(part, key, accounts)) for part in _PARTS[task]]
+        return [
+            tuple(turn for question, answers in parts for turn in (question, answers[side]))
+            for side in range(len(accounts))
+        ]
 
-    def _exchange(self, part: str, key: str, told: Told) -> tuple[Turn, Turn]:
-        asked = self.step.wording.pick(f"{part}.question", seed_for(self.step.seed, key, f"{part}.question"))
-        question = Turn(Role.USER, asked, (), (), ())
+    def _asked(self, part: str, key: str) -> Turn:
+        path = f"{part}.question"
+        return Turn(Role.USER, self.step.wording.pick(path, seed_for(self.step.seed, key, path)), (), (), ())
+
+    def _answers(self, part: str, key: str, accounts: Sequence[Told]) -> list[Turn]:
+        path = {"times": "segments.line", "named": "captions.line", "count": "count.answer"}.get(part, f"{part}.line")
+        form = seed_for(self.step.seed, key, path) % len(self.step.wording.options(path))  # one wording for all lines
+        return [self._answer(part, path, form, told) for told in accounts]
+
+    def _answer(self, part: str, path: str, form: int, told: Told) -> Turn:
         if part == "count":
             words = {"count": f"{len(told)}", "events": "event" if len(told) == 1 else "events"}
-            counted = self.step.wording.pick("count.answer", seed_for(self.step.seed, key, "count.answer"), **words)
-            return question, Turn(Role.ASSISTANT, counted, (), (), ())
-        path = {"times": "segments.line", "named": "captions.line"}.get(part, f"{part}.line")
-        form = seed_for(self.step.seed, key, path) % len(self.step.wording.options(path))  # one wording for all lines
+            return Turn(Role.ASSISTANT, self.step.wording.pick(path, form, **words), (), (), ())
         lines = [self._line(path, form, place, item.clause) for place, item in enumerate(told)]
         spans = () if part in ("captions", "named") else [i.span for i in told]
-        return question, Turn(Role.ASSISTANT, "\n".join(lines), (), flat(spans), ())
+        return Turn(Role.ASSISTANT, "\n".join(lines), (), flat(spans), ())
 
     def _line(self, path: str, form: int, place: int, clause: str) -> str:
         """Candidates leave most lines as they are, so each is worded once."""
@@ -275,7 +284,8 @@ class _Pairs:
         self.step, self.writer, self.true = step, writer, writer.true
         self.duration_s = writer.view.clip.duration_s
         self.same = _Sameness(writer)
-        self._of_truth: dict[str, tuple[Claim, ...]] = {}
+        self._evidence = tuple(e.key for e in writer.view.accepted)
+        self._claimed: dict[tuple[str, int, Item, bool], Claim] = {}
         starts = [i.span.start_s for i in self.true]
         self._between = [
             (
@@ -333,15 +343,15 @@ class _Pairs:
     def _compared(self, pool: str, key: str, made: Candidate, how: Perturbation) -> PreferenceSample:
         told = tuple(sorted(made.told, key=_in_time)) if pool == SEGMENTS else made.told
         order = self._order(pool, key)
-        chosen = self.writer.turns(pool, key, tuple(self.true[i] for i in order))
-        turns = self.writer.turns(pool, key, tuple(told[i] for i in order) if len(told) == len(order) else told)
+        placed = (tuple(side[i] for i in order) if len(side) == len(order) else side for side in (self.true, told))
+        chosen, turns = self.writer.sides(pool, key, *placed)
         compared = turns[1:] if POOLS[pool].counted else turns[-1:]
         margin = round(100 * (1 - POOLS[pool].score(told, self.true).f1), 6)  # every measure of the truth itself is 1
-        claims = (*self._true_claims(pool), *self._claims(pool, told, rejected_side=True))
+        claims = (*self._claims(pool, self.true, rejected_side=False), *self._claims(pool, told, rejected_side=True))
         verdict = self._verdict(margin, claims, chosen[-1] == turns[-1])
         base = self.writer.sample(key, pool, chosen, POOLS[pool].measure, verdict)
-        own = {f.name: getattr(base, f.name) for f in fields(base)}
-        return PreferenceSample(**own, rejected=compared, perturbation=how, claims=claims, margin=margin)
+        own = {"rejected": compared, "perturbation": how, "claims": claims, "margin": margin}
+        return widened(PreferenceSample, base, **own)
 
     def _order(self, pool: str, key: str) -> Sequence[int]:
         """The places of the events in the order in which they are told: that of time, in which true times alone would
@@ -364,19 +374,15 @@ class _Pairs:
             return rejected(step, "gap_too_small", f"{margin:.2f}, want {self.step.least_margin}")
         return ACCEPTED
 
-    def _true_claims(self, pool: str) -> tuple[Claim, ...]:
-        """What the chosen side says, which is the same for every candidate."""
-        if pool not in self._of_truth:
-            self._of_truth[pool] = tuple(self._claims(pool, self.true, rejected_side=False))
-        return self._of_truth[pool]
-
     def _claims(self, pool: str, told: Told, *, rejected_side: bool) -> Iterator[Claim]:
-        evidence = tuple(e.key for e in self.writer.view.accepted)
         if POOLS[pool].counted:
-            yield Claim(f"number of events: {len(told)}", rejected_side, len(told) == len(self.true), evidence)
+            yield Claim(f"number of events: {len(told)}", rejected_side, len(told) == len(self.true), self._evidence)
         for place, item in enumerate(told):
-            text, holds = self._claim(pool, place, item)
-            yield Claim(text, rejected_side, holds, evidence)
+            known = pool, place, item, rejected_side  # candidates leave most items as they are, so each is judged once
+            if known not in self._claimed:
+                text, holds = self._claim(pool, place, item)
+                self._claimed[known] = Claim(text, rejected_side, holds, self._evidence)
+            yield self._claimed[known]
 
     def _claim(self, pool: str, place: int, item: Item) -> tuple[str, bool]:
         time = f"from {item.span.start_s:g} to {item.span.end_s:g} s"
@@ -468,8 +474,8 @@ class _Sameness:
 
     def __init__(self, writer: _Writer) -> None:
         view, wording = writer.view, writer.step.wording
-        self.near: dict[str, list[str]] = wording.table("near")
-        self.vague = set(wording.options("vague.words"))
+        near: dict[str, list[str]] = wording.table("near")
+        vague = set(wording.options("vague.words"))
         clause = {(e.subject, e.kind): view.words(e.subject, e.kind)["clause"] for e in view.accepted}
         named = sorted({(who, kind) for who, kind in clause if who not in view.shared})
         self.things = {clause[said]: (said[0], str(said[1])) for said in named}
@@ -478,15 +484,17 @@ class _Sameness:
             for who in {who for who, _ in named}
             for kind in {kind for _, kind in named}
         }
+        subjects = {who for who, _ in clause}
+        likely = {one: {o for o in subjects if may_be(one, o, near, vague)} for one in subjects}
         self._of = {
-            text: frozenset(t for (who, k), t in clause.items() if k is kind and self._may_be(subject, who))
+            text: frozenset(t for (who, k), t in clause.items() if k is kind and who in likely[subject])
             for (subject, kind), text in clause.items()
         }
         self.others = {
             text: [
                 view.words(subject, other)["clause"]
                 for other in _OTHER_KINDS
-                if not any(k is other and self._may_be(subject, who) for who, k in clause)
+                if not any(k is other and who in likely[subject] for who, k in clause)
             ]
             for (subject, kind), text in clause.items()
             if kind is not EventKind.STATED
@@ -494,6 +502,3 @@ class _Sameness:
 
     def of(self, clause: str) -> frozenset[str]:
         return self._of.get(clause, frozenset())
-
-    def _may_be(self, one: str, other: str) -> bool:
-        return may_be(one, other, self.near, self.vague)
