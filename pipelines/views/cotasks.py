@@ -38,7 +38,7 @@ from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.candidates import RULES, Candidate, Item, Setting, Told, quotas
 from reelmill.pipelines.views.grounding import STILL
 from reelmill.pipelines.views.happenings import ClipView, flat, may_be, united
-from reelmill.pipelines.views.phrasing import Label, capital, joined_methods, sample, sample_key
+from reelmill.pipelines.views.phrasing import Label, capital, fill, joined_methods, sample, sample_key
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.answer import DrawnAccount
@@ -154,7 +154,13 @@ class _Writer:
         self.step, self.account, self.view = step, account, view
         told = (Item(e.span, view.words(e.subject, e.kind)["clause"]) for e in view.accepted)
         self.true: Told = tuple(dict.fromkeys(told))
-        self._lines: dict[tuple[str, int, int, str], str] = {}
+        self._words: dict[tuple[int, str], dict[str, str]] = {}
+        self._label = Label(
+            evidence=tuple(e.key for e in view.accepted),
+            confidence=min((e.confidence for e in view.accepted), default=0.0),
+            method=joined_methods(e.method for e in view.accepted),
+            verdict=ACCEPTED,
+        )
 
     def settle(self) -> None:
         """Raises Unusable where the account is not complete, not inside the clip, or too short or long to tell."""
@@ -197,38 +203,33 @@ class _Writer:
 
     def _answers(self, part: str, key: str, accounts: Sequence[Told]) -> list[Turn]:
         path = {"times": "segments.line", "named": "captions.line", "count": "count.answer"}.get(part, f"{part}.line")
-        form = seed_for(self.step.seed, key, path) % len(self.step.wording.options(path))  # one wording for all lines
-        return [self._answer(part, path, form, told) for told in accounts]
+        options = self.step.wording.options(path)
+        wording = options[seed_for(self.step.seed, key, path) % len(options)]  # one for all lines
+        return [self._answer(part, path, wording, told) for told in accounts]
 
-    def _answer(self, part: str, path: str, form: int, told: Told) -> Turn:
+    def _answer(self, part: str, path: str, wording: str, told: Told) -> Turn:
         if part == "count":
             words = {"count": f"{len(told)}", "events": "event" if len(told) == 1 else "events"}
-            return Turn(Role.ASSISTANT, self.step.wording.pick(path, form, **words), (), (), ())
-        lines = [self._line(path, form, place, item.clause) for place, item in enumerate(told)]
+            return Turn(Role.ASSISTANT, fill(wording, path, words), (), (), ())
+        lines = [fill(wording, path, self._of_line(place, item.clause)) for place, item in enumerate(told)]
         spans = () if part in ("captions", "named") else [i.span for i in told]
         return Turn(Role.ASSISTANT, "\n".join(lines), (), flat(spans), ())
 
-    def _line(self, path: str, form: int, place: int, clause: str) -> str:
-        """Candidates leave most lines as they are, so each is worded once."""
-        if (path, form, place, clause) not in self._lines:
+    def _of_line(self, place: int, clause: str) -> dict[str, str]:
+        """What a wording may say in one line. Candidates leave most lines as they are."""
+        if (place, clause) not in self._words:
             ordinals = self.step.wording.options("ordinals")
-            words = {
+            self._words[place, clause] = {
                 "Ordinal": ordinals[place] if place < len(ordinals) else f"{place + 1}.",
                 "number": f"{place + 1}",
                 "clause": clause,
                 "Clause": capital(clause),
             }
-            self._lines[path, form, place, clause] = self.step.wording.pick(path, form, **words)
-        return self._lines[path, form, place, clause]
+        return self._words[place, clause]
 
     def sample(self, key: str, task: str, turns: tuple[Turn, ...], measure: str, verdict: Verdict = ACCEPTED) -> Sample:
-        named = self.view.accepted
-        label = Label(
-            evidence=tuple(e.key for e in named),
-            confidence=min(e.confidence for e in named),
-            method=joined_methods(e.method for e in named) + (f":{measure}" if measure else ""),
-            verdict=verdict,
-        )
+        method = self._label.method + (f":{measure}" if measure else "")
+        label = Label(self._label.evidence, self._label.confidence, method, verdict)
         return sample(self.view.clip, key, FAMILY, task, self.view.clip.frames, turns, label)
 
 
@@ -285,7 +286,8 @@ class _Pairs:
         self.duration_s = writer.view.clip.duration_s
         self.same = _Sameness(writer)
         self._evidence = tuple(e.key for e in writer.view.accepted)
-        self._claimed: dict[tuple[str, int, Item, bool], Claim] = {}
+        self._of_truth: dict[str, tuple[Claim, ...]] = {}
+        self._spans: dict[str, list[Span]] = {}
         starts = [i.span.start_s for i in self.true]
         self._between = [
             (
@@ -302,10 +304,10 @@ class _Pairs:
         want = quotas({pool: len(pairs) for pool, pairs in passed.items()}, self.step.most_pairs)
         for pool, pairs in made.items():
             yield from (p for p in pairs if not p.verdict.accepted)
-            for place, pair in enumerate(passed[pool]):
-                seen = f"{want[pool]} were drawn from {len(passed[pool])} of {pool}"
-                late = rejected(step_name(self.step), "not_drawn", seen)
-                yield pair if place < want[pool] else replace(pair, verdict=late)
+            yield from passed[pool][: want[pool]]
+            seen = f"{want[pool]} were drawn from {len(passed[pool])} of {pool}"
+            late = rejected(step_name(self.step), "not_drawn", seen)
+            yield from (replace(pair, verdict=late) for pair in passed[pool][want[pool] :])
 
     def _rules(self, pool: str) -> tuple[str, ...]:
         return POOLS[pool].even_rules if self.step.even else POOLS[pool].rules
@@ -347,7 +349,7 @@ class _Pairs:
         chosen, turns = self.writer.sides(pool, key, *placed)
         compared = turns[1:] if POOLS[pool].counted else turns[-1:]
         margin = round(100 * (1 - POOLS[pool].score(told, self.true).f1), 6)  # every measure of the truth itself is 1
-        claims = (*self._claims(pool, self.true, rejected_side=False), *self._claims(pool, told, rejected_side=True))
+        claims = (*self._true_claims(pool), *self._claims(pool, told, rejected_side=True))
         verdict = self._verdict(margin, claims, chosen[-1] == turns[-1])
         base = self.writer.sample(key, pool, chosen, POOLS[pool].measure, verdict)
         own = {"rejected": compared, "perturbation": how, "claims": claims, "margin": margin}
@@ -374,24 +376,26 @@ class _Pairs:
             return rejected(step, "gap_too_small", f"{margin:.2f}, want {self.step.least_margin}")
         return ACCEPTED
 
+    def _true_claims(self, pool: str) -> tuple[Claim, ...]:
+        """What the chosen side says, which is the same for every candidate."""
+        if pool not in self._of_truth:
+            self._of_truth[pool] = tuple(self._claims(pool, self.true, rejected_side=False))
+        return self._of_truth[pool]
+
     def _claims(self, pool: str, told: Told, *, rejected_side: bool) -> Iterator[Claim]:
         if POOLS[pool].counted:
             yield Claim(f"number of events: {len(told)}", rejected_side, len(told) == len(self.true), self._evidence)
         for place, item in enumerate(told):
-            known = pool, place, item, rejected_side  # candidates leave most items as they are, so each is judged once
-            if known not in self._claimed:
-                text, holds = self._claim(pool, place, item)
-                self._claimed[known] = Claim(text, rejected_side, holds, self._evidence)
-            yield self._claimed[known]
+            text, holds = self._claim(pool, place, item)
+            yield Claim(text, rejected_side, holds, self._evidence)
 
     def _claim(self, pool: str, place: int, item: Item) -> tuple[str, bool]:
         time = f"from {item.span.start_s:g} to {item.span.end_s:g} s"
         if pool == SEGMENTS:
             return f"event {place + 1} is {time}", any(_hits(item.span, i.span) for i in self._at(place))
         if pool == CAPTIONS:
-            return f"event {place + 1}: {item.clause}", any(
-                i.clause in self.same.of(item.clause) for i in self._at(place)
-            )
+            same = self.same.of(item.clause)
+            return f"event {place + 1}: {item.clause}", any(i.clause in same for i in self._at(place))
         return f"{item.clause} {time}", not self._wrong(item)
 
     def _at(self, place: int) -> list[Item]:
@@ -406,9 +410,17 @@ class _Pairs:
 
     def _wrong(self, item: Item) -> bool:
         """A sentence is wrong of a time that is near to none of its own, and of which less than half is."""
-        own = [i.span for i in self.true if i.clause in self.same.of(item.clause)]
-        within_s = sum(s.overlap_s(item.span) for s in united(own))
-        return not any(_hits(item.span, s) for s in own) and within_s < 0.5 * item.span.duration_s
+        own = self._own(item.clause)
+        if any(_hits(item.span, s) for s in own):
+            return False
+        return sum(s.overlap_s(item.span) for s in united(own)) < 0.5 * item.span.duration_s
+
+    def _own(self, clause: str) -> list[Span]:
+        """The times of all events that a clause may speak of."""
+        if clause not in self._spans:
+            same = self.same.of(clause)
+            self._spans[clause] = [i.span for i in self.true if i.clause in same]
+        return self._spans[clause]
 
 
 class _DrawnPairs(_Pairs):
