@@ -215,7 +215,8 @@ class _TooLong(Exception):
 def _columns(path: str, fields: Sequence[pa.Field], rows: Sequence[Any]) -> list[pa.Array]:
     """The fields of dicts or dataclasses, a column at a time: a call for each row costs more than its values."""
     names = tuple(f.name for f in fields)
-    values = list(zip(*(_values(type(row), names)(row) for row in rows), strict=True)) or [()] * len(fields)
+    kind: Callable[[Any], Any] = type
+    values = list(zip(*(_values(kind(row), names)(row) for row in rows), strict=True)) or [()] * len(fields)
     return [_column(f"{path}{f.name}", f.type, own) for f, own in zip(fields, values, strict=True)]
 
 
