@@ -105,7 +105,7 @@ def _outcome(
     out: dict[str, Any] = dict.fromkeys(c.name for c in step.gives)
     out |= {"key": row["key"], "verdict": None, "fault": None}
     try:
-        out |= {name: arrow.plain(value) for name, value in answer(row).items()}
+        out |= answer(row)
     except Unusable as judgement:
         out["verdict"] = arrow.plain(rejected(step_name(step), judgement.reason, judgement.detail))
     except _FATAL:

@@ -28,14 +28,15 @@ def run_step(step: Annotator, table: pa.Table) -> pa.Table:
     Raises GuardBroken where the step returned other rows, columns or types than it declared.
     """
     live = pc.and_(pc.is_null(table[VERDICT.name]), pc.is_null(table[FAULT.name]))
-    batch = table.filter(live).select(list(dict.fromkeys(["key", *(c.name for c in step.needs)])))
+    batch = table.select(list(dict.fromkeys(["key", *(c.name for c in step.needs)]))).filter(live)
     answer = step(batch) if batch.num_rows else result_schema(step.gives).empty_table()
     _check(step, batch, answer)
-    places = _places(live)
+    if answer.num_rows < table.num_rows:
+        answer = answer.take(_places(live))
     for column in step.gives:
-        table = table.append_column(column.stored, answer[column.name].take(places))
+        table = table.append_column(column.stored, answer[column.name])
     for column in (VERDICT, FAULT):
-        merged = pc.coalesce(table[column.name], answer[column.name].take(places))
+        merged = pc.coalesce(table[column.name], answer[column.name])
         table = table.set_column(table.column_names.index(column.name), column.field, merged)
     return table
 

@@ -114,11 +114,12 @@ class Worker:
         usage = {
             step_name(step): used for step in self.steps if isinstance(step, Asks) and (used := step.spent()).calls
         }
-        failed = table.filter(pc.is_valid(table["fault"])).select(["key", "fault"]).to_pylist()
+        failed = table.select(["key", "fault"]).filter(pc.is_valid(table["fault"])).to_pylist()
         faults = {r["key"]: r["fault"] for r in failed}
         if faults:
             self.ledger.record_faults(self.lease, faults)
-        outcomes, files = self._files(table.filter(pc.is_null(table["fault"])))
+            table = table.filter(pc.is_null(table["fault"]))
+        outcomes, files = self._files(table)
         if outcomes:
             self.ledger.commit(self.lease, outcomes, files, seconds, {k: asdict(v) for k, v in usage.items()})
         states = Counter(o.state for o in outcomes)

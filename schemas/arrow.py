@@ -24,6 +24,8 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import accumulate, chain
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -114,29 +116,7 @@ def _form(kind: Any) -> Callable[[Any], Any]:
 
 
 def _items(values: Sequence[Any]) -> list[Any]:
-    """Samples of a clip hold its medium and provenance each: what several items hold is made plain once, for all."""
-    known: dict[int, Any] = {}  # by id: the items keep alive what they hold
-    return [v if type(v) in _PLAIN else _item(v, known) for v in values]
-
-
-def _item(value: Any, known: dict[int, Any]) -> Any:
-    kind: Any = type(value)
-    names = _names(kind)
-    if not names:
-        return plain(value)
-    row = {name: getattr(value, name) for name in names}
-    for name, own in row.items():
-        if type(own) not in _PLAIN:
-            if id(own) not in known:
-                known[id(own)] = plain(own)
-            row[name] = known[id(own)]
-    return row
-
-
-@cache
-def _names(kind: Any) -> tuple[str, ...]:
-    """Fields of a dataclass; none of anything else."""
-    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
+    return [v if type(v) in _PLAIN else plain(v) for v in values]
 
 
 def _as_it_is(value: Any) -> Any:
@@ -208,18 +188,18 @@ def to_table(cls: Any, rows: Iterable[Any]) -> pa.Table:
 
     Raises SchemaBroken where a value does not fit; pyarrow would otherwise infer another type.
     """
-    return cast_rows([plain(r) for r in rows], schema_of(cls))
+    return cast_rows(list(rows), schema_of(cls))
 
 
-def cast_rows(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Dict rows as a table of `schema`. Raises SchemaBroken on a wrong type or a forbidden null, at any depth."""
-    for field in schema:
-        if _counts(field.type) and (place := _fraction_in(field, [row.get(field.name) for row in rows])):
-            raise SchemaBroken(f"column {place}", seen="a fraction in a column of whole numbers", do="round it")
+def cast_rows(rows: Sequence[Any], schema: pa.Schema) -> pa.Table:
+    """Rows, dicts or dataclasses at any depth, as a table of `schema`. Raises SchemaBroken on a wrong type or a
+    forbidden null, at any depth."""
     try:
-        table = pa.Table.from_pylist(list(rows), schema=schema)
-        table.validate(full=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        table = pa.Table.from_arrays(_columns("", list(schema), rows), schema=schema)
+    except _TooLong:
+        middle = len(rows) // 2
+        return pa.concat_tables([cast_rows(half, schema) for half in (rows[:middle], rows[middle:])])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError, AttributeError) as error:
         raise SchemaBroken("rows", seen=str(error).splitlines()[0], do=f"give {schema.names}") from error
     for field in schema:
         for chunk in table[field.name].chunks:
@@ -228,60 +208,74 @@ def cast_rows(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     return table
 
 
+class _TooLong(Exception):
+    """What several rows hold is longer than one Arrow array can be (2 GB)."""
+
+
+def _columns(path: str, fields: Sequence[pa.Field], rows: Sequence[Any]) -> list[pa.Array]:
+    """The fields of dicts or dataclasses, a column at a time: a call for each row costs more than its values."""
+    names = tuple(f.name for f in fields)
+    kind: Callable[[Any], Any] = type
+    values = list(zip(*(_values(kind(row), names)(row) for row in rows), strict=True)) or [()] * len(fields)
+    return [_column(f"{path}{f.name}", f.type, own) for f, own in zip(fields, values, strict=True)]
+
+
 @cache
-def _counts(kind: pa.DataType) -> bool:
-    """True where whole numbers stand somewhere in a type."""
+def _values(kind: Any, names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Reads some fields of a row of one class, a missing key of a dict as None."""
+    if kind is dict:
+        return lambda row: tuple(map(row.get, names))
+    return attrgetter(*names) if len(names) > 1 else lambda row: (getattr(row, names[0]),)
+
+
+def _column(path: str, kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     if pa.types.is_struct(kind):
-        return any(_counts(child.type) for child in kind)
-    return _counts(kind.value_type) if pa.types.is_list(kind) else pa.types.is_integer(kind)
+        return _structs(path, kind, values)
+    if pa.types.is_list(kind) and (pa.types.is_nested(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        return _lists(path, kind, values)
+    if pa.types.is_integer(kind) and not _WHOLE.issuperset(map(type, values)):
+        _require_whole(path, values)
+    column = pa.array(values, kind)
+    if isinstance(column, pa.ChunkedArray):
+        raise _TooLong
+    return column
 
 
-def _fraction_in(field: pa.Field, values: Sequence[Any]) -> str | None:
-    """Where a fraction stands for a whole number, or None. Looked for only where not all are seen to be whole."""
-    return None if all(map(_whole(field.type), values)) else _first(field.name, _fraction(field.type), values)
+def _structs(path: str, kind: pa.StructType, values: Sequence[Any]) -> pa.Array:
+    held, places = _distinct(values)
+    if not held:
+        return pa.array(values, kind)
+    items = pa.StructArray.from_arrays(_columns(f"{path}.", list(kind), held), fields=list(kind))
+    if places is None:
+        return items
+    items = items.take(places.fill_null(0))  # Parquet refuses nulls in a field of no nulls, also under a null struct
+    return pa.StructArray.from_arrays(items.flatten(), fields=list(kind), mask=places.is_null())
 
 
-@cache
-def _whole(kind: pa.DataType) -> Callable[[Any], bool]:
-    """Tells of plain values that each whole number in them is an int or missing. Every row passes here, often."""
-    if pa.types.is_integer(kind):
-        return lambda value: type(value) in _WHOLE
-    if pa.types.is_list(kind):
-        item = _whole(kind.value_type)
-        return lambda value: value is None or (type(value) in (list, tuple) and all(map(item, value)))
-    numbers = tuple(child.name for child in kind if pa.types.is_integer(child.type))
-    inner = [(c.name, _whole(c.type)) for c in kind if _counts(c.type) and c.name not in numbers]
-
-    def struct(value: Any) -> bool:
-        if type(value) is not dict:
-            return value is None
-        whole = all(type(value.get(name)) in _WHOLE for name in numbers)
-        return whole and all(check(value.get(name)) for name, check in inner)
-
-    return struct
+def _lists(path: str, kind: pa.ListType, values: Sequence[Any]) -> pa.Array:
+    held, places = _distinct(values)
+    items = _column(f"{path}[]", kind.value_type, list(chain.from_iterable(held)))
+    ends = list(accumulate(map(len, held), initial=0))
+    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), items, type=kind)
+    return lists if places is None else lists.take(places)
 
 
-@cache
-def _fraction(kind: pa.DataType) -> Callable[[Any], str | None]:
-    """Finds where a fraction stands for a whole number. pyarrow would cut 1.5 down to 1 without a word.
+def _distinct(values: Sequence[Any]) -> tuple[list[Any], pa.Array | None]:
+    """What the values are, each thing once, and the place of every value there, null for None; None where all differ.
 
-    Worked out once per type, and blind to what holds no whole number.
+    Samples of a clip hold its medium, frames and provenance each: what several rows hold is converted once.
     """
-    if pa.types.is_integer(kind):
-        return lambda value: "" if isinstance(value, (float, np.floating)) and value % 1 != 0 else None
-    if pa.types.is_list(kind):
-        item = _fraction(kind.value_type)
-        return lambda value: _first("[]", item, value) if isinstance(value, (list, tuple)) else None
-    inner = [(child.name, _fraction(child.type)) for child in kind if _counts(child.type)]
-    return lambda value: _first_of(inner, value) if isinstance(value, dict) else None
+    held = {id(v): v for v in values if v is not None}  # by id: the values keep alive what they hold
+    if len(held) == len(values):
+        return list(held.values()), None
+    place = {known: n for n, known in enumerate(held)}
+    return list(held.values()), pa.array([place.get(id(v)) for v in values], pa.int32())
 
 
-def _first(path: str, find: Callable[[Any], str | None], values: Iterable[Any]) -> str | None:
-    return next((path + found for v in values if v is not None and (found := find(v)) is not None), None)
-
-
-def _first_of(inner: Sequence[tuple[str, Callable[[Any], str | None]]], row: dict[str, Any]) -> str | None:
-    return next((found for name, find in inner if (found := _first(f".{name}", find, (row.get(name),)))), None)
+def _require_whole(path: str, values: Sequence[Any]) -> None:
+    """pyarrow would cut 1.5 down to 1 without a word."""
+    if any(isinstance(v, (float, np.floating)) and v % 1 != 0 for v in values):
+        raise SchemaBroken(f"column {path}", seen="a fraction in a column of whole numbers", do="round it")
 
 
 def _hole(path: str, field: pa.Field, values: pa.Array) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 from dataclasses import dataclass, fields
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from reelmill.schemas.media import FrameRef, MediaRef
 from reelmill.schemas.provenance import Provenance
@@ -152,8 +153,18 @@ class StreamSample(Sample):
     watch_until_s: float
 
 
+Kind = TypeVar("Kind", bound=Sample)
+
 KINDS: tuple[type[Sample], ...] = (CuratedSample, GroundedSample, PreferenceSample, StreamSample)
 """The kinds of sample that hold more than a dialogue; a dataset has one kind."""
+
+
+_SHARED = attrgetter(*(f.name for f in fields(Sample)))
+
+
+def widened(kind: type[Kind], sample: Sample, **own: Any) -> Kind:
+    """A sample as one of a kind that holds more, with the fields that the kind adds."""
+    return kind(*_SHARED(sample), **own)
 
 
 def own_fields(kind: type[Sample]) -> tuple[str, ...]:

@@ -82,8 +82,10 @@ def table_files(
 
 def _flattened(lists: pa.ChunkedArray, refused: pa.ChunkedArray) -> tuple[pa.StructArray, Any]:
     """The items of all lists in order, and the number of the row that each is of; refused rows have none."""
-    kept = pc.if_else(refused, pa.scalar(None, lists.type), lists).combine_chunks()
-    return pc.list_flatten(kept), pc.list_parent_indices(kept).to_numpy()
+    whole = lists.combine_chunks()
+    items, parents = pc.list_flatten(whole), pc.list_parent_indices(whole).to_numpy()
+    kept = ~refused.to_numpy()[parents]
+    return (items, parents) if kept.all() else (items.filter(pa.array(kept)), parents[kept])
 
 
 class _Media:

@@ -51,6 +51,10 @@ class Borrowing(Rows):
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"borrows": self.most, "seed": self.seed}
 
+    def reads(self, recipe: Recipe) -> tuple[str, ...] | None:
+        needed = super().reads(recipe)
+        return None if needed is None else (*needed, LISTED.name)
+
     def open(self, place: Place, recipe: Recipe) -> Load:
         own, lenders = super().open(place, recipe), _Lenders(self, place)
 

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -73,8 +72,17 @@ class Rows:
         progress(len(keys), len(keys))
         return [Entry.derived(k) for k in keyed.strings(keyed.ascending(keys))]
 
+    def reads(self, recipe: Recipe) -> tuple[str, ...] | None:
+        """Names of the columns that rows are read with: those that the recipe needs or stores. None: all of them, for a
+        source that reads these rows to make others of them."""
+        if recipe.source != self:
+            return None
+        needed = [c for step in recipe.steps for c in step.needs]
+        own = (*recipe.keeps, *((recipe.explode,) if recipe.explode is not None else ()))
+        return tuple(dict.fromkeys(c.name for c in (*needed, *own)))
+
     def open(self, place: Place, recipe: Recipe) -> Load:
-        return _Reader(self, place, place.dataset(recipe).label).load
+        return _Reader(self, place, self.reads(recipe)).load
 
 
 def _base_columns(recipe: Recipe) -> tuple[Column, ...]:
@@ -124,12 +132,20 @@ def ready(rows: Rows, place: Place, keys: Sequence[str]) -> list[str]:
 class Parts:
     """Rows or children of a dataset by key, a few parts of it in memory. May be shared between threads."""
 
-    def __init__(self, dataset: Dataset, suffix: str, numbered: Numbered, names: Sequence[str]) -> None:
-        self.dataset, self.suffix, self.numbered, self.names = dataset, suffix, numbered, names
+    def __init__(
+        self,
+        dataset: Dataset,
+        suffix: str,
+        numbered: Numbered,
+        names: Sequence[str],
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        self.dataset, self.suffix, self.numbered, self.names, self.columns = dataset, suffix, numbered, names, columns
         self._part = lru_cache(_PARTS_KEPT)(self._read)
 
     def _read(self, name: str) -> pa.Table | None:
-        return self.dataset.part(name, self.suffix) if self.suffix in self.dataset.winners.commits[name].files else None
+        there = self.suffix in self.dataset.winners.commits[name].files
+        return self.dataset.part(name, self.suffix, self.columns) if there else None
 
     def around(self, keys: Sequence[str], column: str = "key") -> Iterator[pa.Table]:
         """Of every part that some of the keys lie in, its rows whose `column` is one of those keys."""
@@ -158,17 +174,25 @@ class Parts:
 
 
 class _Reader:
-    """Answers groups of keys of one run. Holds where each key lies, and a few parts of each dataset."""
+    """Answers groups of keys of one run. Holds where each key lies, and a few parts of each dataset: of small parts a
+    column costs as much as many of its values."""
 
-    def __init__(self, source: Rows, place: Place, label: str) -> None:
-        self.source, self.place, self.label = source, place, label
+    def __init__(self, source: Rows, place: Place, columns: Sequence[str] | None) -> None:
+        self.source, self.place, self.columns = source, place, columns
         self.base = place.dataset(source.base)
 
     @cached_property
     def rows(self) -> Parts:
         suffix = suffix_of(self.base)
         numbered = Numbered.of(*accepted_keys(self.base, self.source.only))
-        return Parts(self.base, suffix, numbered, self.base.parts(suffix))
+        columns = None if self.columns is None else (*self.columns, *self._own)
+        return Parts(self.base, suffix, numbered, self.base.parts(suffix), columns)
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        """What is read of a base row whoever asks: where its medium is, what it rests on, and which frames it has."""
+        framed = ("frames", "verdict") if self.source.with_frames or self.source.with_before else ()
+        return ("media", PROVENANCE.name, *framed)
 
     @cached_property
     def _places(self) -> tuple[Numbered, pa.ChunkedArray]:
@@ -195,7 +219,7 @@ class _Reader:
         table = self.rows.of(keys)
         table = self._moved(table) if "media" in table.column_names else table
         parts = table[PART].to_pylist()
-        table = table.drop_columns([PART, "verdict"])
+        table = table.drop_columns([c for c in (PART, "verdict") if c in table.column_names])
         verdicts: list[Any] = [None] * len(keys)
         for evidence in self.evidence:
             table = evidence.beside(table, keys, verdicts)
@@ -211,7 +235,7 @@ class _Reader:
 
     @cached_property
     def evidence(self) -> list[_Evidence]:
-        return [_Evidence(recipe, self.place.dataset(recipe)) for recipe in self.source.joined]
+        return [_Evidence(recipe, self.place.dataset(recipe), self.columns) for recipe in self.source.joined]
 
     def _jpegs(self, table: pa.Table, parts: list[str]) -> pa.Array:
         read = [
@@ -289,31 +313,33 @@ def _link(step: Any, dataset: str) -> Provenance:
 
 
 class _Evidence:
-    """One joined dataset: its kept columns, and its children nested again under their parent."""
+    """One joined dataset: its kept columns, and its children nested again under their parent; of `columns` those."""
 
-    def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
-        self.recipe = recipe
-        self.rows, self.children = (
-            Parts(dataset, suffix, dataset.winners.numbered, dataset.winners.names) for suffix in ("rows", "children")
-        )
+    def __init__(self, recipe: Recipe, dataset: Dataset, columns: Sequence[str] | None) -> None:
+        self.keeps = [c for c in recipe.keeps if columns is None or c.name in columns]
+        self.nests = [c for c in (recipe.explode,) if c is not None and (columns is None or c.name in columns)]
+        at = dataset.winners.numbered, dataset.winners.names
+        self.rows = Parts(dataset, "rows", *at, [*(c.name for c in self.keeps), "verdict"])
+        self.children = Parts(dataset, "children", *at)
 
-    def _nested(self, keys: Sequence[str]) -> list[list[dict[str, Any]]]:
+    def _nested(self, keys: Sequence[str], explode: Column) -> pa.Array:
         """Children of each key, sorted by their own."""
-        found: dict[str, list[dict[str, Any]]] = {k: [] for k in keys}
-        for table in self.children.around(keys, "parent_key"):
-            for child in table.to_pylist():
-                found[child["parent_key"]].append(child)
-        return [sorted(found[k], key=itemgetter("key")) for k in keys]
+        fields = list(explode.field.type.value_type)
+        found = [pa.schema(fields).empty_table(), *self.children.around(keys, "parent_key")]
+        table = pa.concat_tables(found, promote_options="default")
+        table = table.append_column("row", pc.index_in(table["parent_key"], pa.array(keys, pa.string())))
+        table = table.sort_by([("row", "ascending"), ("key", "ascending")])
+        ends = np.cumsum(np.bincount(table["row"].to_numpy(), minlength=len(keys)))
+        items = pa.StructArray.from_arrays([table[f.name].combine_chunks() for f in fields], fields=fields)
+        return pa.ListArray.from_arrays(np.append(0, ends).astype(np.int32), items, type=explode.field.type)
 
     def beside(self, table: pa.Table, keys: Sequence[str], verdicts: list[Any]) -> pa.Table:
         """Add the columns; note in `verdicts` which rows the evidence refused."""
         found = self.rows.of(keys)
-        for column in self.recipe.keeps:
+        for column in self.keeps:
             table = table.append_column(stored(column).stored, found[column.name])
-        explode = self.recipe.explode
-        if explode is not None:
-            lists = pa.array(self._nested(keys), explode.field.type)
-            table = table.append_column(explode.stored, lists)
+        for column in self.nests:
+            table = table.append_column(column.stored, self._nested(keys, column))
         for i, verdict in enumerate(found["verdict"].to_pylist()):
             if verdict["state"] == State.REJECTED and verdicts[i] is None:
                 verdicts[i] = arrow.plain(rejected(verdict["step"], verdict["reason"], verdict["detail"]))

@@ -168,7 +168,7 @@ def rename(true: Told, share: float, setting: Setting) -> Candidate | None:
     if len(names) < 2:
         return None
     one, other = setting.rng.sample(names, 2)
-    told = tuple(replace(i, clause=_renamed(i.clause, {one: other, other: one}, setting)) for i in true)
+    told = tuple(Item(i.span, _renamed(i.clause, {one: other, other: one}, setting)) for i in true)
     return Candidate(told, sum(a != b for a, b in zip(true, told, strict=True)))
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -38,7 +38,7 @@ from reelmill.pipelines.sources.rows import BASE, PROVENANCE
 from reelmill.pipelines.views.candidates import RULES, Candidate, Item, Setting, Told, quotas
 from reelmill.pipelines.views.grounding import STILL
 from reelmill.pipelines.views.happenings import ClipView, flat, may_be, united
-from reelmill.pipelines.views.phrasing import Label, capital, joined_methods, sample, sample_key
+from reelmill.pipelines.views.phrasing import Label, capital, fill, joined_methods, sample, sample_key
 from reelmill.pipelines.views.worded import Worded
 from reelmill.schemas import arrow
 from reelmill.schemas.answer import DrawnAccount
@@ -48,7 +48,7 @@ from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.metrics.captions import rouge_l, tokens
 from reelmill.schemas.metrics.dense import Prf, segments, soda_c, story
-from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Sample, Turn
+from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Sample, Turn, widened
 from reelmill.schemas.span import Span
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 
@@ -154,7 +154,13 @@ class _Writer:
         self.step, self.account, self.view = step, account, view
         told = (Item(e.span, view.words(e.subject, e.kind)["clause"]) for e in view.accepted)
         self.true: Told = tuple(dict.fromkeys(told))
-        self._lines: dict[tuple[str, int, int, str], str] = {}
+        self._words: dict[tuple[int, str], dict[str, str]] = {}
+        self._label = Label(
+            evidence=tuple(e.key for e in view.accepted),
+            confidence=min((e.confidence for e in view.accepted), default=0.0),
+            method=joined_methods(e.method for e in view.accepted),
+            verdict=ACCEPTED,
+        )
 
     def settle(self) -> None:
         """Raises Unusable where the account is not complete, not inside the clip, or too short or long to tell."""
@@ -177,49 +183,53 @@ class _Writer:
     def dialogues(self) -> Iterator[Sample]:
         for task in (CAPTIONS_FIRST, SEGMENTS_FIRST):
             key = self.key(task)
-            yield self.sample(key, task, self.turns(task, key, self.true), "")
+            (turns,) = self.sides(task, key, self.true)
+            yield self.sample(key, task, turns, "")
 
     def key(self, task: str, *identity: str | int) -> str:
         return sample_key(self.view.clip.key, FAMILY, task, self.account, *identity)
 
-    def turns(self, task: str, key: str, told: Told) -> tuple[Turn, ...]:
-        """Question and answer for each part of a dialogue."""
-        return tuple(turn for part in _PARTS[task] for turn in self._exchange(part, key, told))
+    def sides(self, task: str, key: str, *accounts: Told) -> list[tuple[Turn, ...]]:
+        """A dialogue for each account, which differ in their answers alone: question and answer for each part."""
+        parts = [(self._asked(part, key), self._answers(part, key, accounts)) for part in _PARTS[task]]
+        return [
+            tuple(turn for question, answers in parts for turn in (question, answers[side]))
+            for side in range(len(accounts))
+        ]
 
-    def _exchange(self, part: str, key: str, told: Told) -> tuple[Turn, Turn]:
-        asked = self.step.wording.pick(f"{part}.question", seed_for(self.step.seed, key, f"{part}.question"))
-        question = Turn(Role.USER, asked, (), (), ())
+    def _asked(self, part: str, key: str) -> Turn:
+        path = f"{part}.question"
+        return Turn(Role.USER, self.step.wording.pick(path, seed_for(self.step.seed, key, path)), (), (), ())
+
+    def _answers(self, part: str, key: str, accounts: Sequence[Told]) -> list[Turn]:
+        path = {"times": "segments.line", "named": "captions.line", "count": "count.answer"}.get(part, f"{part}.line")
+        options = self.step.wording.options(path)
+        wording = options[seed_for(self.step.seed, key, path) % len(options)]  # one for all lines
+        return [self._answer(part, path, wording, told) for told in accounts]
+
+    def _answer(self, part: str, path: str, wording: str, told: Told) -> Turn:
         if part == "count":
             words = {"count": f"{len(told)}", "events": "event" if len(told) == 1 else "events"}
-            counted = self.step.wording.pick("count.answer", seed_for(self.step.seed, key, "count.answer"), **words)
-            return question, Turn(Role.ASSISTANT, counted, (), (), ())
-        path = {"times": "segments.line", "named": "captions.line"}.get(part, f"{part}.line")
-        form = seed_for(self.step.seed, key, path) % len(self.step.wording.options(path))  # one wording for all lines
-        lines = [self._line(path, form, place, item.clause) for place, item in enumerate(told)]
+            return Turn(Role.ASSISTANT, fill(wording, path, words), (), (), ())
+        lines = [fill(wording, path, self._of_line(place, item.clause)) for place, item in enumerate(told)]
         spans = () if part in ("captions", "named") else [i.span for i in told]
-        return question, Turn(Role.ASSISTANT, "\n".join(lines), (), flat(spans), ())
+        return Turn(Role.ASSISTANT, "\n".join(lines), (), flat(spans), ())
 
-    def _line(self, path: str, form: int, place: int, clause: str) -> str:
-        """Candidates leave most lines as they are, so each is worded once."""
-        if (path, form, place, clause) not in self._lines:
+    def _of_line(self, place: int, clause: str) -> dict[str, str]:
+        """What a wording may say in one line. Candidates leave most lines as they are."""
+        if (place, clause) not in self._words:
             ordinals = self.step.wording.options("ordinals")
-            words = {
+            self._words[place, clause] = {
                 "Ordinal": ordinals[place] if place < len(ordinals) else f"{place + 1}.",
                 "number": f"{place + 1}",
                 "clause": clause,
                 "Clause": capital(clause),
             }
-            self._lines[path, form, place, clause] = self.step.wording.pick(path, form, **words)
-        return self._lines[path, form, place, clause]
+        return self._words[place, clause]
 
     def sample(self, key: str, task: str, turns: tuple[Turn, ...], measure: str, verdict: Verdict = ACCEPTED) -> Sample:
-        named = self.view.accepted
-        label = Label(
-            evidence=tuple(e.key for e in named),
-            confidence=min(e.confidence for e in named),
-            method=joined_methods(e.method for e in named) + (f":{measure}" if measure else ""),
-            verdict=verdict,
-        )
+        method = self._label.method + (f":{measure}" if measure else "")
+        label = Label(self._label.evidence, self._label.confidence, method, verdict)
         return sample(self.view.clip, key, FAMILY, task, self.view.clip.frames, turns, label)
 
 
@@ -275,7 +285,9 @@ class _Pairs:
         self.step, self.writer, self.true = step, writer, writer.true
         self.duration_s = writer.view.clip.duration_s
         self.same = _Sameness(writer)
+        self._evidence = tuple(e.key for e in writer.view.accepted)
         self._of_truth: dict[str, tuple[Claim, ...]] = {}
+        self._spans: dict[str, list[Span]] = {}
         starts = [i.span.start_s for i in self.true]
         self._between = [
             (
@@ -292,10 +304,10 @@ class _Pairs:
         want = quotas({pool: len(pairs) for pool, pairs in passed.items()}, self.step.most_pairs)
         for pool, pairs in made.items():
             yield from (p for p in pairs if not p.verdict.accepted)
-            for place, pair in enumerate(passed[pool]):
-                seen = f"{want[pool]} were drawn from {len(passed[pool])} of {pool}"
-                late = rejected(step_name(self.step), "not_drawn", seen)
-                yield pair if place < want[pool] else replace(pair, verdict=late)
+            yield from passed[pool][: want[pool]]
+            seen = f"{want[pool]} were drawn from {len(passed[pool])} of {pool}"
+            late = rejected(step_name(self.step), "not_drawn", seen)
+            yield from (replace(pair, verdict=late) for pair in passed[pool][want[pool] :])
 
     def _rules(self, pool: str) -> tuple[str, ...]:
         return POOLS[pool].even_rules if self.step.even else POOLS[pool].rules
@@ -333,15 +345,15 @@ class _Pairs:
     def _compared(self, pool: str, key: str, made: Candidate, how: Perturbation) -> PreferenceSample:
         told = tuple(sorted(made.told, key=_in_time)) if pool == SEGMENTS else made.told
         order = self._order(pool, key)
-        chosen = self.writer.turns(pool, key, tuple(self.true[i] for i in order))
-        turns = self.writer.turns(pool, key, tuple(told[i] for i in order) if len(told) == len(order) else told)
+        placed = (tuple(side[i] for i in order) if len(side) == len(order) else side for side in (self.true, told))
+        chosen, turns = self.writer.sides(pool, key, *placed)
         compared = turns[1:] if POOLS[pool].counted else turns[-1:]
         margin = round(100 * (1 - POOLS[pool].score(told, self.true).f1), 6)  # every measure of the truth itself is 1
         claims = (*self._true_claims(pool), *self._claims(pool, told, rejected_side=True))
         verdict = self._verdict(margin, claims, chosen[-1] == turns[-1])
         base = self.writer.sample(key, pool, chosen, POOLS[pool].measure, verdict)
-        own = {f.name: getattr(base, f.name) for f in fields(base)}
-        return PreferenceSample(**own, rejected=compared, perturbation=how, claims=claims, margin=margin)
+        own = {"rejected": compared, "perturbation": how, "claims": claims, "margin": margin}
+        return widened(PreferenceSample, base, **own)
 
     def _order(self, pool: str, key: str) -> Sequence[int]:
         """The places of the events in the order in which they are told: that of time, in which true times alone would
@@ -371,21 +383,19 @@ class _Pairs:
         return self._of_truth[pool]
 
     def _claims(self, pool: str, told: Told, *, rejected_side: bool) -> Iterator[Claim]:
-        evidence = tuple(e.key for e in self.writer.view.accepted)
         if POOLS[pool].counted:
-            yield Claim(f"number of events: {len(told)}", rejected_side, len(told) == len(self.true), evidence)
+            yield Claim(f"number of events: {len(told)}", rejected_side, len(told) == len(self.true), self._evidence)
         for place, item in enumerate(told):
             text, holds = self._claim(pool, place, item)
-            yield Claim(text, rejected_side, holds, evidence)
+            yield Claim(text, rejected_side, holds, self._evidence)
 
     def _claim(self, pool: str, place: int, item: Item) -> tuple[str, bool]:
         time = f"from {item.span.start_s:g} to {item.span.end_s:g} s"
         if pool == SEGMENTS:
             return f"event {place + 1} is {time}", any(_hits(item.span, i.span) for i in self._at(place))
         if pool == CAPTIONS:
-            return f"event {place + 1}: {item.clause}", any(
-                i.clause in self.same.of(item.clause) for i in self._at(place)
-            )
+            same = self.same.of(item.clause)
+            return f"event {place + 1}: {item.clause}", any(i.clause in same for i in self._at(place))
         return f"{item.clause} {time}", not self._wrong(item)
 
     def _at(self, place: int) -> list[Item]:
@@ -400,9 +410,17 @@ class _Pairs:
 
     def _wrong(self, item: Item) -> bool:
         """A sentence is wrong of a time that is near to none of its own, and of which less than half is."""
-        own = [i.span for i in self.true if i.clause in self.same.of(item.clause)]
-        within_s = sum(s.overlap_s(item.span) for s in united(own))
-        return not any(_hits(item.span, s) for s in own) and within_s < 0.5 * item.span.duration_s
+        own = self._own(item.clause)
+        if any(_hits(item.span, s) for s in own):
+            return False
+        return sum(s.overlap_s(item.span) for s in united(own)) < 0.5 * item.span.duration_s
+
+    def _own(self, clause: str) -> list[Span]:
+        """The times of all events that a clause may speak of."""
+        if clause not in self._spans:
+            same = self.same.of(clause)
+            self._spans[clause] = [i.span for i in self.true if i.clause in same]
+        return self._spans[clause]
 
 
 class _DrawnPairs(_Pairs):
@@ -468,8 +486,8 @@ class _Sameness:
 
     def __init__(self, writer: _Writer) -> None:
         view, wording = writer.view, writer.step.wording
-        self.near: dict[str, list[str]] = wording.table("near")
-        self.vague = set(wording.options("vague.words"))
+        near: dict[str, list[str]] = wording.table("near")
+        vague = set(wording.options("vague.words"))
         clause = {(e.subject, e.kind): view.words(e.subject, e.kind)["clause"] for e in view.accepted}
         named = sorted({(who, kind) for who, kind in clause if who not in view.shared})
         self.things = {clause[said]: (said[0], str(said[1])) for said in named}
@@ -478,15 +496,17 @@ class _Sameness:
             for who in {who for who, _ in named}
             for kind in {kind for _, kind in named}
         }
+        subjects = {who for who, _ in clause}
+        likely = {one: {o for o in subjects if may_be(one, o, near, vague)} for one in subjects}
         self._of = {
-            text: frozenset(t for (who, k), t in clause.items() if k is kind and self._may_be(subject, who))
+            text: frozenset(t for (who, k), t in clause.items() if k is kind and who in likely[subject])
             for (subject, kind), text in clause.items()
         }
         self.others = {
             text: [
                 view.words(subject, other)["clause"]
                 for other in _OTHER_KINDS
-                if not any(k is other and self._may_be(subject, who) for who, k in clause)
+                if not any(k is other and who in likely[subject] for who, k in clause)
             ]
             for (subject, kind), text in clause.items()
             if kind is not EventKind.STATED
@@ -494,6 +514,3 @@ class _Sameness:
 
     def of(self, clause: str) -> frozenset[str]:
         return self._of.get(clause, frozenset())
-
-    def _may_be(self, one: str, other: str) -> bool:
-        return may_be(one, other, self.near, self.vague)

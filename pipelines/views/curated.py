@@ -61,7 +61,7 @@ class CompileCurated:
             family=FAMILY,
             task=WORDLESS,
             media=clip.media,
-            frames=tuple(clip.ref(f) for f in clip.frames),
+            frames=clip.refs(clip.frames),
             turns=(),
             evidence=(),
             label_confidence=1.0,  # nothing is claimed, so nothing can be wrong

@@ -65,6 +65,7 @@ class Evidence:
             for kind in _UNSEEN.get(e.verdict.reason, ())
         }
         self._possible: dict[Said, list[Event]] = {}
+        self._meanings: dict[str, set[str]] = {}
         self._before: dict[tuple[Said, Said], bool | None] = {}
 
     def _named(self) -> tuple[str, ...]:
@@ -95,7 +96,10 @@ class Evidence:
 
     def _meant(self, subject: str) -> set[str]:
         """The subjects of events that the words could mean."""
-        return {s for s in self.subjects if s == subject or (self.could_be(subject, s) and not self._apart(subject, s))}
+        if subject not in self._meanings:
+            others = (s for s in self.subjects if self.could_be(subject, s) and not self._apart(subject, s))
+            self._meanings[subject] = {s for s in self.subjects if s == subject} | set(others)
+        return self._meanings[subject]
 
     def unseen(self, said: Said) -> bool:
         """Whether the thing of that very name may do so where nobody saw it."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from reelmill.annotators.check_facts import ANSWERS, FACTS
@@ -27,7 +27,7 @@ from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.keys import seed_for
 from reelmill.schemas.provenance import UNMEASURED
-from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Turn
+from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Turn, widened
 from reelmill.schemas.verdict import ACCEPTED
 
 __all__ = ["PAIRS", "CompareFacts"]
@@ -81,7 +81,6 @@ class CompareFacts(Worded):
         label = Label((f"answers about {clip.key}",), UNMEASURED, "model:false_statements", ACCEPTED)
         turns = (Turn(Role.USER, question, (), (), ()), sides[0])
         base = sample(clip, key, FAMILY, TASK, clip.frames, turns, label)
-        own = {f.name: getattr(base, f.name) for f in fields(base)}
         how = Perturbation(
             kind="sampled",
             of="claims",
@@ -93,7 +92,8 @@ class CompareFacts(Worded):
         )
         claims = (*_claims(clip.key, chosen, rejected=False), *_claims(clip.key, other, rejected=True))
         margin = float(other.false - chosen.false)
-        return PreferenceSample(**own, rejected=(sides[1],), perturbation=how, claims=claims, margin=margin)
+        own = {"rejected": (sides[1],), "perturbation": how, "claims": claims, "margin": margin}
+        return widened(PreferenceSample, base, **own)
 
 
 def checked(answers: Sequence[str], facts: Sequence[CheckedFact]) -> list[Checked]:

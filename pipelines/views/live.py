@@ -24,7 +24,7 @@ that an answer does not hang on an edge's error. Refused are, as in `grounding`:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
@@ -42,7 +42,7 @@ from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import micros, seed_for
-from reelmill.schemas.sample import Role, Sample, StreamSample, Turn
+from reelmill.schemas.sample import Role, StreamSample, Turn, widened
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 
 FAMILY = "live_stream"
@@ -375,9 +375,8 @@ class _Streams:
         )
         turns = tuple(Turn(line.role, line.text, (), (), ()) for line in lines)
         plain = sample(self._observed(named), key, FAMILY, task, self.clip.frames, turns, label)
-        own = {f.name: getattr(plain, f.name) for f in fields(Sample)}
-        at_s = tuple(line.at_s for line in lines)
-        return StreamSample(**own, turns_at_s=at_s, watch_from_s=0.0, watch_until_s=self.clip.duration_s)
+        at_s, until_s = tuple(line.at_s for line in lines), self.clip.duration_s
+        return widened(StreamSample, plain, turns_at_s=at_s, watch_from_s=0.0, watch_until_s=until_s)
 
     def _outside(self, named: Sequence[Event]) -> Verdict | None:
         """Defect D3 of the recipes' register: nothing is said of what lies beyond the decoded end of the clip."""

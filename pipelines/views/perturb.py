@@ -14,6 +14,7 @@ give one block structure; here identity is never drawn and a structure that came
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict, deque
 from collections.abc import Hashable, Sequence
@@ -60,6 +61,15 @@ def shuffled_blocks(n: int, size: int, rng: random.Random) -> Order:
         drawn = rng.sample(cut, len(cut))
         if tuple(drawn) != cut:
             return tuple(place for block in drawn for place in block)
+
+
+def shuffles(n: int, size: int) -> int:
+    """How many orders `shuffled_blocks` draws from.
+
+    >>> shuffles(3, 1)
+    5
+    """
+    return math.factorial(len(blocks(n, size))) - 1
 
 
 def swapped(n: int, at: int) -> Order:

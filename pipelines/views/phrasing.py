@@ -148,6 +148,9 @@ class Material:
     frames: tuple[ShownFrame, ...]
     dataset: str
     provenance: tuple[Provenance, ...]
+    _refs: dict[tuple[int, ...], tuple[FrameRef, ...]] = field(
+        init=False, default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def duration_s(self) -> float:
@@ -155,8 +158,12 @@ class Material:
         span_s = self.media.span.duration_s if self.media.span else self.media.duration_s
         return min(span_s, self.media.duration_s)
 
-    def ref(self, frame: ShownFrame) -> FrameRef:
-        return FrameRef(self.dataset, self.key, frame.frame, frame.at_s, frame.sha256)
+    def refs(self, frames: Sequence[ShownFrame]) -> tuple[FrameRef, ...]:
+        """References to some of the frames. Samples that show the same ones hold one tuple, which is stored once."""
+        shown = tuple(f.frame for f in frames)
+        if shown not in self._refs:
+            self._refs[shown] = tuple(FrameRef(self.dataset, self.key, f.frame, f.at_s, f.sha256) for f in frames)
+        return self._refs[shown]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +201,7 @@ def sample(
         family=family,
         task=task,
         media=clip.media,
-        frames=tuple(clip.ref(f) for f in frames),
+        frames=clip.refs(frames),
         turns=turns,
         evidence=label.evidence,
         label_confidence=label.confidence,

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, pairwise
 from typing import Any, ClassVar
@@ -60,7 +60,7 @@ from reelmill.schemas.column import KEY, Column
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import seed_for
-from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Sample, Turn
+from reelmill.schemas.sample import Claim, Perturbation, PreferenceSample, Role, Turn, widened
 from reelmill.schemas.span import Span
 from reelmill.schemas.verdict import ACCEPTED, Verdict, rejected
 
@@ -163,6 +163,8 @@ class _Writer:
         self, step: ComparePerturbed, wording: Phrasings, clip: Material, evidence: Evidence, frame_s: float
     ) -> None:
         self.step, self.wording, self.clip, self.evidence, self.frame_s = step, wording, clip, evidence, frame_s
+        self._words: dict[Said, dict[str, str]] = {}
+        self._true: dict[tuple[Said, ...], tuple[Claim, ...]] = {}
 
     def pairs(self) -> Iterator[PreferenceSample]:
         chains = self.evidence.chains(self.step.most_items)
@@ -185,19 +187,20 @@ class _Writer:
             def shuffle(rng: random.Random, size: int = size) -> perturb.Order:
                 return perturb.woven(owners, perturb.shuffled_blocks(n, size, rng))
 
-            yield self.reordered(name, chain, "shuffle", stage, shuffle)
+            yield self.reordered(name, chain, "shuffle", stage, shuffle, perturb.shuffles(n, size))
             back = perturb.woven(owners, perturb.reversed_blocks(n, size))
-            yield self.reordered(name, chain, "reverse", stage, partial(_always, back))
+            yield self.reordered(name, chain, "reverse", stage, partial(_always, back), 1)
         places = [i for i in range(n - 1) if owners[i] != owners[i + 1]]
-        yield self.reordered(name, chain, "swap", 0, lambda rng: perturb.swapped(n, rng.choice(places)))
+        yield self.reordered(name, chain, "swap", 0, lambda rng: perturb.swapped(n, rng.choice(places)), len(places))
         yield from self.reframed(name, chain)
 
     def reordered(
-        self, name: str, chain: Chain, kind: str, stage: int, draw: Callable[[random.Random], perturb.Order]
+        self, name: str, chain: Chain, kind: str, stage: int, draw: Callable[[random.Random], perturb.Order], ways: int
     ) -> PreferenceSample:
+        """The pair whose order has the fewest faults; there are at most so many `ways` to draw one."""
         n, key = len(chain), self.key(ACCOUNT, kind, name, stage)
         drawn = (draw(self.rng(key, f"draw {i}")) for i in range(_TRIES))
-        order = _least(drawn, lambda o: self._faults(chain, o))
+        order = _least(drawn, ways, lambda o: self._faults(chain, o))
         how = self.how(kind, "captions", stage, n, order, perturb.moved_share(order, n), key)
         return self.pair(key, ACCOUNT, how, self.accounts(key, chain, [_said(chain[i]) for i in order]))
 
@@ -215,7 +218,8 @@ class _Writer:
             key = self.key(ACCOUNT, "frames", name, stage)
             rngs = (self.rng(key, f"draw {i}") for i in range(_TRIES))
             drawn = (perturb.shuffled_blocks(len(at_s), size, rng) for rng in rngs)
-            frames = _least(drawn, lambda f: self._faults(chain, perturb.framed(slots, f)))
+            ways = perturb.shuffles(len(at_s), size)
+            frames = _least(drawn, ways, lambda f: self._faults(chain, perturb.framed(slots, f)))
             order = perturb.framed(slots, frames)
             how = self.how("frames", "frames", stage, len(at_s), frames, perturb.moved_share(frames, len(at_s)), key)
             yield self.pair(key, ACCOUNT, how, self.accounts(key, chain, [_said(chain[i]) for i in order]))
@@ -272,8 +276,10 @@ class _Writer:
 
     def accounts(self, key: str, chain: Chain, told: Sequence[Said]) -> _Sides:
         """The true account and the perturbed one, by the same writer."""
-        said = [_said(e) for e in chain]
-        claims = (*self.evidence.told(said, rejected=False), *self.evidence.told(told, rejected=True))
+        said = tuple(_said(e) for e in chain)
+        if said not in self._true:
+            self._true[said] = self.evidence.told(said, rejected=False)
+        claims = (*self._true[said], *self.evidence.told(told, rejected=True))
         return _Sides(
             self.ask(ACCOUNT, key), self.account(key, said), self.account(key, told), claims, chain, (said, told)
         )
@@ -481,6 +487,12 @@ class _Writer:
         return random.Random(seed_for(self.step.seed, key, what))
 
     def words(self, said: Said) -> dict[str, str]:
+        """What a wording may say of a happening, which many pairs tell of."""
+        if said not in self._words:
+            self._words[said] = self._worded(said)
+        return self._words[said]
+
+    def _worded(self, said: Said) -> dict[str, str]:
         who = defused(said[0])
         if said[1] is EventKind.STATED:
             return {"clause": who, "Clause": capital(who)}
@@ -510,8 +522,9 @@ class _Writer:
         )
         plain = sample(self.clip, key, FAMILY, task, self.clip.frames, (sides.question, sides.chosen), label)
         theirs = [c.holds for c in sides.claims if c.rejected]
-        return PreferenceSample(
-            **{f.name: getattr(plain, f.name) for f in fields(Sample)},
+        return widened(
+            PreferenceSample,
+            plain,
             rejected=(sides.rejected,),
             perturbation=how,
             claims=sides.claims,
@@ -541,14 +554,16 @@ def _always(order: perturb.Order, rng: random.Random) -> perturb.Order:
     return order
 
 
-def _least(orders: Iterable[perturb.Order], faults: Callable[[perturb.Order], int]) -> perturb.Order:
-    """The first of those with the fewest faults; none is drawn after one without any."""
+def _least(orders: Iterable[perturb.Order], ways: int, faults: Callable[[perturb.Order], int]) -> perturb.Order:
+    """The first of those with the fewest faults; none is drawn after one without any, nor when all `ways` are known."""
     known: dict[perturb.Order, int] = {}
     for order in orders:
         if order not in known:
             known[order] = faults(order)
             if not known[order]:
                 return order
+        if len(known) == ways:
+            break
     return min(known, key=lambda o: known[o])
 
 

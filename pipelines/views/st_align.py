@@ -16,7 +16,7 @@ boxes are those of people; here they are tubes, and what the evidence leaves ope
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from reelmill.annotators.annotator import step_name
@@ -36,7 +36,7 @@ from reelmill.schemas.detection import Detection
 from reelmill.schemas.errors import Unusable
 from reelmill.schemas.event import Event
 from reelmill.schemas.keys import seed_for
-from reelmill.schemas.sample import GroundedSample, Sample
+from reelmill.schemas.sample import GroundedSample, widened
 from reelmill.schemas.tube import Tube
 from reelmill.schemas.verdict import ACCEPTED, rejected
 from reelmill.sinks.exports.st_align import OF_A_PICTURE
@@ -110,7 +110,7 @@ class Aligned(Worded):
         )
         frames = clip.frames if draft.frame is None else (clip.frames[draft.frame],)
         made = sample(clip, draft.key, FAMILY, draft.task, frames, draft.turns, label)
-        return GroundedSample(**{f.name: getattr(made, f.name) for f in fields(Sample)}, tubes=draft.tubes)
+        return widened(GroundedSample, made, tubes=draft.tubes)
 
 
 @dataclass(frozen=True, kw_only=True)

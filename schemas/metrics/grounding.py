@@ -73,9 +73,8 @@ class SpatioTemporal:
 
 def tiou(one: Interval, other: Interval) -> float:
     """Intersection over union of two intervals in [0, 1]; one without length shares nothing."""
-    shared = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
-    either = (one[1] - one[0]) + (other[1] - other[0]) - shared
-    return shared / either if either > 0 else 0.0
+    shared = min(one[1], other[1]) - max(one[0], other[0])
+    return shared / ((one[1] - one[0]) + (other[1] - other[0]) - shared) if shared > 0 else 0.0
 
 
 def temporal(pairs: Sequence[tuple[Interval | None, Interval]]) -> Temporal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,23 @@ import toy
 
 from reelmill.pipelines._recipe import Place, Recipe, in_order
 from reelmill.pipelines._run import Local, drifted, run
-from reelmill.pipelines.sources.rows import Rows
+from reelmill.pipelines.sources.rows import Rows, _Evidence
+from reelmill.schemas.column import Column
 from reelmill.schemas.errors import Drift
+from reelmill.schemas.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A letter as evidence: without its frame."""
+
+    key: str
+    parent_key: str
+    letter: str
+    verdict: Verdict
+
+
+CHILDREN = Column.of("letters", tuple[Heard, ...])
 
 
 @pytest.fixture
@@ -36,6 +52,29 @@ def test_refused_evidence_arrives_refused_and_is_counted(place: Place) -> None:
     assert reports[1].counts.reasons == {("row", "hear", "silent"): 2}
     assert reports[2].counts.reasons == {("row", "hear", "silent"): 2}
     assert all(r.counts.closes and not r.counts.pending for r in reports)
+
+
+def test_rows_come_with_the_columns_that_steps_need_and_these_are_as_in_a_whole_read(place: Place) -> None:
+    recipe = toy.saying()
+    run(recipe, place, Local(1))
+    keys = sorted(place.dataset(recipe).winners.of_key)
+    of_another_source = replace(recipe, source=Rows(toy.recipe()))
+    few, whole = (recipe.source.open(place, one)(keys) for one in (recipe, of_another_source))
+    assert {c.name for c in recipe.source.gives} <= set(whole.column_names)
+    assert {"letter", "heard", "provenance"} <= set(few.column_names)
+    assert "frames" not in few.column_names
+    assert few == whole.select(few.column_names)
+
+
+def test_children_of_evidence_lie_under_their_parent_by_key_and_one_without_any_has_an_empty_list(place: Place) -> None:
+    run(toy.recipe(), place, Local(1))
+    dataset = place.dataset(toy.recipe())
+    first, second = sorted(dataset.winners.of_key, reverse=True)
+    evidence = _Evidence(toy.recipe(), dataset, None)
+    nested = evidence._nested([first, second], CHILDREN).to_pylist()
+    children = dataset.children([f.name for f in CHILDREN.field.type.value_type]).drop_columns(["part"]).to_pylist()
+    assert nested == [[c for c in children if c["parent_key"] == key] for key in (first, second)]
+    assert all(len(letters) == len(key) for key, letters in zip((first, second), nested, strict=True))
 
 
 def test_late_evidence_keeps_the_row_pending_until_it_comes(place: Place) -> None:

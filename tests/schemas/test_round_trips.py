@@ -161,6 +161,20 @@ def test_plain_form_is_json_and_comes_back(cls: Any, data: st.DataObject) -> Non
         assert arrow.typed(cls, json.loads(json.dumps(plain))) == row
 
 
+@pytest.mark.parametrize("cls", ROW_TYPES, ids=lambda c: c.__name__)
+@settings(max_examples=5)
+@given(data=st.data())
+def test_rows_are_stored_as_pyarrow_stores_their_plain_form_also_where_they_share_what_they_hold(
+    cls: Any, data: st.DataObject
+) -> None:
+    rows = data.draw(st.lists(strategy_of(cls), max_size=3))
+    twice = [*rows, *rows]
+    table = arrow.to_table(cls, twice)
+    table.validate(full=True)
+    assert table.to_pylist() == pa.Table.from_pylist([arrow.plain(r) for r in twice], arrow.schema_of(cls)).to_pylist()
+    assert arrow.cast_rows([arrow.plain(r) for r in twice], arrow.schema_of(cls)).equals(table)
+
+
 def _holds_bytes(hint: Any) -> bool:
     if dataclasses.is_dataclass(hint):
         return any(_holds_bytes(h) for h in typing.get_type_hints(hint).values())

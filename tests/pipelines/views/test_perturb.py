@@ -37,6 +37,12 @@ def test_a_shuffle_of_single_items_reaches_every_order_but_the_identity(n):
     assert drawn == set(permutations(range(n))) - {tuple(range(n))}
 
 
+@pytest.mark.parametrize(("n", "size"), [(2, 1), (3, 1), (4, 1), (5, 2), (8, 4), (7, 3)])
+def test_there_are_as_many_shuffles_as_orders_are_drawn(n, size):
+    drawn = {perturb.shuffled_blocks(n, size, random.Random(seed)) for seed in range(600)}
+    assert perturb.shuffles(n, size) == len(drawn)
+
+
 def test_two_blocks_have_one_other_order():
     """TEMPLE's r = 2 shuffles two blocks, and half of its shuffles change nothing."""
     assert {perturb.shuffled_blocks(8, 4, random.Random(s)) for s in range(20)} == {(4, 5, 6, 7, 0, 1, 2, 3)}

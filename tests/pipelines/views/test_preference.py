@@ -19,7 +19,7 @@ from reelmill.pipelines._recipe import step_identity
 from reelmill.pipelines.scenes.presets import EASY, MEDIUM
 from reelmill.pipelines.views.checks.preference import check_ladder, check_preference, spoken_of
 from reelmill.pipelines.views.evidenced import Evidence, alike
-from reelmill.pipelines.views.preference import STATED_ORDER_S, CompareListed, ComparePerturbed, _Writer
+from reelmill.pipelines.views.preference import STATED_ORDER_S, CompareListed, ComparePerturbed, _least, _Writer
 from reelmill.schemas import arrow
 from reelmill.schemas.event import RULE_KINDS, Event, EventKind
 from reelmill.schemas.sample import Claim, PreferenceSample
@@ -39,6 +39,14 @@ PLAIN = (
 )
 OPEN = ComparePerturbed(even=False)
 PRESET = replace(MEDIUM, name="three", movers=(2, 3), duration_s=(5.0, 8.0), shots=(1, 2))
+
+
+@given(st.lists(st.sampled_from([(0, 1), (1, 0), (2, 0)]), min_size=1), st.tuples(*[st.integers(0, 2)] * 3))
+def test_drawing_ends_early_only_where_more_draws_would_change_nothing(drawn, faults):
+    of = dict(zip([(0, 1), (1, 0), (2, 0)], faults, strict=True)).__getitem__
+    assert _least(drawn, 3, of) == min(drawn, key=of)
+    left = iter([(1, 0)] * 4)
+    assert (_least(left, 1, lambda order: 1), len(list(left))) == ((1, 0), 3)
 
 
 def accepted(events, step: ComparePerturbed | None = None) -> list[PreferenceSample]:
