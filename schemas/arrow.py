@@ -151,8 +151,11 @@ def _present(hint: Any) -> Callable[[Any], Any]:
     if dataclasses.is_dataclass(hint):
         return _row_reader(hint)
     if typing.get_origin(hint) is tuple:
-        item = _reader(typing.get_args(hint)[0])
-        return lambda value: tuple(item(v) for v in value)
+        (inner, _) = typing.get_args(hint)
+        item = _reader(inner)
+        if _stands(inner):
+            return lambda value: tuple(map(item, value)) if None in value else tuple(value)
+        return lambda value: tuple(map(item, value))
     if isinstance(hint, type) and issubclass(hint, enum.StrEnum):
         return hint
     return lambda value: value

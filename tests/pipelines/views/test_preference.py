@@ -43,8 +43,8 @@ PRESET = replace(MEDIUM, name="three", movers=(2, 3), duration_s=(5.0, 8.0), sho
 
 @given(st.lists(st.sampled_from([(0, 1), (1, 0), (2, 0)]), min_size=1), st.tuples(*[st.integers(0, 2)] * 3))
 def test_drawing_ends_early_only_where_more_draws_would_change_nothing(drawn, faults):
-    of = dict(zip([(0, 1), (1, 0), (2, 0)], faults, strict=True)).__getitem__
-    assert _least(drawn, 3, of) == min(drawn, key=of)
+    known: dict[tuple[int, ...], int] = dict(zip([(0, 1), (1, 0), (2, 0)], faults, strict=True))
+    assert _least(drawn, 3, lambda order: known[order]) == min(drawn, key=known.__getitem__)
     left = iter([(1, 0)] * 4)
     assert (_least(left, 1, lambda order: 1), len(list(left))) == ((1, 0), 3)
 

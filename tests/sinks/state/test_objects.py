@@ -152,6 +152,7 @@ def test_what_a_live_writer_is_writing_is_no_leftover(objects: LocalObjects) -> 
     os.kill(child.pid, signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
     assert len(objects.leftovers()) == 1
+    child.join()
 
 
 @pytest.mark.parametrize("name", ["0a1b2c3d-77-1234-aa", "some-other-tool", ""])
