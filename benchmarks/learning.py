@@ -97,7 +97,7 @@ class Arm:
     row: int = 3_000
 
 
-_PICTURES = Arm("pictures", "pictures", 400, ("pictures",), row=1_500)
+_PICTURES = Arm("pictures", "pictures", 800, ("pictures",), row=1_500)
 _PAIRS = Arm("dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rates=Rates(rate=3e-4, warmup=10))
 ARMS = (
     _PICTURES,

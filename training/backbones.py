@@ -173,8 +173,9 @@ def seen_by(place: str) -> HFTower:
 
     Raises as `loaded`, and BadInput for others.
     """
+    model = _weights(place, _TOWERS)  # first: what is no tower has no colours
     mean, std = colours(place)
-    return HFTower(_weights(place, _TOWERS), layer=_LAYER, mean=mean, std=std)
+    return HFTower(model, layer=_LAYER, mean=mean, std=std)
 
 
 def convolving(place: str, image_px: int) -> ConvTower:
