@@ -163,7 +163,7 @@ def test_a_model_of_another_form_is_one_line() -> None:
 @torch.no_grad()
 @pytest.mark.skipif(
     not hasattr(PreTrainedModel, "activation_checkpointing_enable"),
-    reason="checkpoints of this transformers run hooks twice, the second time without their Layout, and end in TypeError",
+    reason="checkpoints of this transformers run a layer anew without its Layout, and end in TypeError",
 )
 def test_a_checkpointed_layer_runs_its_hooks_once(model: VLM) -> None:
     row, documents = row_of(model, 11)

@@ -1,6 +1,6 @@
 """Several processes that train one model, each on rows of its own: FSDP2 for the language model's layers.
 
-    torchrun --nproc-per-node 8 --no-python reelmill train pllava mine --accumulate 8
+    torchrun --nproc-per-node 8 --no-python -- reelmill train pllava mine --accumulate 8
 
 Layers are sharded (torch.distributed.fsdp.fully_shard), as most weights are theirs; towers, reducers, words and head
 are whole on every process, since they are read outside of the model's own forward pass. The rows of a step are divided
