@@ -287,7 +287,7 @@ class _Pairs:
         self.same = _Sameness(writer)
         self._evidence = tuple(e.key for e in writer.view.accepted)
         self._of_truth: dict[str, tuple[Claim, ...]] = {}
-        self._spans: dict[str, list[Span]] = {}
+        self._spans: dict[str, tuple[tuple[Span, ...], tuple[Span, ...]]] = {}
         starts = [i.span.start_s for i in self.true]
         self._between = [
             (
@@ -319,6 +319,8 @@ class _Pairs:
             pair = self._pair(pool, number)
             if pair is not None:
                 kept.setdefault(pair.rejected, pair)
+            elif self.step.even:
+                break  # whether rules that keep the form can make anything wrong does not depend on what is drawn
         return list(kept.values())
 
     def _pair(self, pool: str, number: int) -> PreferenceSample | None:
@@ -410,16 +412,17 @@ class _Pairs:
 
     def _wrong(self, item: Item) -> bool:
         """A sentence is wrong of a time that is near to none of its own, and of which less than half is."""
-        own = self._own(item.clause)
+        own, whole = self._own(item.clause)
         if any(_hits(item.span, s) for s in own):
             return False
-        return sum(s.overlap_s(item.span) for s in united(own)) < 0.5 * item.span.duration_s
+        return sum(s.overlap_s(item.span) for s in whole) < 0.5 * item.span.duration_s
 
-    def _own(self, clause: str) -> list[Span]:
-        """The times of all events that a clause may speak of."""
+    def _own(self, clause: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+        """The times of all events that a clause may speak of: each, and united."""
         if clause not in self._spans:
             same = self.same.of(clause)
-            self._spans[clause] = [i.span for i in self.true if i.clause in same]
+            spans = tuple(i.span for i in self.true if i.clause in same)
+            self._spans[clause] = spans, united(spans)
         return self._spans[clause]
 
 

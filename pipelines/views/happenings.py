@@ -95,6 +95,7 @@ class ClipView:
             ids[event.subject].add(event.subject_id)
         self.shared = {subject for subject, found in ids.items() if len(found) > 1}
         self.doubted = {e.subject for e in self.events if e.verdict.reason == DOUBTED}
+        self._words: dict[tuple[str, EventKind], dict[str, str]] = {}
 
     def known(self, event: Event) -> Event:
         """An event as its forms speak of it."""
@@ -184,6 +185,11 @@ class ClipView:
 
     def words(self, subject: str, kind: EventKind) -> dict[str, str]:
         """Everything that a wording may say about one happening. Of a clause in somebody's words, that clause alone."""
+        if (subject, kind) not in self._words:
+            self._words[subject, kind] = self._worded(subject, kind)
+        return self._words[subject, kind]
+
+    def _worded(self, subject: str, kind: EventKind) -> dict[str, str]:
         if kind is EventKind.STATED:
             return {"clause": defused(subject), "Clause": capital(defused(subject))}
         verb: dict[str, str] = self.wording.table(f"kinds.{kind}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reelmill.pipelines.views.candidates import RULES, Candidate, Item, Setting, Told, quotas
+from reelmill.pipelines.views.cotasks import POOLS
 from reelmill.schemas.span import Span
 
 TRUE: Told = tuple(Item(Span(2.0 * n, 2.0 * n + 1.0), f"it does {n}") for n in range(4))
@@ -57,6 +59,14 @@ def test_merge_tells_neighbours_as_one() -> None:
     first = two.order.index(next(i for i in two.order if i + 1 not in two.order and i < 3))
     assert two.told[first].span == Span(TRUE[first].span.start_s, TRUE[first + 1].span.end_s)
     assert made("merge", 1.0, true=TRUE[:1]) is None
+
+
+@pytest.mark.parametrize("rule", sorted({rule for pool in POOLS.values() for rule in pool.even_rules}))
+def test_whether_a_rule_that_keeps_the_form_makes_anything_wrong_is_no_draw(rule: str) -> None:
+    accounts = [tuple(own) for n in range(len(PLAY) + 1) for own in combinations(PLAY, n)]
+    none = [{made(rule, share, seed, true) is None for seed in range(4) for share in (0.34, 1.0)} for true in accounts]
+    assert all(len(found) == 1 for found in none)
+    assert {True, False} == set().union(*none)
 
 
 @pytest.mark.parametrize("share", [0.34, 1.0])
