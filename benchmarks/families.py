@@ -549,7 +549,7 @@ def runs_of(samples: Sequence[dict[str, Any]]) -> dict[float, list[float]]:
 
 
 def plot(work: Work) -> Any:
-    """PSS over time, a line where each dataset was begun."""
+    """PSS over time, a line where each dataset was begun that took long enough to be told of."""
     from matplotlib.figure import Figure
 
     samples = lines(work.folder / "film.memory.jsonl")
@@ -557,10 +557,12 @@ def plot(work: Work) -> Any:
     axes, first = figure.subplots(), samples[0]["at"]
     for name, label in (("tree_mb", "driver and all below it"), ("driver_mb", "driver")):
         axes.plot([(s["at"] - first) / 60 for s in samples], [s[name] for s in samples], label=label)
-    for name, began, _, _ in stages(work, samples[-1]["at"]):
-        axes.axvline((began - first) / 60, color="#bbbbbb", linewidth=0.7)
-        axes.text((began - first) / 60, axes.get_ylim()[1], name.partition("-")[0], rotation=60, fontsize=6)
     axes.set(xlabel="minutes", ylabel="PSS MB", ylim=(0, None))
+    for name, began, ended, _ in stages(work, samples[-1]["at"]):
+        if ended - began >= STAGE_LEAST_S:
+            axes.axvline((began - first) / 60, color="#bbbbbb", linewidth=0.7)
+            axes.text((began - first) / 60, axes.get_ylim()[1], name.partition("-")[0], rotation=60, fontsize=7)
+    figure.tight_layout()
     axes.legend(frameon=False)
     return figure
 
