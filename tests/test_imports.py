@@ -104,7 +104,7 @@ def test_each_module_imports_first(clean_env: dict[str, str], tmp_path: Path) ->
     """In a process of its own no module leans on another of ours having been imported before: cycles show here."""
     names = [m for m in modules(*ROOMS) if m not in AT_THE_DOOR]
     command = [sys.executable, "-c", _FORK_EACH, *names]
-    done = subprocess.run(command, env=clean_env, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=clean_env, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
