@@ -221,5 +221,27 @@ def test_the_usual_silence_is_a_floor_of_time() -> None:
             return [[Told(1, 0, 0.0, (-1.0,), (True,))]]
 
     rows = with_stream_floors(followed(test, Late()), test, train)
-    assert {r.measure: r.prior for r in rows} == {"nll": None, "time_diff_s": 3.0, "fluency": None, "lm_right": None}
+    assert {r.measure: r.prior for r in rows} == {"nll": None, "time_diff_s": 3.0, "fluency": 0.0, "lm_right": None}
     assert with_stream_floors(rows, test, []) == rows
+
+
+def test_never_to_speak_is_a_floor_where_turns_follow_soon() -> None:
+    """Silences of 1, 1 and 9 s, a second turn half a second later: their median costs 8 s once, silence 0.5 s each."""
+    move, stop = tell("It moves."), tell("It stops.")
+
+    def soon(at_s: float, key: str) -> PackedStream:
+        return stream((at_s, move), (at_s + 0.5, stop), (at_s + 1.0, ask("When?")), key=key, source=key)
+
+    train = [soon(s, f"t{s}") for s in (1.0, 2.0, 8.0)]
+    rows = with_stream_floors(followed([soon(5.0, "v")], Silent()), [soon(5.0, "v")], train)
+    assert [r.prior for r in rows if r.measure == "time_diff_s"] == [0.5, 0.5]
+    assert [r.prior for r in rows if r.measure == "fluency"] == [3 / 6, 3 / 6]
+
+
+class Silent:
+    """Four places of silence, two tokens."""
+
+    def follow(self, streams: Sequence[PackedStream]) -> list[list[Told | None]]:
+        return [
+            [Told(4, 1, 0.5, (-1.0, -1.0), (True, True)) for t in s.turns if t.role == "assistant"] for s in streams
+        ]

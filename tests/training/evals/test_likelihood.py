@@ -18,6 +18,7 @@ from reelmill.training.evals.likelihood import (
     Told,
     fluency,
     followed,
+    gaps_s,
     leading,
     pair_of,
     preferred,
@@ -152,3 +153,19 @@ def test_tokens_have_numbers(log_p: tuple[float, ...]) -> None:
 def test_silences_run_from_the_turn_before() -> None:
     assert silences_s(WATCH) == [2.0, 3.0]
     assert silences_s(stream((1.5, tell("It moves.")))) == [1.5]
+
+
+def test_who_never_speaks_is_late_by_the_time_to_the_next_later_turn_or_the_end() -> None:
+    assert gaps_s(WATCH) == [3.0, 5.0]
+    at_once = stream((1.0, tell("It moves.")), (1.0, ask("Still?")), (4.0, tell("No.")), (10.0, tell("Over.")))
+    assert gaps_s(at_once) == [3.0, 6.0, 0.0]
+
+
+def test_turns_that_no_frame_shows_have_no_rows() -> None:
+    rows = followed([WATCH], Following([None, Told(6, 0, 0.0, (-2.0,), (True,))]))
+    assert {r.key for r in rows} == {"w.1"}
+
+
+def test_beside_fluency_stands_that_of_silence() -> None:
+    rows = followed([WATCH], Following([Told(4, 0, 0.0, (-1.0,) * 4, RIGHT), Told(1, 0, 0.0, (-1.0,), (True,))]))
+    assert [r.prior for r in rows if r.measure == "fluency"] == [3 / 8, 0.0]
