@@ -226,8 +226,8 @@ def _page_of(run: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """What a run is asked: a dataset's split, at most `limit` samples, with `budget` visual tokens a group. `silence` is
-    how likely silence must be at least, in a stream."""
+    """What a run is asked: a dataset's split, at most `limit` samples, with `budget` visual tokens a group. In a stream
+    it is silent where silence is the likeliest and at least as likely as `silence`."""
 
     place: str
     split: str = "val"

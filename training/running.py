@@ -198,7 +198,7 @@ def _require_frames_alone(plan: Plan, variant: Variant, trunk: On, splits: Seque
 
 
 def require_watching(plan: Plan, variant: Variant, grid: tuple[int, int], streams: Sequence[str]) -> None:
-    """Raises BadInput where a plan's model cannot read frames one by one, or learns no silence; `streams` names data."""
+    """Raises BadInput where a plan's model cannot read frames one by one or learns no silence; `streams` are labels."""
     frame_by_frame(variant.reducer, variant.hooks, grid, by_words=variant.sees_by_words)
     if plan.objective != "variant" or not isinstance(variant.objective, _OF_STREAMS):
         learned = plan.objective if plan.objective != "variant" else type(variant.objective).__name__

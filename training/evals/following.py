@@ -12,7 +12,7 @@ without the true reply, until the frame of the next turn or the end, and counts 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
@@ -27,11 +27,14 @@ from reelmill.training.data.live import behind
 from reelmill.training.data.shards import Split
 from reelmill.training.data.tokens import Tokens
 from reelmill.training.documents import Document, packed
-from reelmill.training.evals.likelihood import Told
+from reelmill.training.evals.likelihood import Followed, Told
 from reelmill.training.evals.model import shown
 from reelmill.training.head import CHUNK
 from reelmill.training.streaming import Stream
 from reelmill.training.vlm import VLM
+
+_Off = tuple[int, float]
+"""Frames and seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,9 @@ class ModelFollower:
     silence: float = 0.0
     budget: int | None = None
 
-    def follow(self, streams: Sequence[PackedStream]) -> list[list[Told | None]]:
-        """For each stream one for each turn of the assistant, in their order. Raises BadInput for a model that must see
-        a whole video, or the question, before it can read a frame."""
+    def follow(self, streams: Sequence[PackedStream]) -> list[Followed]:
+        """One for each stream. Raises BadInput for a model that must see a whole video, or the question, before it can
+        read a frame."""
         return [self._follow(stream) for stream in streams]
 
     def replies(self, stream: PackedStream, longest: int = 64) -> list[tuple[float, str | None]]:
@@ -133,46 +136,42 @@ class ModelFollower:
                 stream.hear(document.ids[start:end].tolist(), slots)
         yield last, stream
 
-    def _follow(self, stream: PackedStream) -> list[Told | None]:
+    def _follow(self, stream: PackedStream) -> Followed:
         row = self._row(stream)
-        told = iter(self._told(row, stream.watch_until_s))
-        found: list[Told | None] = []
+        speaks, late = self._choices(row, stream.watch_until_s)
+        told, answers = iter(self._told(row, speaks, late)), list[Told | None]()
         for turns in behind(row.document.at_s.tolist(), stream):
             for role, said in groupby(turns, key=lambda turn: turn.role):
                 count = len(list(said))
                 if role is Role.ASSISTANT:  # what is said behind one frame is one reply
-                    found += [next(told), *[None] * (count - 1)]
-        unseen = sum(turn.role is Role.ASSISTANT for turn in stream.turns) - len(found)
-        return found + [None] * unseen
+                    answers += [next(told), *[None] * (count - 1)]
+        unseen = sum(turn.role is Role.ASSISTANT for turn in stream.turns) - len(answers)
+        quiet = [not speaks[place] for place in row.places if place not in dict(row.replies)]
+        return Followed((*answers, *[None] * unseen), len(quiet), sum(quiet))
 
-    def _told(self, row: _Row, until_s: float) -> Iterator[Told]:
-        spoke, late = self._choices(row, until_s)
+    def _told(self, row: _Row, speaks: Mapping[int, bool], late: Mapping[int, _Off]) -> Iterator[Told]:
         logs, right = self._likely(row)
         at_s = row.document.at_s
         for start, end in row.replies:
             own = row.own(start)
-            off, off_s = late.get(start, (0, 0.0))
-            if start in spoke:
-                off = own.index(spoke[start]) - len(own) + 1
-                off_s = float(at_s[row.frame[spoke[start]]] - at_s[row.frame[start]])
+            spoke = next((n for n, place in enumerate(own) if speaks[place]), None)
+            if spoke is None:
+                off, off_s = late[start]
+            else:
+                off, off_s = spoke - len(own) + 1, float(at_s[row.frame[own[spoke]]] - at_s[row.frame[start]])
             yield Told(len(own), off, off_s, tuple(logs[start:end].tolist()), tuple(right[start:end].tolist()))
 
-    def _choices(self, row: _Row, until_s: float) -> tuple[dict[int, int], dict[int, tuple[int, float]]]:
-        """By the start of a reply: the place at which it spoke in time or too early, or how late it was."""
-        starts = {place: start for start, _ in row.replies for place in row.own(start)}
+    def _choices(self, row: _Row, until_s: float) -> tuple[dict[int, bool], dict[int, _Off]]:
+        """Whether it speaks, by place, and how late it is, by the start of a reply before which it never did."""
         ends = dict(row.replies)
-        spoke, late = dict[int, int](), dict[int, tuple[int, float]]()
+        speaks, late = dict[int, bool](), dict[int, _Off]()
         for place, stream in self._watched(row):
-            start = starts.get(place)
-            if start is None or start in spoke:
-                continue
-            if self.say(stream, 1).ids:
-                spoke[start] = place
-            elif place == start:
-                late[start] = self._late(row, stream.fork(), place, row.until(start, ends[start]), until_s)
-        return spoke, late
+            speaks[place] = bool(self.say(stream, 1).ids)
+            if place in ends and not any(speaks[own] for own in row.own(place)):
+                late[place] = self._late(row, stream.fork(), place, row.until(place, ends[place]), until_s)
+        return speaks, late
 
-    def _late(self, row: _Row, stream: Stream, place: int, until: int, until_s: float) -> tuple[int, float]:
+    def _late(self, row: _Row, stream: Stream, place: int, until: int, until_s: float) -> _Off:
         """Frames and seconds behind the frame of a place at which it speaks; at `until` at the latest."""
         due, at_s = int(row.frame[place]), [*row.document.at_s.tolist(), until_s]
         for frame in range(due + 1, until):
@@ -181,16 +180,17 @@ class ModelFollower:
                 return frame - due, at_s[frame] - at_s[due]
         return until - due, at_s[until] - at_s[due]
 
-    @torch.no_grad()
     def _likely(self, row: _Row) -> tuple[np.ndarray, np.ndarray]:
         """log p of each token after all true ones before it, and whether it is the likeliest there; NaN and False of
         those that nobody is to say. The row is read at once, which gives the same as piece by piece."""
         pack = packed([row.document]).to(next(self.model.parameters()).device)
-        found = self.model.said(self.model(pack, self.budget), numbers=False)
         logs, right = np.full(len(pack.ids), np.nan), np.zeros(len(pack.ids), bool)
         at = row.document.labels >= 0
+        with torch.no_grad():
+            found = self.model.said(self.model(pack, self.budget), numbers=False)
+            best = self._likeliest(found.states)
         logs[at] = -found.nll.double().cpu().numpy()
-        right[at] = self._likeliest(found.states).cpu().numpy() == row.document.labels[at]
+        right[at] = best.cpu().numpy() == row.document.labels[at]
         return logs, right
 
     def _likeliest(self, states: Tensor) -> Tensor:

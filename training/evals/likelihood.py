@@ -3,6 +3,7 @@
     pair     prefers, margin                      by the sums of log p, as DPO trains (Rafailov et al. 2023)
              prefers_per_token, margin_per_token  by their means: a longer side is not worse for being longer
     stream   nll, time_diff_s, fluency, lm_right  of each answer, after the true turns before it
+             quiet                                of each stream: the share of silences that were kept
 
 Stream measures are those of VideoLLM-online (Chen et al. 2024, `stream_evaluate` of its released code): LM-PPL is
 exp(mean nll); TimeDiff the mean |time off|; Fluency the share of an answer's tokens, silent frames included, that are
@@ -79,12 +80,22 @@ class Told:
     right: tuple[bool, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A stream: `answers` has one for each turn of the assistant, in their order; None for a turn that no frame shows
+    any more, or that is one reply with the turn before it. `quiet` times of `due`, at which silence was due after the
+    true turns before, it was silent."""
+
+    answers: tuple[Told | None, ...]
+    due: int
+    quiet: int
+
+
 class Follower(Protocol):
     """Follows streams and speaks; what it says is measured and the true turns go on."""
 
-    def follow(self, streams: Sequence[PackedStream]) -> Sequence[Sequence[Told | None]]:
-        """For each stream one `Told` for each turn of the assistant, in their order; None for a turn that no frame
-        shows any more, or that is one reply with the turn before it."""
+    def follow(self, streams: Sequence[PackedStream]) -> Sequence[Followed]:
+        """One for each stream, in their order."""
         ...
 
 
@@ -139,22 +150,23 @@ def right(margin: float) -> float:
 
 
 def followed(samples: Sequence[PackedStream], follower: Follower) -> list[Score]:
-    """Rows of streams, one set for each answer that is told of; beside fluency, as its prior, that of who never speaks.
+    """Rows of streams: a set for each answer that is told of, and of each stream the share of its silences that were
+    kept, which a stream without an answer has too. Beside fluency and that share stand those of who never speaks.
 
     Raises GuardBroken where answers are missing or too many.
     """
     found = follower.follow(samples)
     wanted = [sum(turn.role is Role.ASSISTANT for turn in s.turns) for s in samples]
-    seen = [len(one) for one in found]
+    seen = [len(one.answers) for one in found]
     if seen != wanted:
         raise GuardBroken("a follower", seen=f"{sum(seen)} answers in {len(seen)} streams for {sum(wanted)} turns")
     return [row for sample, told in zip(samples, found, strict=True) for row in _stream_rows(sample, told)]
 
 
-def _stream_rows(sample: PackedStream, told: Sequence[Told | None]) -> list[Score]:
+def _stream_rows(sample: PackedStream, told: Followed) -> list[Score]:
     answers = [turn for turn in sample.turns if turn.role is Role.ASSISTANT]
     out: list[Score] = []
-    for number, (turn, one) in enumerate(zip(answers, told, strict=True)):
+    for number, (turn, one) in enumerate(zip(answers, told.answers, strict=True)):
         key = f"{sample.key}.{number}"
         if one is None:
             continue
@@ -166,6 +178,10 @@ def _stream_rows(sample: PackedStream, told: Sequence[Told | None]) -> list[Scor
         out.append(Score(*named, "time_diff_s", abs(one.off_s), 1.0, True))
         out.append(Score(*named, "fluency", fluency(one), 1.0, True, prior=never))
         out.append(Score(*named, "lm_right", leading(one) / len(one.right), 1.0, True))
+    if told.due:
+        asked = " ".join(turn.text for turn in sample.turns)
+        named = (sample.key, sample.media.digest, sample.family, sample.task, verb_of(asked), None, "")
+        out.append(Score(*named, "quiet", told.quiet / told.due, 1.0, True, prior=1.0))
     return out
 
 
