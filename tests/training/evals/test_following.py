@@ -184,7 +184,7 @@ def at_once(one: ModelFollower, stream: PackedStream) -> list[float]:
     kept = (pack.labels >= 0).nonzero().squeeze(1)
     reply = (pack.labels == pack.ids)[kept]
     goes_on = torch.cat([torch.tensor([False]), reply[1:] & reply[:-1] & (kept.diff() == 1)])
-    return best[~goes_on].tolist()
+    return [float(b) for b in best[~goes_on]]
 
 
 @dataclass
