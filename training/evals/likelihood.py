@@ -10,7 +10,7 @@ exp(mean nll); TimeDiff the mean |time off|; Fluency the share of an answer's to
 right up to the first that is not. `time_diff_s` takes seconds where that code has frames over fps: the same at its
 fixed rate. Three points are ours, since the code was read in notes only: a weight of tokens in the mean nll, an answer
 that came too early by more than all its silence counts 0 and not less, and who is silent until the next turn, or the
-end, counts as late as that (there no later than early, and never at the end: silence throughout would cost nothing).
+end, counts as late as that (that code waits for fewer frames than the answer's own silence has).
 
 >>> fluency(Told(4, 0, 0.0, (-0.1, -0.2), (True, False)))
 0.8333333333333334
