@@ -494,6 +494,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="The split that is asked.")] = "val",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
     budget: Annotated[int | None, typer.Option(min=1, help="Visual tokens a group, where these can vary.")] = None,
+    silence: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="In a stream: speak where silence is less likely than this.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="For evaluation.json and its page; default: RUN.")
     ] = None,
@@ -505,7 +508,7 @@ def evaluate(
     """Ask a trained model and score it: every figure with an interval, and beside what needs no video."""
     from reelmill.jobs import fitting
 
-    fitting.evaluate_run(run, fitting.Exam(dataset, split, limit, budget), store, out, groups=not brief)
+    fitting.evaluate_run(run, fitting.Exam(dataset, split, limit, budget, silence), store, out, groups=not brief)
 
 
 @app.command()

@@ -226,12 +226,19 @@ def _page_of(run: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """What a run is asked: a dataset's split, at most `limit` samples, with `budget` visual tokens a group."""
+    """What a run is asked: a dataset's split, at most `limit` samples, with `budget` visual tokens a group. In a stream
+    it is silent where silence is the likeliest and at least as likely as `silence`."""
 
     place: str
     split: str = "val"
     limit: int | None = None
     budget: int | None = None
+    silence: float | None = None
+
+    def said(self) -> dict[str, str]:
+        """What of it decides the scores."""
+        own = (("limit", self.limit), ("budget", self.budget), ("silence", self.silence))
+        return {"split": self.split} | {name: str(value) for name, value in own if value is not None}
 
 
 def evaluate_run(run: Path, exam: Exam, store: Folder, out: Path | None = None, *, groups: bool = True) -> None:
@@ -254,27 +261,30 @@ def evaluate_run(run: Path, exam: Exam, store: Folder, out: Path | None = None, 
 
 
 def _examined(run: Path, exam: Exam, store: Path, to: Path, console: Console) -> Any:
+    from reelmill.sinks.publishing.packed import PackedStream
     from reelmill.training.data.shards import opened
     from reelmill.training.evals.evaluate import evaluate
+    from reelmill.training.evals.following import ModelFollower
     from reelmill.training.evals.model import ModelAnswerer, ModelPreferrer
     from reelmill.training.loop import checkpoint
-    from reelmill.training.running import finished
+    from reelmill.training.running import finished, require_watching
 
     made, held, learned = finished(run), opened(exam.place, exam.split, store), opened(exam.place, "train", store)
     if exam.budget is not None and exam.budget not in made.variant.budgets:
         known = ", ".join(map(str, made.variant.budgets)) or "no budgets"
         raise BadInput(f"--budget {exam.budget}", seen=f"{made.plan.variant} knows {known}", do="give one of these")
-    facts = {"variant": made.plan.variant, "steps": str(checkpoint.newest(run).step), "split": exam.split}
-    facts |= {name: str(v) for name, v in (("limit", exam.limit), ("budget", exam.budget)) if v is not None}
+    facts = {"variant": made.plan.variant, "steps": str(checkpoint.newest(run).step)} | exam.said()
     _require_same(to, held.label, facts)
     samples = [held.sample(n) for n in range(min(exam.limit or len(held), len(held)))]
     train = [learned.sample(n) for n in range(len(learned))]
+    if any(isinstance(s, PackedStream) for s in samples):
+        require_watching(made.plan, made.variant, made.model.tower.grid, [held.label])
     answerer = ModelAnswerer(made.model, made.tokens, held, budget=exam.budget)
     preferrer = ModelPreferrer(made.model, made.tokens, held)
+    follower = ModelFollower(made.model, made.tokens, held, exam.silence or 0.0, exam.budget)
+    asked: dict[str, Any] = {"preferrer": preferrer, "follower": follower, "facts": facts}
     with console.status(f"{len(samples)} samples") if console.is_terminal else nullcontext():
-        return evaluate(
-            samples, train, answerer, preferrer=preferrer, run=run.resolve().name, dataset=held.label, facts=facts
-        )
+        return evaluate(samples, train, answerer, run=run.resolve().name, dataset=held.label, **asked)
 
 
 def _require_same(to: Path, label: str, facts: dict[str, str]) -> None:

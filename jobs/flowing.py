@@ -99,7 +99,7 @@ class Doing:
         said = node.said
         _, run = self.planned(self.flow.node(said["run"]))
         place, split = self.dataset_name(said["data"]), said.get("split", "val")
-        exam = fitting.Exam(place, split, said.get("limit"), said.get("budget"))
+        exam = fitting.Exam(place, split, said.get("limit"), said.get("budget"), said.get("silence"))
         out = run / f"{node.name}-{_hash([dataclasses.asdict(exam), opened(place, split, self.store).fingerprint])}"
         if (out / FILE).is_file():
             self._say(f"{out}: done before")

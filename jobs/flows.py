@@ -52,7 +52,7 @@ KINDS: Mapping[str, _Known] = {
         **dict.fromkeys(("size", "objective"), (str,)),
         **dict.fromkeys(("ema", "beta"), (float,)),
     },
-    "eval": {"run": (str,), "data": (str,), "split": (str,), "limit": (int,), "budget": (int,)},
+    "eval": {"run": (str,), "data": (str,), "split": (str,), "limit": (int,), "budget": (int,), "silence": (float,)},
 }
 """What a node of each kind may say, and of which type."""
 _NEEDED = {"dataset": ("recipe",), "train": ("variant", "data"), "eval": ("run", "data")}

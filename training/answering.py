@@ -47,16 +47,11 @@ def answer(
 
 def spoken(model: VLM, row: Seq, documents: int, cache: Cache, *, end: int, longest: int) -> list[list[Answer]]:
     """Greedy answers to the prompts of a row, which goes on from `cache` and is added to it. Needs `torch.no_grad`."""
-    state = _State.begun(model, row, documents, cache)
-    for _ in range(longest):
-        if state.silent(end):
-            break
-        state.step()
-    return state.by_document()
+    return State.begun(model, row, documents, cache).speak(end=end, longest=longest)
 
 
 @dataclass
-class _State:
+class State:
     """Where every speaking branch stands: the state that says its next token, its next position and index."""
 
     model: VLM
@@ -74,7 +69,7 @@ class _State:
     next_words: Tensor
 
     @classmethod
-    def begun(cls, model: VLM, row: Seq, documents: int, cache: Cache) -> _State:
+    def begun(cls, model: VLM, row: Seq, documents: int, cache: Cache) -> State:
         """The prompts read."""
         read = model.read(row, documents, cache)
         speaks = row.rows(row.index[row.ends])
@@ -96,11 +91,27 @@ class _State:
             next_words=read.h[:0],
         )
 
-    def silent(self, end: int) -> bool:
+    def forked(self) -> State:
+        """The same place, from where something may be said that this one does not hear."""
+        return replace(self, cache=self.cache.fork(), answers=[Answer() for _ in self.answers])
+
+    def speak(self, *, end: int, longest: int, sure: float = 0.0) -> list[list[Answer]]:
+        """At most `longest` tokens of each branch. Of their first tokens `end` is none where its probability is below
+        `sure`: then the best other one is said."""
+        for number in range(longest):
+            if number:
+                self.step()
+            if self.silent(end, 0.0 if number else sure):
+                break
+        return self.by_document()
+
+    def silent(self, end: int, sure: float = 0.0) -> bool:
         """Says the next token of each branch; those that say `end` stop. Whether nobody speaks any more."""
         logits = (self.h @ self.classes.weight.T).float()
         logits[:, self.model.visual_id] = -torch.inf  # nobody can say a video
         logs = logits.log_softmax(-1)
+        if sure > 0:
+            logs[:, end] = logs[:, end].masked_fill(logs[:, end].exp() < sure, -torch.inf)
         best = logs.argmax(-1)
         words, kept = [], []
         for i, (token, log) in enumerate(zip(best.tolist(), logs.gather(1, best[:, None])[:, 0].tolist(), strict=True)):

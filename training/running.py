@@ -193,9 +193,13 @@ def _require_own_videos(plan: Plan, variant: Variant) -> None:
 def _require_frames_alone(plan: Plan, variant: Variant, trunk: On, splits: Sequence[Split]) -> None:
     """Raises BadInput where dialogues that go on while the clip plays cannot be read, or not be learned, as such."""
     streams = [split.label for split in splits if isinstance(split.sample(0), PackedStream)]
-    if not streams:
-        return
-    frame_by_frame(variant.reducer, variant.hooks, trunk.grid, by_words=variant.sees_by_words)
+    if streams:
+        require_watching(plan, variant, trunk.grid, streams)
+
+
+def require_watching(plan: Plan, variant: Variant, grid: tuple[int, int], streams: Sequence[str]) -> None:
+    """Raises BadInput where a plan's model cannot read frames one by one or learns no silence; `streams` are labels."""
+    frame_by_frame(variant.reducer, variant.hooks, grid, by_words=variant.sees_by_words)
     if plan.objective != "variant" or not isinstance(variant.objective, _OF_STREAMS):
         learned = plan.objective if plan.objective != "variant" else type(variant.objective).__name__
         do = "train videollm_online on it, or give this variant other data"

@@ -1,12 +1,14 @@
 """A model that watches: frames come as they are seen, questions at any time, memory stays under a budget.
 
-What is said stays apart from what is seen: a question is a branch that goes on from the frames so far, and no later
-frame or question sees it. Whoever wants a dialogue hands over its earlier turns again.
+A question (`ask`) is a branch that goes on from what was read so far, and so is what the model says by itself (`say`):
+no later frame or question sees it. What later ones are to see is handed over by `hear`: then frames and words follow
+one another as in the rows of training/data/live.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from torch import nn
 
 from reelmill.schemas.errors import BadInput
-from reelmill.training.answering import Answer, spoken
+from reelmill.training.answering import Answer, State, spoken
 from reelmill.training.attention import Cache
 from reelmill.training.documents import IGNORED, Document, Pack, Slot, packed
 from reelmill.training.reducers.combine import Grid, groups
@@ -65,14 +67,14 @@ class Stream:
         self.model, self.duration_s, self.keep, self.budget = model, duration_s, keep, budget
         self.cache, self.frames, self.seen = Cache(), list[int](), 0
         self._tokens, self._words, self._last = 0, 0, _NONE
+        self._state: State | None = None
         if before:
-            with torch.no_grad():
-                self._read(self.model.row(self._pack(before, branch=0)))
+            self.hear(before)
 
     def push(self, frames: np.ndarray, at_s: Sequence[float]) -> None:
         """Sees frames uint8 [n, H, W, 3], n at least 1, and their times in seconds; then some may be forgotten."""
         with torch.no_grad():
-            self._read(self._row(frames, at_s))
+            self._read(self._row(frames, at_s), self._tokens)
         new = range(self.seen, self.seen + len(frames))
         self.frames, self.seen, self._last = [*self.frames, *new], new.stop, frames[-1:]
         kept = set(self.frames if self.keep is None else self.keep.keeps(self.frames))
@@ -85,6 +87,29 @@ class Stream:
         with torch.no_grad():
             row = self._placed(self.model.row(self._pack(ids, branch=1, slots=slots)), self._words)
             return spoken(self.model, row, 1, self.cache.fork(), end=end, longest=longest)[0][0]
+
+    def hear(self, ids: Sequence[int], slots: Sequence[Slot] = ()) -> None:
+        """Reads words that later frames and words see; `slots` are placed in them."""
+        with torch.no_grad():
+            self._read(self.model.row(self._pack(ids, branch=0, slots=slots)), self._words)
+
+    def say(self, *, end: int, sure: float = 0.0, longest: int = 64) -> Answer:
+        """What the model says by itself behind what was read last; no ids where it is silent, which it is where `end`
+        comes first. Where that is less likely than `sure` it speaks in any case (LIVE's threshold).
+
+        Raises ValueError where nothing was read.
+        """
+        if self._state is None:
+            raise ValueError("say: nothing was read, so there is nothing to speak of")
+        with torch.no_grad():
+            return self._state.forked().speak(end=end, longest=longest, sure=sure)[0][0]
+
+    def fork(self) -> Stream:
+        """A stream that goes on from here by itself."""
+        other = copy(self)
+        other.cache = self.cache.fork()
+        other._state = None if self._state is None else replace(self._state, cache=other.cache)
+        return other
 
     def _pack(
         self,
@@ -112,10 +137,10 @@ class Stream:
             vis = groups(vis, torch.arange(again, vis.groups, device=vis.x.device))
         return spliced(pack, words, vis, self.model.visual_id)
 
-    def _read(self, row: Seq) -> None:
+    def _read(self, row: Seq, position: int) -> None:
         """Adds branch 0 to the memory. Words go on from the last position that the policy gave."""
-        row = self._placed(row, self._tokens)
-        self.model.read(row, 1, self.cache)
+        row = self._placed(row, position)
+        self._state = State.begun(self.model, row, 1, self.cache)
         self._tokens += row.length
         self._words = int(self.model.policy.positions(row)[-1]) + 1
 

@@ -59,6 +59,11 @@ class Tokens:
         """The id in whose place all visual tokens of a document enter."""
         return self._id(self.form.visual)
 
+    @property
+    def end_id(self) -> int:
+        """The id that closes an answer, and says silence in a stream."""
+        return self._id(self.form.end)
+
     def _id(self, mark: str) -> int:
         found = self.tokenizer.get_added_vocab().get(mark)
         if found is None:
@@ -171,7 +176,7 @@ class Tokens:
         ids = np.array([t.id for t in tokens], np.int64)
         labels = np.where([line.learns(t) for t in tokens], ids, IGNORED)
         ends = [t.end for t in tokens]
-        labels[[bisect_right(ends, place) for place in made.silent]] = self._id(self.form.end)
+        labels[[bisect_right(ends, place) for place in made.silent]] = self.end_id
         return ids, labels, np.zeros_like(ids), self._slots(ids, line.slots)
 
     def _encoded(self, text: str) -> list[_Token]:

@@ -28,7 +28,7 @@ from reelmill.schemas.errors import BadInput
 from reelmill.sinks.publishing import blind
 from reelmill.sinks.publishing.packed import PackedPreference, PackedStream
 from reelmill.training.evals.constants import Constant, best_constant
-from reelmill.training.evals.likelihood import right, silences_s
+from reelmill.training.evals.likelihood import gaps_s, right, silences_s
 from reelmill.training.evals.questions import Form, Item, Question, Reply, asked
 from reelmill.training.evals.scores import MEASURES, RECALLS, Score, scored
 
@@ -223,19 +223,31 @@ def with_pair_floors(
 def with_stream_floors(
     scores: Sequence[Score], test: Sequence[PackedStream], train: Sequence[PackedStream]
 ) -> list[Score]:
-    """Rows of streams with what the median silence of each task gets: it speaks so long after the turn before. The
-    other measures are of a model's own tokens and have no floor."""
+    """Rows of streams with what the best constant silence of each task gets: it speaks so long after the turn before,
+    or never, whichever does better in train. The other measures are of a model's own tokens, and their floor, where
+    there is one, is that of `followed`."""
     if not train or not test:
         return list(scores)
     require_apart([s.media.digest for s in train], [s.media.digest for s in test])
-    silences: dict[str, list[float]] = defaultdict(list)
+    waited: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for sample in train:
-        silences[sample.task] += silences_s(sample)
-    usual = {task: float(np.median(own)) for task, own in silences.items() if own}
+        waited[sample.task] += zip(silences_s(sample), gaps_s(sample), strict=True)
+    usual = {task: _best_silence_s(own) for task, own in waited.items() if own}
     off = {
-        f"{s.key}.{number}": abs(usual[s.task] - silence)
+        f"{s.key}.{number}": _off_s(usual[s.task], *one)
         for s in test
         if s.task in usual
-        for number, silence in enumerate(silences_s(s))
+        for number, one in enumerate(zip(silences_s(s), gaps_s(s), strict=True))
     }
     return [replace(s, prior=off.get(s.key)) if s.measure == "time_diff_s" else s for s in scores]
+
+
+def _best_silence_s(train: Sequence[tuple[float, float]]) -> float:
+    """The median, or infinity: never to speak."""
+    median = float(np.median([silence for silence, _ in train]))
+    return min(median, math.inf, key=lambda told_s: sum(_off_s(told_s, *one) for one in train))
+
+
+def _off_s(told_s: float, silence_s: float, gap_s: float) -> float:
+    """How far from an answer is who speaks `told_s` after the turn before; no later than the next turn."""
+    return min(abs(told_s - silence_s), gap_s) if told_s > silence_s else silence_s - told_s

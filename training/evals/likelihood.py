@@ -3,12 +3,14 @@
     pair     prefers, margin                      by the sums of log p, as DPO trains (Rafailov et al. 2023)
              prefers_per_token, margin_per_token  by their means: a longer side is not worse for being longer
     stream   nll, time_diff_s, fluency, lm_right  of each answer, after the true turns before it
+             quiet                                of each stream: the share of silences that were kept
 
 Stream measures are those of VideoLLM-online (Chen et al. 2024, `stream_evaluate` of its released code): LM-PPL is
 exp(mean nll); TimeDiff the mean |time off|; Fluency the share of an answer's tokens, silent frames included, that are
 right up to the first that is not. `time_diff_s` takes seconds where that code has frames over fps: the same at its
-fixed rate. Two points are ours, since the code was read in notes only: a weight of tokens in the mean nll, and an
-answer that came too early by more than all its silence counts 0 and not less.
+fixed rate. Three points are ours, since the code was read in notes only: a weight of tokens in the mean nll, an answer
+that came too early by more than all its silence counts 0 and not less, and who is silent until the next turn, or the
+end, counts as late as that (that code waits for fewer frames than the answer's own silence has).
 
 >>> fluency(Told(4, 0, 0.0, (-0.1, -0.2), (True, False)))
 0.8333333333333334
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from reelmill.schemas.errors import Fault, GuardBroken
@@ -78,11 +80,22 @@ class Told:
     right: tuple[bool, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A stream: `answers` has one for each turn of the assistant, in their order; None for a turn that no frame shows
+    any more, or that is one reply with the turn before it. `quiet` times of `due`, at which silence was due after the
+    true turns before, it was silent."""
+
+    answers: tuple[Told | None, ...]
+    due: int
+    quiet: int
+
+
 class Follower(Protocol):
     """Follows streams and speaks; what it says is measured and the true turns go on."""
 
-    def follow(self, streams: Sequence[PackedStream]) -> Sequence[Sequence[Told]]:
-        """For each stream one `Told` for each turn of the assistant, in their order."""
+    def follow(self, streams: Sequence[PackedStream]) -> Sequence[Followed]:
+        """One for each stream, in their order."""
         ...
 
 
@@ -137,26 +150,38 @@ def right(margin: float) -> float:
 
 
 def followed(samples: Sequence[PackedStream], follower: Follower) -> list[Score]:
-    """Rows of streams, one set for each answer. Raises GuardBroken where answers are missing or too many."""
+    """Rows of streams: a set for each answer that is told of, and of each stream the share of its silences that were
+    kept, which a stream without an answer has too. Beside fluency and that share stand those of who never speaks.
+
+    Raises GuardBroken where answers are missing or too many.
+    """
     found = follower.follow(samples)
     wanted = [sum(turn.role is Role.ASSISTANT for turn in s.turns) for s in samples]
-    seen = [len(one) for one in found]
+    seen = [len(one.answers) for one in found]
     if seen != wanted:
         raise GuardBroken("a follower", seen=f"{sum(seen)} answers in {len(seen)} streams for {sum(wanted)} turns")
     return [row for sample, told in zip(samples, found, strict=True) for row in _stream_rows(sample, told)]
 
 
-def _stream_rows(sample: PackedStream, told: Sequence[Told]) -> list[Score]:
+def _stream_rows(sample: PackedStream, told: Followed) -> list[Score]:
     answers = [turn for turn in sample.turns if turn.role is Role.ASSISTANT]
     out: list[Score] = []
-    for number, (turn, one) in enumerate(zip(answers, told, strict=True)):
+    for number, (turn, one) in enumerate(zip(answers, told.answers, strict=True)):
         key = f"{sample.key}.{number}"
+        if one is None:
+            continue
         if not one.log_p or len(one.log_p) != len(one.right) or not all(map(math.isfinite, one.log_p)):
             raise Fault(f"log p of {key}", seen=f"{one.log_p}", do="give a number for each token of the answer")
         named = (key, sample.media.digest, sample.family, sample.task, verb_of(turn.text), None, "")
         out.append(Score(*named, "nll", -sum(one.log_p) / len(one.log_p), float(len(one.log_p)), True))
-        values = {"time_diff_s": abs(one.off_s), "fluency": fluency(one), "lm_right": leading(one) / len(one.right)}
-        out += [Score(*named, name, value, 1.0, True) for name, value in values.items()]
+        never = fluency(replace(one, off=1))
+        out.append(Score(*named, "time_diff_s", abs(one.off_s), 1.0, True))
+        out.append(Score(*named, "fluency", fluency(one), 1.0, True, prior=never))
+        out.append(Score(*named, "lm_right", leading(one) / len(one.right), 1.0, True))
+    if told.due:
+        asked = " ".join(turn.text for turn in sample.turns)
+        named = (sample.key, sample.media.digest, sample.family, sample.task, verb_of(asked), None, "")
+        out.append(Score(*named, "quiet", told.quiet / told.due, 1.0, True, prior=1.0))
     return out
 
 
@@ -183,3 +208,10 @@ def silences_s(sample: PackedStream) -> list[float]:
     """Seconds from the turn before (or the watch's begin) to each answer."""
     times = (sample.watch_from_s, *sample.turns_at_s)
     return [times[i + 1] - times[i] for i, turn in enumerate(sample.turns) if turn.role is Role.ASSISTANT]
+
+
+def gaps_s(sample: PackedStream) -> list[float]:
+    """Seconds from each answer to the next turn that is later, or to the watch's end: so late is who never speaks."""
+    answers = [at_s for at_s, turn in zip(sample.turns_at_s, sample.turns, strict=True) if turn.role is Role.ASSISTANT]
+    times = (*sample.turns_at_s, sample.watch_until_s)
+    return [min((t for t in times if t > at_s), default=at_s) - at_s for at_s in answers]

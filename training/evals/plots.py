@@ -22,7 +22,7 @@ from reelmill.training.evals.scores import MEASURES, Start
 from reelmill.training.evals.table import figure_cells, group_of, shown_measure
 
 DRAWN = frozenset(names[0] for names in MEASURES.values()) | {"r@0.7", "acc@0.5", "yes_no"}
-DRAWN |= {"prefers", "prefers_per_token", "fluency", "time_diff_s"}
+DRAWN |= {"prefers", "prefers_per_token", "fluency", "time_diff_s", "quiet"}
 """What has a panel: of each form its first measure, and those that a pooled first one hides. All stand in the table."""
 PAGE, STARTS = "evaluation.html", "starts.png"
 _OURS, _PRIOR, _WORDS = "#3b6ea5", "#b8b8b8", "#d8a15c"

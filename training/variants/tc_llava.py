@@ -5,7 +5,6 @@ go on from the last. The mask is causal between frames and open inside one. The 
 the two rotations are added, and that words carry the last frame's number on, is ours.
 """
 
-import torch
 from torch import Tensor
 
 from reelmill.training.reducers.combine import Project
@@ -20,15 +19,10 @@ class ByFrame:
         self.step = step
 
     def positions(self, seq: Seq) -> Tensor:
-        """A document's words behind its video go on from the last frame's number."""
-        documents = int(seq.doc.max()) + 1
-        last = torch.zeros(documents, dtype=torch.long, device=seq.doc.device)
-        last = last.scatter_reduce(0, seq.doc, seq.kind.clamp(min=0), "amax")
-        begun = torch.zeros(documents, dtype=torch.long, device=seq.doc.device)
-        first = torch.where(seq.visual, seq.pos, torch.iinfo(torch.long).max)
-        begun = torch.full_like(begun, torch.iinfo(torch.long).max).scatter_reduce(0, seq.doc, first, "amin")
-        behind = (seq.pos >= begun[seq.doc]) & (seq.kind == TEXT)
-        return seq.pos + self.step * torch.where(seq.visual, seq.kind, torch.where(behind, last[seq.doc], 0))
+        """Words behind a frame go on from its number; rows of words alone stay as they are."""
+        numbers = seq.kind.clamp(min=0)
+        apart = seq.doc * (int(numbers.max()) + 1)
+        return seq.pos + self.step * ((numbers + apart).cummax(0).values - apart)
 
     def sees(self, query_kind: Tensor, key_kind: Tensor) -> Tensor | None:
         """Tokens of one frame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from asked import ask, grounded, pair, sample, stream, tell
 
 from reelmill.schemas.errors import BadInput
-from reelmill.schemas.sample import Tubelet
+from reelmill.schemas.sample import Role, Tubelet
 from reelmill.schemas.tube import Box
+from reelmill.sinks.publishing.packed import PackedStream
 from reelmill.training.evals.constants import EDGES, best_constant, best_span
 from reelmill.training.evals.floors import (
     Prior,
@@ -20,7 +22,7 @@ from reelmill.training.evals.floors import (
     with_pair_floors,
     with_stream_floors,
 )
-from reelmill.training.evals.likelihood import LogProbs, Told, followed, preferred
+from reelmill.training.evals.likelihood import Followed, LogProbs, Told, followed, preferred
 from reelmill.training.evals.questions import Form, Item, Reply, items_of
 from reelmill.training.evals.scores import scored, set_tiou
 
@@ -212,14 +214,30 @@ def test_a_mark_in_words_is_found_and_length_alone_tells_nothing() -> None:
     assert with_pair_floors(rows, test, []) == rows
 
 
+class Silent:
+    """Four places of silence before each answer, of two tokens."""
+
+    def follow(self, streams: Sequence[PackedStream]) -> list[Followed]:
+        told = Told(4, 1, 0.5, (-1.0, -1.0), (True, True))
+        return [Followed((told,) * sum(t.role is Role.ASSISTANT for t in s.turns), 5, 5) for s in streams]
+
+
 def test_the_usual_silence_is_a_floor_of_time() -> None:
     train = [stream((s, tell("It moves.")), key=f"t{s}", source=f"t{s}") for s in (1.0, 2.0, 9.0)]
     test = [stream((5.0, tell("It moves.")), source="v")]
-
-    class Late:
-        def follow(self, streams: object) -> list[list[Told]]:
-            return [[Told(1, 0, 0.0, (-1.0,), (True,))]]
-
-    rows = with_stream_floors(followed(test, Late()), test, train)
-    assert {r.measure: r.prior for r in rows} == {"nll": None, "time_diff_s": 3.0, "fluency": None, "lm_right": None}
+    rows = with_stream_floors(followed(test, Silent()), test, train)
+    floors = {"nll": None, "time_diff_s": 3.0, "fluency": 0.5, "lm_right": None, "quiet": 1.0}
+    assert {r.measure: r.prior for r in rows} == floors
     assert with_stream_floors(rows, test, []) == rows
+
+
+def test_never_to_speak_is_a_floor_where_turns_follow_soon() -> None:
+    """Every answer has another turn half a second later, so silence costs that; the median of 0.75 s costs 9.5 s."""
+    move, stop = tell("It moves."), tell("It stops.")
+
+    def soon(at_s: float, key: str) -> PackedStream:
+        return stream((at_s, move), (at_s + 0.5, stop), (at_s + 1.0, ask("When?")), key=key, source=key)
+
+    train = [soon(s, f"t{s}") for s in (1.0, 2.0, 8.0)]
+    rows = with_stream_floors(followed([soon(5.0, "v")], Silent()), [soon(5.0, "v")], train)
+    assert [r.prior for r in rows if r.measure == "time_diff_s"] == [0.5, 0.5]

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from reelmill.schemas.errors import Fault, GuardBroken
 from reelmill.training.evals.likelihood import (
+    Followed,
     Follower,
     LogProbs,
     Pair,
     Told,
     fluency,
     followed,
+    gaps_s,
     leading,
     pair_of,
     preferred,
@@ -37,10 +39,12 @@ class Fixed:
 
 
 class Following:
-    def __init__(self, *told: Sequence[Told]) -> None:
-        self.told = told
+    """Of each stream some answers, and silence kept at two of three places."""
 
-    def follow(self, streams: object) -> Sequence[Sequence[Told]]:
+    def __init__(self, *told: Sequence[Told | None], due: int = 3) -> None:
+        self.told = [Followed(tuple(one), due, min(due, 2)) for one in told]
+
+    def follow(self, streams: object) -> Sequence[Followed]:
         return self.told
 
 
@@ -152,3 +156,25 @@ def test_tokens_have_numbers(log_p: tuple[float, ...]) -> None:
 def test_silences_run_from_the_turn_before() -> None:
     assert silences_s(WATCH) == [2.0, 3.0]
     assert silences_s(stream((1.5, tell("It moves.")))) == [1.5]
+
+
+def test_who_never_speaks_is_late_by_the_time_to_the_next_later_turn_or_the_end() -> None:
+    assert gaps_s(WATCH) == [3.0, 5.0]
+    at_once = stream((1.0, tell("It moves.")), (1.0, ask("Still?")), (4.0, tell("No.")), (10.0, tell("Over.")))
+    assert gaps_s(at_once) == [3.0, 6.0, 0.0]
+
+
+def test_turns_that_no_frame_shows_have_no_rows() -> None:
+    rows = followed([WATCH], Following([None, Told(6, 0, 0.0, (-2.0,), (True,))]))
+    assert {r.key for r in rows if r.measure != "quiet"} == {"w.1"}
+
+
+def test_a_stream_in_which_nothing_is_to_be_said_is_scored_by_its_silence() -> None:
+    rows = followed([stream((0.0, ask("Tell me when it stops.")))], Following([]))
+    assert [(r.key, r.measure, r.value, r.prior) for r in rows] == [("w", "quiet", 2 / 3, 1.0)]
+    assert followed([stream((0.0, ask("Tell me when it stops.")))], Following([], due=0)) == []
+
+
+def test_beside_fluency_stands_that_of_silence() -> None:
+    rows = followed([WATCH], Following([Told(4, 0, 0.0, (-1.0,) * 4, RIGHT), Told(1, 0, 0.0, (-1.0,), (True,))]))
+    assert [r.prior for r in rows if r.measure == "fluency"] == [3 / 8, 0.0]

@@ -17,7 +17,7 @@ from rich.table import Table
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.sinks.publishing.packed import PackedSample
 from reelmill.training.evals.evaluate import evaluate
-from reelmill.training.evals.likelihood import LogProbs, Told
+from reelmill.training.evals.likelihood import Followed, LogProbs, Told
 from reelmill.training.evals.plots import tasks_drawn, write_page
 from reelmill.training.evals.questions import History, Reply, items_of
 from reelmill.training.evals.report import FORMAT, Figure, Report
@@ -140,8 +140,8 @@ class Sure:
     def log_probs(self, pairs: object) -> list[LogProbs]:
         return [LogProbs(-1.0, 1, -2.0, 1)]
 
-    def follow(self, streams: object) -> list[list[Told]]:
-        return [[Told(3, 0, 0.0, (-0.5,), (True,))]]
+    def follow(self, streams: object) -> list[Followed]:
+        return [Followed((Told(3, 0, 0.0, (-0.5,), (True,)),), 2, 2)]
 
 
 def test_dialogues_pairs_and_streams_stand_in_one_report() -> None:
