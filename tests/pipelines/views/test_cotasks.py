@@ -161,6 +161,14 @@ def test_what_nothing_is_wrong_with_or_too_little_is_a_refused_child() -> None:
     assert all(p.margin >= 60 for p in accepted(few))
 
 
+def test_a_margin_at_its_least_is_right_to_the_last_digit_that_counts() -> None:
+    """The checker adds up in another order than the view: 9.999999999999998 was told as less than 10."""
+    pair = next(p for n in range(12) for p in accepted(pairs(PLAIN, key=f"clip{n}")))
+    assert check_cotasks(pair, PLAIN, least_margin=pair.margin) == []
+    assert check_cotasks(pair, PLAIN, least_margin=pair.margin + 1e-10) == []
+    assert check_cotasks(pair, PLAIN, least_margin=pair.margin + 1e-3) != []
+
+
 def test_the_pools_give_evenly_and_the_fullest_fills_up() -> None:
     assert quotas({"a": 3, "b": 3, "c": 3, "d": 3}, 8) == {"a": 2, "b": 2, "c": 2, "d": 2}
     assert quotas({"a": 1, "b": 3, "c": 3, "d": 0}, 6) == {"a": 1, "b": 3, "c": 2, "d": 0}
