@@ -525,7 +525,8 @@ def scenes(
     count: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 8,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     preset: Annotated[
-        str, typer.Option(help="How hard: demo, easy or medium; micro and micro-one write shards of tiny clips.")
+        str,
+        typer.Option(help="How hard: demo, easy, medium. micro, micro-one, micro-pictures: shards of tiny clips."),
     ] = "demo",
 ) -> None:
     """Render scenes with exact truth, to measure labels against."""

@@ -144,7 +144,7 @@ def train(plan: Plan, run: Path, store: Folder, tera: float = 0.0) -> int:
 def _trained(plan: Plan, run: Path, place: Path, shown: Steps, ranks: Ranks) -> bool:
     """Whether the last step is done; the first process has the folder for itself and tells of it."""
     from reelmill.training.loop.alone import alone
-    from reelmill.training.running import begun, checked
+    from reelmill.training.running import begun, checked, unread_words
 
     checked(plan, place)
     with alone(run) if ranks.leads else nullcontext():
@@ -154,6 +154,9 @@ def _trained(plan: Plan, run: Path, place: Path, shown: Steps, ranks: Ranks) -> 
         shown.begin_at(fit.step)
         if fit.step:
             _say(shown.console, f"{run}: goes on after step {fit.step} of {plan.steps}")
+        elif ranks.leads and (words := unread_words(plan, run, place)):
+            told = f"{', '.join(words[:8])}{', ...' if len(words) > 8 else ''}"
+            _say(shown.console, f"{run}: {len(words)} words of the data are unknown to it and read as one: {told}")
         with _stopped_by_signals(fit), _page_of(run) if ranks.leads else nullcontext():
             fit.go()
     if fit.step < plan.steps:

@@ -11,10 +11,12 @@ from rich.progress import Progress
 
 from reelmill.schemas.errors import BadInput, NotFound
 
-ONE = "micro-one"
-MICRO = ("micro", ONE)
+ONE, PICTURES = "micro-one", "micro-pictures"
+MICRO = ("micro", ONE, PICTURES)
 _HELD_OUT = 0.1
-"""Share of the clips of `micro-one` that are held out: a twentieth of some hundred would say little."""
+"""Share of a set of one thing that is held out: a twentieth of some hundred would say little."""
+_BOXES = 4
+"""Frames of a clip of one thing at which its box is asked for: boxes are learned from many questions."""
 _Render = Callable[[Callable[[int, int], None]], list[Path]]
 
 
@@ -33,14 +35,17 @@ def render(folder: Path, count: int, seed: int, preset: str) -> list[Path]:
 
 
 def _micro(folder: Path, count: int, seed: int, name: str) -> list[Path]:
-    """Clips as a pack that training reads, without files or a run before it. In `micro-one` one thing appears: what the
-    smallest model learns first."""
+    """Clips as a pack that training reads, without files or a run before it. In `micro-one` one thing appears, in
+    `micro-pictures` it is there, for one frame: what the smallest model learns first."""
     from reelmill.pipelines.scenes.micro import MicroPreset
     from reelmill.pipelines.scenes.micro_pack import write_micro
     from reelmill.sinks.publishing.view import VAL_SHARE
 
-    one = MicroPreset(name, objects=(1, 1), acts=("appear",))
-    chosen, share = (one, _HELD_OUT) if name == ONE else (MicroPreset(), VAL_SHARE)
+    simple = {
+        ONE: MicroPreset(name, objects=(1, 1), acts=("appear",)),
+        PICTURES: MicroPreset(name, frames=1, objects=(1, 1), acts=("stay",)),
+    }
+    chosen, share = (simple[name], _HELD_OUT) if name in simple else (MicroPreset(), VAL_SHARE)
     console = Console()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("writing", total=count)
@@ -50,6 +55,7 @@ def _micro(folder: Path, count: int, seed: int, name: str) -> list[Path]:
             seed=seed,
             preset=chosen,
             val_share=share,
+            boxes=_BOXES if name in simple else 1,
             progress=lambda done, _: progress.update(task, completed=done),
         )
     held = ", ".join(f"{n} {split}" for split, n in sorted(samples.items()))

@@ -30,7 +30,7 @@ from reelmill.training.backbones import Backbone
 from reelmill.training.data.form import PLAIN, Form
 from reelmill.training.data.loader import Loader, Settings, Source
 from reelmill.training.data.shards import Split, opened
-from reelmill.training.data.tokenizer import held, loaded, texts_of, trained
+from reelmill.training.data.tokenizer import held, loaded, texts_of, trained, unread
 from reelmill.training.data.tokens import Tokens
 from reelmill.training.documents import Document
 from reelmill.training.loop import checkpoint
@@ -92,6 +92,21 @@ def checked(plan: Plan, store: Path | None = None) -> list[Split]:
     if lean is not None:
         _require_frames_alone(plan, lean, _small(plan), splits)
     return splits
+
+
+_LOOKED_AT = 2_000
+"""Samples of a dataset in which words are looked for that a run cannot read: all of them would double its start."""
+
+
+def unread_words(plan: Plan, run: Path, store: Path | None = None) -> list[str]:
+    """Words of the data that a run from scratch reads as one unknown word, the most frequent first: those that the run
+    it started from had not met, or for which its vocabulary had no room."""
+    if plan.pretrained:
+        return []
+    codecs, tokenizer = writers(_variant(plan, _small(plan))), held(run / TOKENIZER)
+    splits = (opened(data.place, "train", store) for data in plan.data)
+    texts = (text for split in splits for text in texts_of(split, codecs, _LOOKED_AT))
+    return [word for word, _ in unread(tokenizer, texts).most_common()]
 
 
 def finished(run: Path) -> Made:

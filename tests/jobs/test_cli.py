@@ -64,7 +64,10 @@ BAD = {
     "weight of nothing": (("run", "mix", "--input", "a=0"), "give a positive number"),
     "scenes into a file": (("scenes", "words.txt"), "name a folder that can be made"),
     "micro scenes into a file": (("scenes", "words.txt", "--preset", "micro"), "name an empty folder"),
-    "unknown preset": (("scenes", "out", "--preset", "hard"), "micro, micro-one; do: choose one of these"),
+    "unknown preset": (
+        ("scenes", "out", "--preset", "hard"),
+        "micro, micro-one, micro-pictures; do: choose one of these",
+    ),
 }
 
 
@@ -311,5 +314,7 @@ def test_micro_scenes_are_shards_that_training_reads(told: Cli, tmp_path: Path) 
     assert "6 clips" in out
     assert told("scenes", "one", "--preset", "micro-one", "--count", "20")[0] == 0
     assert {opened(tmp_path / "one").sample(n).task for n in range(9)} == {"when_appear", "where_still", "caption"}
+    assert told("scenes", "pictures", "--preset", "micro-pictures", "--count", "9")[0] == 0
+    assert {opened(tmp_path / "pictures").sample(n).task for n in range(4)} == {"where_still"}
     split = opened(tmp_path / "micro")
     assert split.sample(0).turns[1].role == "assistant"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from reelmill.pipelines.scenes.micro import MicroPreset
 from reelmill.pipelines.scenes.micro_pack import write_micro
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.training.answering import Answer
@@ -20,7 +21,7 @@ from reelmill.training.evals.questions import Question, items_of
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.fit import Told
 from reelmill.training.loop.plan import Data, Plan, Rates
-from reelmill.training.running import Made, begun, finished
+from reelmill.training.running import Made, begun, finished, unread_words
 
 FRAMES = 4
 
@@ -161,6 +162,21 @@ def test_questions_that_would_share_a_video_are_refused_before_anything_is_writt
     with pytest.raises(BadInput, match="seen: pairs, whose sides share a video"):
         begun(plan(pack, variant, data=pairs, objective="dpo"), tmp_path / "run", silent)
     assert not (tmp_path / "run").exists()
+
+
+def test_words_that_a_start_has_not_met_are_named(pack: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    """A run keeps the words of the one it starts from; what else the data says is read as one word, and told."""
+    picture = MicroPreset(name="picture", frames=1, acts=("stay",), objects=(1, 1))
+    write_micro(tmp_path / "pictures", 12, preset=picture, val_share=0.0)
+    first = plan(tmp_path / "pictures")
+    begun(first, tmp_path / "first", silent).go()
+    assert unread_words(first, tmp_path / "first") == []
+    then = plan(pack, start=str(tmp_path / "first"))
+    begun(then, tmp_path / "then", silent)
+    words = unread_words(then, tmp_path / "then")
+    assert {"When", "visible", "happens"} <= set(words)
+    assert not {"Where", "at", "red"} & set(words)
+    assert unread_words(plan(pack), runs["distime"]) == []
 
 
 def test_weights_of_another_run_are_a_start(pack: Path, runs: dict[str, Path], tmp_path: Path) -> None:

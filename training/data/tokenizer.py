@@ -9,6 +9,7 @@ Both kinds give back every character of what they read: words keep the space bef
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ _WORDS = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]|\s"
 """A word or a sign with the space before it, a digit, or what is left of white space: together they are the text."""
 
 
-def texts_of(split: Split, codecs: Mapping[str, Spells]) -> Iterator[str]:
-    """The words of every turn of a split, in order, with numbers as the codecs write them; slots are left out."""
-    for number in range(len(split)):
+def texts_of(split: Split, codecs: Mapping[str, Spells], most: int | None = None) -> Iterator[str]:
+    """The words of every turn of a split, or of its first `most` samples, in order, with numbers as the codecs write
+    them; slots are left out."""
+    for number in range(len(split) if most is None else min(most, len(split))):
         sample = split.sample(number)
         wording = Wording(sample, codecs, str)
         turns = (*sample.turns, *(sample.rejected if isinstance(sample, PackedPreference) else ()))
@@ -114,6 +116,16 @@ def held(place: str | Path) -> Any:
     if not tokenizer.is_fast:
         raise BadInput(f"tokenizer {str(place)!r}", seen="a slow one", do="save it with transformers as a fast one")
     return tokenizer
+
+
+def unread(tokenizer: Any, texts: Iterable[str]) -> Counter[str]:
+    """Words that a tokenizer reads as its unknown one, with how often they come; none where it knows every byte."""
+    found: Counter[str] = Counter()
+    for text in texts:
+        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        places = zip(read["input_ids"], read["offset_mapping"], strict=True)
+        found.update(text[a:b].strip() for token, (a, b) in places if token == tokenizer.unk_token_id)
+    return found
 
 
 def loaded(place: str | Path, form: Form, slots: Sequence[str] = ()) -> Any:
