@@ -82,8 +82,8 @@ SETS = {
 @dataclass(frozen=True, slots=True)
 class Arm:
     """A model of variant `small`: what it learns from and for how many steps, and the arm that it goes on from. `asked`
-    are the sets that it is asked about; `budgets` tokens a frame that it is asked with. `beside` are sets that come along
-    with a weight: a run goes on with the words of the one that it starts from."""
+    are the sets that it is asked about; `budgets` tokens a frame that it is asked with. `beside` are sets that come
+    along with a weight: a run goes on with the words of the one that it starts from."""
 
     name: str
     of: str
