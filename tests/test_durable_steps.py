@@ -54,6 +54,7 @@ WITHOUT = {
     "jobs/caching.py:prune": "a reply that is forgotten is asked for again",
     "jobs/demonstrating.py:_state_licence": "a sidecar beside a rendered scene",
     "jobs/examining.py:_writable": "doctor takes back the folder that it tried",
+    "jobs/distributing.py:train_on": "the run's folder, which the first worker would make",
     "jobs/importing.py:_unpacked": "the folder for media of shards",
     "jobs/rendering.py:_folder": "the folder for rendered scenes and documents",
 }
