@@ -20,7 +20,7 @@ EXTRA_INDEX = $(if $(TORCH_CPU_INDEX),--extra-index-url $(TORCH_CPU_INDEX))
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
 # Of `make demo-train`.
-STEPS ?= 500
+STEPS ?= 800
 # One thread per numeric library: answers must not depend on the core count, and workers are many.
 QUIET_RUN := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 \
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
@@ -47,15 +47,16 @@ demo-teacher: setup-demo ## captions through a real HTTP server that fails one t
 		$(BIN)/reelmill status --store demo-teacher/store; $(BIN)/reelmill cache stats --store demo-teacher/store; \
 		$(BIN)/reelmill look captioned-demo --store demo-teacher/store'
 
-demo-train: setup ## a model learns on a CPU: tiny clips, before and after against the floors, in ./demo-train; 4 CPU minutes (STEPS=n)
+demo-train: setup ## a model learns on a CPU: tiny clips, before and after against the floors, in ./demo-train; 6 CPU minutes (STEPS=n)
 	@echo "demo-train: on tiny clips beside the demo's shards, which are too few: some 300 samples of 13 files, none held out"
 	@$(QUIET_RUN) bash -c 'set -euo pipefail; mkdir -p demo-train; cd demo-train; \
 		reelmill() { echo "+ reelmill $$*"; "$(abspath $(BIN))/reelmill" "$$@"; }; \
-		reelmill scenes clips --preset micro-one --count 1500; \
-		reelmill train pllava clips --run before --steps 1 --tokens 2048 --set side=2; \
-		reelmill eval before clips --limit 150 --brief; \
-		reelmill train pllava clips --run after --steps $(STEPS) --tokens 2048 --set side=2; \
-		reelmill eval after clips --limit 150 --brief; \
+		reelmill scenes pictures --preset micro-pictures --count 6000; \
+		reelmill scenes clips --preset micro-one --count 3000; \
+		reelmill train small "pictures*49,clips" --run before --steps $(STEPS) --tokens 1500; \
+		reelmill eval before clips --limit 600 --brief; \
+		reelmill train small clips --start before --run after --steps $$(( ($(STEPS) + 1) / 2 )) --tokens 3000; \
+		reelmill eval after clips --limit 600 --brief; \
 		reelmill compare before after --brief'
 
 test: setup chromium ## the whole test suite (PYTEST_FLAGS="-k name" for a part)
