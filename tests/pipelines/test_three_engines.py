@@ -262,13 +262,15 @@ def test_an_engine_that_cannot_do_it_is_told_before_any_work(clips: Place, tmp_p
 
 @pytest.mark.ray
 def test_on_ray_one_actor_asks_for_all(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One CPU: the actor with the engine leaves some of it. It is killed once; that costs what was in flight."""
+    """One CPU: the actor with the engine leaves some of it. It is killed once; that costs what was in flight, and what
+    had come a moment before and was not kept yet: on a busy machine up to all that was asked until then."""
     import ray
 
+    asked_first = 6
     killed, folder = threading.Event(), tmp_path_factory.mktemp("ray")
 
     def kill(calls: int) -> None:
-        if calls == 6:
+        if calls == asked_first:
             actors = [p for p in below(os.getpid()) if b"MapWorker" in Path(f"/proc/{p}/cmdline").read_bytes()]
             os.kill(actors[0], signal.SIGKILL)
             killed.set()
@@ -286,4 +288,4 @@ def test_on_ray_one_actor_asks_for_all(place: Place, tmp_path_factory: pytest.Te
     right = expected(place, recipe)
     assert all(row["caption"] in right[row["key"]] for row in rows)
     assert teacher.most_at_once <= 3
-    assert teacher.calls <= len(rows) + 1 + 3
+    assert teacher.calls <= len(rows) + 1 + asked_first
