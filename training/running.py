@@ -83,14 +83,15 @@ def checked(plan: Plan, store: Path | None = None) -> list[Split]:
     """The data of a plan, opened. Raises NotFound, BadInput and Corrupt for what cannot be; nothing is written."""
     if plan.objective not in ("variant", "dpo"):
         raise BadInput(f"objective {plan.objective!r}", seen="variant and dpo are known", do="choose one")
-    lean = None if plan.pretrained else _variant(plan, _small(plan))
-    if lean is not None:  # a pretrained trunk is loaded once, when the run begins
+    trunk = None if plan.pretrained else _small(plan)  # a pretrained one is loaded once, when the run begins
+    lean = None if trunk is None else _variant(plan, trunk)
+    if lean is not None:
         _require_own_videos(plan, lean)
     if plan.start is not None:
         checkpoint.newest(Path(plan.start))
     splits = [opened(data.place, "train", store) for data in plan.data]
-    if lean is not None:
-        _require_frames_alone(plan, lean, _small(plan), splits)
+    if trunk is not None and lean is not None:
+        _require_frames_alone(plan, lean, trunk, splits)
     return splits
 
 
@@ -101,9 +102,10 @@ _LOOKED_AT = 2_000
 def unread_words(plan: Plan, run: Path, store: Path | None = None) -> list[str]:
     """Words of the data that a run from scratch reads as one unknown word, the most frequent first: those that the run
     it started from had not met, or for which its vocabulary had no room."""
-    if plan.pretrained:
-        return []
-    codecs, tokenizer = writers(_variant(plan, _small(plan))), held(run / TOKENIZER)
+    tokenizer = None if plan.pretrained else held(run / TOKENIZER)
+    if tokenizer is None or (plan.start is None and len(tokenizer) < plan.vocabulary):
+        return []  # words of its own, all of which had room
+    codecs = writers(_variant(plan, _small(plan)))
     splits = (opened(data.place, "train", store) for data in plan.data)
     texts = (text for split in splits for text in texts_of(split, codecs, _LOOKED_AT))
     return [word for word, _ in unread(tokenizer, texts).most_common()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,10 @@ Told = tuple[int, str, str]
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Told]:
+def told(told: Callable[..., Told], tmp_path: Path) -> Callable[..., Told]:
     """Runs the toy over 200 words of which all but one fail."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "words.txt").write_text(" ".join(["alpha", *(f"bomb{i:03d}" for i in range(199))]))
-
-    def run(*flags: str) -> Told:
-        words = ["run", "toy:recipe", "--media", "words.txt", "--name", "toy", "--no-pack", "--workers", "1", *flags]
-        monkeypatch.setattr(sys, "argv", ["reelmill", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return partial(told, "run", "toy:recipe", "--media", "words.txt", "--name", "toy", "--no-pack", "--workers", "1")
 
 
 def test_over_the_budget_is_code_3_and_one_line(told: Callable[..., Told]) -> None:
