@@ -53,7 +53,7 @@ demo-train: setup ## a model learns on a CPU: tiny clips, before and after again
 		reelmill() { echo "+ reelmill $$*"; "$(abspath $(BIN))/reelmill" "$$@"; }; \
 		reelmill scenes pictures --preset micro-pictures --count 6000; \
 		reelmill scenes clips --preset micro-one --count 3000; \
-		reelmill train small "pictures*49,clips" --run before --steps $(STEPS) --tokens 1500; \
+		reelmill train small pictures --run before --steps $(STEPS) --tokens 1500; \
 		reelmill eval before clips --limit 600 --brief; \
 		reelmill train small clips --start before --run after --steps $$(( ($(STEPS) + 1) / 2 )) --tokens 3000; \
 		reelmill eval after clips --limit 600 --brief; \

@@ -82,8 +82,7 @@ SETS = {
 @dataclass(frozen=True, slots=True)
 class Arm:
     """A model of variant `small`: what it learns from and for how many steps, and the arm that it goes on from. `asked`
-    are the sets that it is asked about; `budgets` tokens a frame that it is asked with. `beside` are sets that come
-    along with a weight: a run goes on with the words of the one that it starts from."""
+    are the sets that it is asked about; `budgets` tokens a frame that it is asked with."""
 
     name: str
     of: str
@@ -96,10 +95,9 @@ class Arm:
     rates: Rates = field(default_factory=Rates)
     blind: bool = False
     row: int = 3_000
-    beside: Mapping[str, float] = field(default_factory=dict)
 
 
-_PICTURES = Arm("pictures", "pictures", 800, ("pictures",), row=1_500, beside={"two": 0.02})
+_PICTURES = Arm("pictures", "pictures", 800, ("pictures",), row=1_500)
 _PAIRS = Arm("dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rates=Rates(rate=3e-4, warmup=10))
 ARMS = (
     _PICTURES,
@@ -143,10 +141,7 @@ class Bench:
     def plan(self, arm: Arm, seed: int) -> Plan:
         return Plan(
             "small",
-            tuple(
-                Data(str(self.folder(name, "learned")), weight, shared=not SETS[name].paired)
-                for name, weight in {arm.of: 1.0, **arm.beside}.items()
-            ),
+            (Data(str(self.folder(arm.of, "learned")), shared=not SETS[arm.of].paired),),
             steps=BRIEF if self.brief else arm.steps,
             settings=dict(arm.settings),
             seed=seed,

@@ -146,10 +146,10 @@ def _trained(plan: Plan, run: Path, place: Path, shown: Steps, ranks: Ranks) -> 
     from reelmill.training.loop.alone import alone
     from reelmill.training.running import begun, checked, unread_words
 
-    checked(plan, place)
+    splits = checked(plan, place)
     with alone(run) if ranks.leads else nullcontext():
         listeners = [shown.tell]
-        fit = begun(plan, run, lambda told: [hear(told) for hear in listeners], place)
+        fit = begun(plan, run, lambda told: [hear(told) for hear in listeners], place, splits)
         listeners += _board(run, fit.step) if ranks.leads and fit.step < plan.steps else []
         shown.begin_at(fit.step)
         if fit.step:

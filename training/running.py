@@ -30,7 +30,7 @@ from reelmill.training.backbones import Backbone
 from reelmill.training.data.form import PLAIN, Form
 from reelmill.training.data.loader import Loader, Settings, Source
 from reelmill.training.data.shards import Split, opened
-from reelmill.training.data.tokenizer import held, loaded, texts_of, trained, unread
+from reelmill.training.data.tokenizer import grow, held, loaded, texts_of, trained, unread
 from reelmill.training.data.tokens import Tokens
 from reelmill.training.documents import Document
 from reelmill.training.loop import checkpoint
@@ -62,11 +62,15 @@ class Made:
     base: Backbone | None = None
 
 
-def begun(plan: Plan, run: Path, tell: Callable[[Told], object], store: Path | None = None) -> Fit:
-    """A run at its first step, or where it was left. Raises as `checked` does, and BadInput where the folder holds
-    another plan."""
+def begun(
+    plan: Plan, run: Path, tell: Callable[[Told], object], store: Path | None = None, splits: Sequence[Split] = ()
+) -> Fit:
+    """A run at its first step, or where it was left; `splits` are what `checked` gave, where it was asked before.
+
+    Raises as `checked` does, and BadInput where the folder holds another plan.
+    """
     with Ranks.here().in_turn():
-        splits = checked(plan, store)
+        splits = splits or checked(plan, store)
         plan.write(run)
         made = _made(plan, run, splits)
     objective: Any = made.variant.objective
@@ -100,15 +104,15 @@ _LOOKED_AT = 2_000
 
 
 def unread_words(plan: Plan, run: Path, store: Path | None = None) -> list[str]:
-    """Words of the data that a run from scratch reads as one unknown word, the most frequent first: those that the run
-    it started from had not met, or for which its vocabulary had no room."""
+    """Words of the data that a run from scratch reads as one unknown word, the most frequent first: those for which its
+    vocabulary had no room."""
     tokenizer = None if plan.pretrained else held(run / TOKENIZER)
-    if tokenizer is None or (plan.start is None and len(tokenizer) < plan.vocabulary):
-        return []  # words of its own, all of which had room
+    if tokenizer is None or len(tokenizer) < plan.vocabulary:
+        return []
     codecs = writers(_variant(plan, _small(plan)))
     splits = (opened(data.place, "train", store) for data in plan.data)
     texts = (text for split in splits for text in texts_of(split, codecs, _LOOKED_AT))
-    return [word for word, _ in unread(tokenizer, texts).most_common()]
+    return [word.strip() for word, _ in unread(tokenizer, texts).most_common()]
 
 
 def finished(run: Path) -> Made:
@@ -144,8 +148,9 @@ def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
     base, size = _base(plan), ladder.LADDER[plan.size]
     trunk = base.on(plan.frames) if base else _small(plan)
     lean = _variant(plan, trunk)
-    _require_own_videos(plan, lean)
-    _require_frames_alone(plan, lean, trunk, splits)
+    if splits:  # a run that was trained may be asked, also where such a one would not be begun today
+        _require_own_videos(plan, lean)
+        _require_frames_alone(plan, lean, trunk, splits)
     codecs, between = writers(lean), lean.slicer.separators if lean.slicer else ()
     slots = [name for codec in codecs.values() for name in codec.names]
     tokenizer, form = _tokenizer(plan, run, splits, codecs, slots, base, between)
@@ -157,7 +162,7 @@ def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
     else:
         model, variant = pretrained(plan.variant, base, vocabulary, **more)
     if plan.start is not None:
-        checkpoint.newest(Path(plan.start)).weights_into(model)
+        checkpoint.newest(Path(plan.start)).weights_into(model, longer=model.of_words())
     tokens = Tokens(tokenizer, variant.image_px or trunk.image_px, form, writers(variant), plan.frames, variant.slicer)
     return Made(plan, model, variant, tokens, base)
 
@@ -232,18 +237,21 @@ def _tokenizer(
     base: Backbone | None,
     between: Sequence[str],
 ) -> tuple[Any, Form]:
-    """The run's own; that of the run it starts from, or of its language model; or one trained on the texts."""
+    """The run's own; that of the run it starts from, with the words of the texts that it lacks; that of its language
+    model; or one trained on the texts."""
     own = run / TOKENIZER
     start = None if plan.start is None else Path(plan.start) / TOKENIZER
     place: str | Path | None = own if own.exists() else start
     if base is not None and place is None:
         place = base.words
     form = backbones.form_of(held(place), whole=base.whole) if base is not None and place is not None else PLAIN
+    texts = chain(between, (text for split in splits for text in texts_of(split, codecs)))
     if place is None:
-        texts = chain(between, (text for split in splits for text in texts_of(split, codecs)))
         made = trained(texts, slots=slots, kind=plan.words, vocabulary=plan.vocabulary)
     else:
         made = loaded(place, form, slots)
+        if base is None and place == start:
+            grow(made, texts, plan.vocabulary)
     if not own.exists():
         half = own.with_name(f".{TOKENIZER}")
         made.save_pretrained(half)

@@ -123,6 +123,12 @@ class VLM(nn.Module):
         weight: Tensor = head.weight
         return weight
 
+    def of_words(self) -> list[str]:
+        """Names of the weights that have a row for each word."""
+        ends = (self.lm.get_input_embeddings(), self.lm.get_output_embeddings())
+        tables = {end.weight.data_ptr() for end in ends if isinstance(end, nn.Embedding | nn.Linear)}
+        return [name for name, weight in self.state_dict().items() if weight.data_ptr() in tables]
+
     def _own_classes(self) -> dict[str, Tensor]:
         found = {name: self.codec(name).rows(name) for name in self.slots()}
         return {name: rows for name, rows in found.items() if rows is not None}

@@ -15,6 +15,7 @@ from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.training.answering import Answer
 from reelmill.training.codecs.text import Text
 from reelmill.training.data.shards import Split, opened
+from reelmill.training.data.tokenizer import held, texts_of, unread
 from reelmill.training.evals.evaluate import evaluate
 from reelmill.training.evals.model import ModelAnswerer
 from reelmill.training.evals.questions import Question, items_of
@@ -164,19 +165,46 @@ def test_questions_that_would_share_a_video_are_refused_before_anything_is_writt
     assert not (tmp_path / "run").exists()
 
 
-def test_words_that_a_start_has_not_met_are_named(pack: Path, runs: dict[str, Path], tmp_path: Path) -> None:
-    """A run keeps the words of the one it starts from; what else the data says is read as one word, and told."""
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has met the words of pictures alone."""
+    root = tmp_path_factory.mktemp("pictures")
     picture = MicroPreset(name="picture", frames=1, acts=("stay",), objects=(1, 1))
-    write_micro(tmp_path / "pictures", 12, preset=picture, val_share=0.0)
-    first = plan(tmp_path / "pictures")
-    begun(first, tmp_path / "first", silent).go()
-    assert unread_words(first, tmp_path / "first") == []
-    then = plan(pack, start=str(tmp_path / "first"))
+    write_micro(root / "data", 12, preset=picture, val_share=0.0)
+    begun(plan(root / "data"), root / "run", silent).go()
+    return root / "run"
+
+
+def test_a_start_learns_the_words_that_it_had_not_met(pack: Path, pictures: Path, tmp_path: Path) -> None:
+    """Its own words keep their numbers and rows; all of the data's are read, in a process that begins again too."""
+    known, then = held(pictures / "tokenizer"), plan(pack, start=str(pictures))
+    texts = list(texts_of(opened(pack), dict(finished(pictures).model.codecs)))
+    assert " visible" in unread(known, texts)
     begun(then, tmp_path / "then", silent)
+    own = held(tmp_path / "then" / "tokenizer")
+    assert unread(own, texts) == {}
+    assert unread_words(then, tmp_path / "then") == []
+    assert known.get_vocab().items() < own.get_vocab().items()
+    assert sorted(own.get_vocab().values()) == list(range(len(own)))
+    for again in range(2):  # the second goes on from the checkpoint of the first
+        fit = begun(then, tmp_path / "then", silent)
+        rows = fit.model.outputs()[0]
+        assert len(rows) == len(own) > len(known)
+        old = finished(pictures).model.outputs()[0]
+        assert torch.equal(rows[: len(known)], old) is (not again)
+        assert rows[len(known) :].std(dim=1).min() > 0
+        fit.go()
+
+
+def test_words_for_which_a_start_has_no_room_are_named(pack: Path, pictures: Path, tmp_path: Path) -> None:
+    room = len(held(pictures / "tokenizer")) + 2
+    then = plan(pack, start=str(pictures), vocabulary=room)
+    begun(then, tmp_path / "then", silent)
+    assert len(held(tmp_path / "then" / "tokenizer")) == room
     words = unread_words(then, tmp_path / "then")
-    assert {"When", "visible", "happens"} <= set(words)
+    assert {"visible", "happens"} & set(words)
     assert not {"Where", "at", "red"} & set(words)
-    assert unread_words(plan(pack), runs["distime"]) == []
+    assert words == [w.strip() for w in words]
 
 
 def test_weights_of_another_run_are_a_start(pack: Path, runs: dict[str, Path], tmp_path: Path) -> None:

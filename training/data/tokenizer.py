@@ -3,6 +3,7 @@
     tokenizer = trained(texts_of(split, codecs), form=PLAIN, slots=("time", "box"), kind="word")
     tokenizer.save_pretrained(folder)          a folder as any of Hugging Face's, chat template included
     tokenizer = loaded(folder, PLAIN, ("time", "box"))
+    grow(tokenizer, texts_of(other, codecs), vocabulary=4096)      words that it had not met
 
 Both kinds give back every character of what they read: words keep the space before them, as bytes do.
 """
@@ -119,13 +120,31 @@ def held(place: str | Path) -> Any:
 
 
 def unread(tokenizer: Any, texts: Iterable[str]) -> Counter[str]:
-    """Words that a tokenizer reads as its unknown one, with how often they come; none where it knows every byte."""
+    """Words that a tokenizer reads as its unknown one, with the space before them and how often they come; none where
+    it knows every byte."""
     found: Counter[str] = Counter()
     for text in texts:
         read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         places = zip(read["input_ids"], read["offset_mapping"], strict=True)
-        found.update(text[a:b].strip() for token, (a, b) in places if token == tokenizer.unk_token_id)
+        found.update(text[a:b] for token, (a, b) in places if token == tokenizer.unk_token_id)
     return found
+
+
+def grow(tokenizer: Any, texts: Iterable[str], vocabulary: int) -> int:
+    """Gives ids of their own to words that a tokenizer of kind "word" does not know, the most frequent first, while it
+    has fewer than `vocabulary`; ids that are there stay. How many were added: none to one that knows every byte.
+    """
+    room = max(0, vocabulary - len(tokenizer))
+    met = unread(tokenizer, texts) if room and tokenizer.unk_token_id is not None else Counter[str]()
+    words = sorted(met, key=lambda word: (-met[word], word))[:room]
+    if words:
+        from tokenizers import models
+
+        # Marks that came later are no part of the model: with their ids in it, they keep them when it is read again.
+        known = tokenizer.get_vocab()
+        known |= {word: number for number, word in enumerate(words, len(tokenizer))}
+        tokenizer.backend_tokenizer.model = models.WordLevel(known, unk_token=tokenizer.unk_token)
+    return len(words)
 
 
 def loaded(place: str | Path, form: Form, slots: Sequence[str] = ()) -> Any:

@@ -13,7 +13,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +41,19 @@ class Checkpoint:
     step: int
     at: Mapping[str, Any]
 
-    def weights_into(self, model: nn.Module) -> None:
-        """Raises BadInput where the weights are those of another model, Corrupt where they changed on disk."""
+    def weights_into(self, model: nn.Module, longer: Collection[str] = ()) -> None:
+        """`longer` are weights that may have more rows in the model than were written: those after them stay.
+
+        Raises BadInput where the weights are those of another model, Corrupt where they changed on disk.
+        """
         from safetensors.torch import load_file
 
         self._require(WEIGHTS)
         held = load_file(str(self.folder / WEIGHTS))
         shared = {name for name in model.state_dict() if name not in held} & set(self.at["shared"])
         own = model.state_dict()
+        for name in held.keys() & set(longer):
+            held[name] = torch.cat([held[name], own[name].detach().cpu()[len(held[name]) :]])
         wrong = [n for n in held if n not in own or own[n].shape != held[n].shape]
         lacking = [n for n in own if n not in held and n not in shared]
         if wrong or lacking:

@@ -15,7 +15,7 @@ from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.sinks.pack import pack
 from reelmill.training.data.form import LLAVA_1_5, PLAIN, Form
 from reelmill.training.data.shards import opened
-from reelmill.training.data.tokenizer import loaded, texts_of, trained
+from reelmill.training.data.tokenizer import grow, held, loaded, texts_of, trained, unread
 from reelmill.training.data.tokens import Tokens
 
 TURNS = (*asked("When does the ball roll?", "During 1.0 3.5."), *asked("Where is it?", "It is there."))
@@ -135,3 +135,26 @@ def test_a_tokenizer_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
     with pytest.raises(NotFound, match="tokenizer 'nobody/no-such-model' not found"):
         loaded("nobody/no-such-model", PLAIN)
+
+
+def test_a_word_tokenizer_grows_by_its_unknown_words_the_most_frequent_first(tmp_path: Path) -> None:
+    trained(["a red ball"], slots=("time",)).save_pretrained(tmp_path / "old")
+    tokenizer = loaded(tmp_path / "old", PLAIN, ("time", "box"))  # a mark that came later
+    before = tokenizer.get_vocab()
+    told = ["a blue ball", "a green ball", "a blue cup", "red<box>"]
+    assert grow(tokenizer, told, len(before) + 2) == 2
+    assert set(tokenizer.get_vocab()) - set(before) == {" blue", " cup"}
+    tokenizer.save_pretrained(tmp_path / "new")
+    again = held(tmp_path / "new")
+    assert again.get_vocab() == tokenizer.get_vocab()
+    assert before.items() < again.get_vocab().items()
+    read = again("a blue cup<box>", add_special_tokens=False)["input_ids"]
+    assert again.decode(read) == "a blue cup<box>"
+    assert read[-1] == before["<box>"]
+    assert set(unread(again, told)) == {" green", "red"}
+
+
+def test_a_tokenizer_that_is_full_or_reads_bytes_does_not_grow() -> None:
+    words = trained(["a red ball"])
+    assert grow(words, ["a blue cup"], len(words)) == 0
+    assert grow(trained(["a red ball"], kind="bytes", vocabulary=330), ["a blue cup"], 4096) == 0
