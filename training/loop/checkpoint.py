@@ -53,7 +53,8 @@ class Checkpoint:
         shared = {name for name in model.state_dict() if name not in held} & set(self.at["shared"])
         own = model.state_dict()
         for name in held.keys() & set(longer):
-            held[name] = torch.cat([held[name], own[name].detach().cpu()[len(held[name]) :]])
+            if held[name].shape[1:] == own[name].shape[1:]:
+                held[name] = torch.cat([held[name], own[name].detach().cpu()[len(held[name]) :]])
         wrong = [n for n in held if n not in own or own[n].shape != held[n].shape]
         lacking = [n for n in own if n not in held and n not in shared]
         if wrong or lacking:
