@@ -59,7 +59,7 @@ SEEDS = (0, 1, 2)
 @dataclass(frozen=True, slots=True)
 class Clips:
     """A set of micro clips: how many are learned from and asked about, with other seeds. Of those that are learned from
-    each thing's box is asked for at up to `boxes` frames."""
+    each thing's box is asked for at up to `boxes` frames. `lasts`: the least and most frames of what happens."""
 
     learned: int
     asked: int
@@ -68,13 +68,15 @@ class Clips:
     frames: int = FRAMES
     acts: tuple[str, ...] = ACTS
     boxes: int = 4
+    lasts: tuple[int, int] = (2, 5)
 
 
 SETS = {
     "pictures": Clips(20_000, 1_500, (1, 1), frames=1, acts=("stay",)),
     "one": Clips(12_000, 800, (1, 1)),
     "two": Clips(12_000, 500, (1, 2)),
-    "pairs": Clips(3_000, 1_100, (1, 2), paired=True),
+    "pairs": Clips(6_000, 2_500, (1, 2), paired=True, lasts=(2, 10)),
+    "pictures_two": Clips(20_000, 1_500, (1, 2), frames=1, acts=("stay",)),
 }
 """What is asked comes to 1,500 questions or pairs a set, captions not counted."""
 
@@ -102,7 +104,8 @@ _PAIRS = Arm("dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rate
 ARMS = (
     _PICTURES,
     Arm("one", "one", 1_000, ("one",), "pictures"),
-    Arm("two", "two", 1_000, ("two", "pairs"), "one"),
+    Arm("pictures_two", "pictures_two", 600, ("pictures_two",), "pictures", row=1_500),
+    Arm("two", "two", 1_000, ("two", "pairs"), "pictures_two"),
     _PAIRS,
     replace(_PAIRS, name="dpo_blind", asked=("pairs",), blind=True),
     replace(_PICTURES, name="pictures_bins", settings={"codec": "bins"}),
@@ -127,7 +130,7 @@ class Bench:
         clips, seed = SETS[name], 2 * list(SETS).index(name) + (part == "asked")
         count = getattr(clips, part) // (400 if self.brief else 1)
         place = self.work / "sets" / f"{name}-{part}"
-        preset = MicroPreset(objects=clips.things, acts=clips.acts, frames=clips.frames)
+        preset = MicroPreset(objects=clips.things, acts=clips.acts, frames=clips.frames, span_frames=clips.lasts)
         asked = part == "asked"
         boxes = 1 if asked else clips.boxes
         write_micro(

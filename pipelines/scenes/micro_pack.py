@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from reelmill.pipelines.scenes.micro import MicroPreset, micro_clip
-from reelmill.pipelines.scenes.micro_pairs import pairs
+from reelmill.pipelines.scenes.micro_pairs import REVISION, pairs
 from reelmill.pipelines.scenes.micro_samples import FAMILY, RENDERER, clip_digest, clip_key, samples, stored
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
@@ -56,7 +56,7 @@ class MicroSet:
 
     def inputs(self) -> str:
         """Hash of all of it, of the renderer and of the format."""
-        said = [RENDERER, FORMAT, arrow.plain(self), metadata.version("pillow")]
+        said = [RENDERER, FORMAT, arrow.plain(self), metadata.version("pillow"), *([REVISION] if self.paired else [])]
         return hashlib.sha256(canonical_json(said).encode()).hexdigest()
 
     def by_key(self) -> list[tuple[str, str, int]]:
@@ -137,7 +137,11 @@ class _Writing:
     def _of_clip(self, digest: str, index: int) -> Iterator[tuple[PackedSample, list[Member]]]:
         clip = micro_clip(self.wanted.seed, index, self.wanted.preset)
         frames = stored(clip)
-        ask = pairs if self.wanted.paired else partial(samples, boxes=self.wanted.boxes)
+        ask = (
+            partial(pairs, preset=self.wanted.preset)
+            if self.wanted.paired
+            else partial(samples, boxes=self.wanted.boxes)
+        )
         for sample in ask(clip, frames, digest, self.wanted.seed, self.wanted.label):
             packed = packed_sample(sample, self.wanted.label, Media.FRAMES, frames.shown)
             pictures = [Member(str(f.member), jpeg) for f, jpeg in zip(packed.frames, frames.jpegs, strict=True)]
