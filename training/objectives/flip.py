@@ -66,7 +66,7 @@ class Flip:
             raise ValueError("frames are foretold one by one, and the reducer joins them or leaves some out")
         read = model.read(last, len(unit))
         nll = foretold(read.h[read.rows(last.before[starts])], seen, features.sample, doc[last.doc[starts]], self.tau)
-        each = mean.new_zeros(len(unit)).index_add(0, last.doc[starts], nll)
+        each = nll.new_zeros(len(unit)).index_add(0, last.doc[starts], nll)
         return mean.index_copy(0, unit, each / torch.bincount(last.doc[starts]))
 
 
