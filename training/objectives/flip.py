@@ -58,7 +58,7 @@ class Flip:
         """Mean -log p of the frames behind each branch, float32 [branches of all documents]."""
         last, unit, doc = shown_last(pack, row)
         seen = frame_features(features)
-        mean = seen.new_zeros(len(_sums(pack, pack.weight)))
+        mean = pack.weight.new_zeros(len(_sums(pack, pack.weight)))
         if not len(unit):
             return mean
         starts = begins(last)
