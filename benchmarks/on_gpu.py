@@ -10,8 +10,8 @@ from published sizes with drawn weights, samples are drawn.
 
 It needs the repository with `.typing` (`make typing`) on PYTHONPATH, and torch, transformers, numpy, pyarrow, pillow,
 opencv-python-headless, matplotlib, safetensors, tokenizers, xxhash, webdataset and braceexpand. Where the last two are
-missing and nothing can be fetched, carry them: `pip download --no-deps -d .whl webdataset==1.0.2 braceexpand==0.1.7`,
-there `pip install --no-index --no-deps --target /tmp/site .whl/*.whl` and PYTHONPATH=.typing:/tmp/site.
+missing and nothing can be fetched, carry them: here `pip download --no-deps -d .wheels webdataset==1.0.2
+braceexpand==0.1.7`, there `pip install --no-index --no-deps --target site .wheels/*.whl` and PYTHONPATH=.typing:site.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import argparse
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,37 +41,30 @@ PARTS: dict[str, tuple[str, Part]] = {
 BRIEF_S = 1.0
 
 
-def added(page: Result, part: str, bench: Bench) -> bool:
-    """A part on the page, its picture beside it; whether it came to its end."""
+def added(page: Result, part: str, bench: Bench) -> None:
+    """A part on the page, its picture beside it."""
     title, report = PARTS[part]
     page.lines += ["", f"## {title}"]
     start = time.monotonic()
-    try:
-        figure = report(bench, page)
-    except Exception:
-        say(traceback.format_exc())
-        page.note(f"Failed: `{traceback.format_exc().splitlines()[-1]}`")
-        return False
-    name = f"on_gpu_{part}.png"
-    figure.savefig(bench.out / name, dpi=110, bbox_inches="tight")
-    page.note(f"![{title}]({name})")
+    figure = bench.tried(part, page, part, lambda: report(bench, page))
+    if figure is not None:
+        name = f"on_gpu_{part}.png"
+        figure.savefig(bench.out / name, dpi=110, bbox_inches="tight")
+        page.note(f"![{title}]({name})")
     page.note(f"{time.monotonic() - start:.0f} s.")
-    return True
 
 
-def report(bench: Bench, parts: Sequence[str]) -> bool:
-    """All parts, the page written anew after each; whether all came to their end."""
+def report(bench: Bench, parts: Sequence[str]) -> None:
+    """All parts, the page written anew after each."""
     page = Result("on_gpu", "On a GPU")
     page.note(f"{bench.named()}; torch {torch.__version__}, transformers {transformers.__version__}.")
     if bench.brief:
         page.note("Tiny sizes: that it runs. No figure here says anything.")
-    well = True
     for part in parts:
         say(f"{part}: {bench.left_s():.0f} s left")
-        well = added(page, part, bench) and well
+        added(page, part, bench)
         bench.fresh()
         page.save(folder=bench.out)
-    return well
 
 
 def chosen(said: str) -> list[str]:
@@ -95,7 +87,9 @@ def main() -> int:
     ends_s = time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory() as work:
         seconds = BRIEF_S if given.brief else given.seconds
-        return 0 if report(Bench(given.out, Path(work), given.brief, seconds, ends_s), given.only) else 1
+        bench = Bench(given.out, Path(work), given.brief, seconds, ends_s)
+        report(bench, given.only)
+        return int(bench.failed)
 
 
 if __name__ == "__main__":

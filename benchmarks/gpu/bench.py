@@ -9,6 +9,7 @@ import gc
 import json
 import statistics
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import say
+from measure import Result, say
 from torch import nn
 
 from reelmill.training.loop.fit import Fit
@@ -43,6 +44,7 @@ class Bench:
     brief: bool
     seconds: float
     ends_s: float
+    failed: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     def left_s(self) -> float:
@@ -54,6 +56,18 @@ class Bench:
             print(json.dumps({"part": part, **found}), file=lines, flush=True)
         say(f"{part}: " + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()))
         return found
+
+    def tried(self, part: str, page: Result, name: str, work: Callable[[], Any]) -> Any:
+        """What `work` gives, None where it fails: the page says so, and what comes after it is done all the same."""
+        try:
+            return work()
+        except Exception:
+            told = traceback.format_exc()
+            say(told)
+            self.failed = True
+            page.note(f"Failed, {name}: `{told.splitlines()[-1]}`")
+            self.row(part, failed=name, error=told.splitlines()[-1])
+            return None
 
     def wait(self) -> None:
         """Until the device has done what it was given."""

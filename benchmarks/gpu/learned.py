@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -158,7 +159,7 @@ def tokens_report(bench: Bench, page: Result) -> Any:
         if bench.left_s() < bench.seconds + _GAP_S and not bench.brief:
             page.note(f"Not run for want of time: {run.variant}.")
             continue
-        rows += curve(bench, run, size, tokens, learned, asked)
+        rows += bench.tried("tokens", page, run.variant, partial(curve, bench, run, size, tokens, learned, asked)) or []
     page.raw["tokens"] = {"rows": rows, "floor": floor}
     page.note(
         f"{len(learned)} pictures of {size.image} pixels learned, {len(asked)} asked, {bench.seconds:.0f} s a variant,"
@@ -249,11 +250,11 @@ def codecs_report(bench: Bench, page: Result) -> Any:
         model, variant = from_scratch("small", size, vocabulary_of(tokens), frames=16, settings=settings)
         steps, losses = taught(bench, model, variant.objective, {k: of[codec] for k, of in sets.items()}, steps)
         bench.row("codecs", codec=codec, steps=sum(steps), losses=[round(x, 4) for x in losses[::20]])
-        rows += answered(bench, codec, model, tokens)
+        rows += bench.tried("codecs", page, codec, partial(answered, bench, codec, model, tokens)) or []
     page.raw["codecs"] = rows
     page.note(
-        f"Size XS, {PICTURES} pictures in rows of {PICTURES_ROW} tokens for {steps[0]} steps, then {CLIPS} clips in rows"
-        f" of {CLIPS_ROW} for {steps[1]}; {HELD} clips asked when a thing is visible or moves. One seed."
+        f"Size XS, {PICTURES} pictures in rows of {PICTURES_ROW} tokens for {steps[0]} steps, then {CLIPS} clips in"
+        f" rows of {CLIPS_ROW} for {steps[1]}; {HELD} clips asked when a thing is visible or moves. One seed."
     )
     names = ("codec", "task", "measure", "mean", "prior", "questions")
     page.table(names, [tuple(r[n] for n in names) for r in rows])
