@@ -222,11 +222,12 @@ class Layout:
         """[1, heads, S, d] each (keys and values may have fewer heads) to [1, S, heads, d]."""
         row = [states[0].transpose(0, 1) for states in (query, key, value)]
         if not dropout and layer not in self.scored and _unpadded(query) and self.ordered:
-            return of_row(*map(_halved, row), *self.starts, scale).unsqueeze(0)
+            (q, k, v), (starts, longest) = map(_halved, row), self.starts
+            return of_row(q, k, v, starts, longest, scale).unsqueeze(0)
         lines = [self._lines(states) for states in row]
         outs, scores = [], []
-        for number, part in enumerate(self.parts):
-            (q, k, v), seen = (part.heads(states[number]) for states in lines), part.seen
+        for part, *own in zip(self.parts, *lines, strict=True):
+            (q, k, v), seen = map(part.heads, own), part.seen
             if self.cache is not None:
                 seen = part.after(self.cache.seen.get(layer))
                 k, v = self.cache.add(layer, k, v, seen)

@@ -51,8 +51,8 @@ class Clock:
     def _mark(self) -> Any:
         if self.device.type != "cuda":
             return None
-        mark = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        mark.record(torch.cuda.current_stream(self.device))  # type: ignore[no-untyped-call]
+        mark = torch.cuda.Event(enable_timing=True)
+        mark.record(torch.cuda.current_stream(self.device))
         return mark
 
     def read(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Variants in bfloat16, as a GPU trains them, on a CPU: sums of unlike kinds fail here too. And the GPU's bench in small.
+"""Variants in bfloat16, as a GPU trains them, on a CPU: sums of unlike kinds fail here too. The GPU's bench in small.
 
 All of them with `make check-training`; else those that once failed, and one of each codec.
 """
