@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-training check-versions check-vllm-cpu docs bench chaos clean ffmpeg chromium compiler typing
+.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-training check-versions check-vllm-cpu docs bench bench-gpu chaos clean ffmpeg chromium compiler typing
 
 ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
@@ -93,9 +93,10 @@ check-exports: setup ## exports loaded back by ms-swift, TRL and a LLaVA reader,
 		$(QUIET_RUN) $(EXPORTS)/bin/python benchmarks/load_exports.py load "$$folder"; \
 		$(QUIET_RUN) PYTHONPATH=$(EXPORTS)/trl-1 $(EXPORTS)/bin/python benchmarks/load_exports.py load "$$folder" --only trl
 
-check-training: setup ## torch.compile, two processes and Ray Train against one plain process, all on this CPU; 5 minutes
+check-training: setup ## torch.compile, bfloat16, two processes, Ray Train and bench-gpu in small, all on this CPU; 6 minutes
 	@REELMILL_TRAINING=full $(QUIET_RUN) $(BIN)/python -m pytest -v $(PYTEST_FLAGS) \
-		tests/training/loop/test_compiled.py tests/training/loop/test_ranks.py tests/jobs/test_distributing.py
+		tests/training/loop/test_compiled.py tests/training/loop/test_ranks.py tests/training/loop/test_halved.py \
+		tests/jobs/test_distributing.py
 
 VERSIONS := $(VENV)-versions
 check-versions: ## schemas, sinks and training under Python 3.11-3.13, torch 2.11 to the newest (up to 6 GB each in .venv-versions)
@@ -108,6 +109,9 @@ docs: setup ## run what README.md shows and follow every link in the pages
 
 bench: setup ## measure this machine, alone (BENCH=name for one); dated pages with plots in benchmarks/results
 	@for name in $(BENCH); do echo "== benchmarks/$$name.py"; $(QUIET_RUN) $(BIN)/python "benchmarks/$$name.py"; done
+
+bench-gpu: setup ## on a machine with a GPU: MFU, packing, prefill, accuracy against tokens, codecs; 9 minutes (GPU_FLAGS=--brief: tiny, on a CPU)
+	@$(QUIET_RUN) $(BIN)/python benchmarks/on_gpu.py $(GPU_FLAGS)
 
 chaos: setup compiler ## faults at every point, hundreds of kills, poison, a failing store: the same bytes must come out
 	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)

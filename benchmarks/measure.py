@@ -105,8 +105,8 @@ def say(line: str) -> None:
 
 def facts() -> dict[str, Any]:
     """The machine and the versions, so that a figure can be placed later."""
-    git = shutil.which("git") or "git"
-    told = subprocess.run([git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    git = shutil.which("git")
+    told = subprocess.run([git or "true", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     names = (*LIBRARIES, "webdataset", "scenedetect-headless")
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -115,7 +115,7 @@ def facts() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in names},
-        "commit": told.stdout.strip(),
+        "commit": told.stdout.strip() or "unknown",
         "load_average": round(os.getloadavg()[0], 1),
         "cpu_counted_by": "control group" if _group_root() else "waited-for children",
     }

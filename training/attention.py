@@ -1,14 +1,17 @@
 """Attention of a packed row: documents side by side, branches apart, and the keys and values of earlier passes.
 
-Registered with transformers as `ROWS`. The hidden states stay packed, so linear layers see no padding; only here the
-row falls into documents, padded to the longest. It needs a `Layout`: transformers builds no mask for a function it does
-not know, and would let every token see all others, so a call without one is refused.
+Registered with transformers as `ROWS`. The hidden states stay packed, so linear layers see no padding. Where nothing
+but order decides and a GPU computes in half precision, attention is not padded either: FlashAttention-2 (arXiv
+2307.08691) reads the row and where each document begins. Else, only here, the row falls into documents, padded to the
+longest of about the same length; no mask is ever as wide as the row. It needs a `Layout`: transformers builds no mask
+for a function it does not know, and would let every token see all others, so a call without one is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,6 +25,8 @@ from reelmill.training.values import TEXT, Seq
 ROWS = "reelmill_rows"
 _GROUPS_AN_OCTAVE = 2
 """Groups of lengths between n and 2 n tokens: of 120, 170 and 240, say."""
+_WIDEST, _ALIGNED, _CAPABLE = 256, 8, (8, 0)
+"""What FlashAttention-2 takes: heads of at most 256 numbers, a multiple of 8, on Ampere and later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +106,8 @@ class _Lines:
         return row.view(self.lines, self.longest, *row.shape[1:])
 
     def heads(self, states: Tensor) -> Tensor:
-        """[1, heads, S, d] to [docs, heads, L, d]."""
-        return self.of(states[0].transpose(0, 1)).transpose(1, 2)
+        """[docs * L, heads, d] to [docs, heads, L, d]."""
+        return states.view(self.lines, self.longest, *states.shape[1:]).transpose(1, 2)
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, seen: Seen, scale: float, dropout: float) -> Tensor:
         """[docs, heads, L, d] to [docs * L, heads, d]. Where nothing but order decides, no mask is needed: what pads a
@@ -180,21 +185,49 @@ class Layout:
         cache: Cache | None = None,
         scored: Mapping[int, str] | None = None,
     ) -> None:
-        counts = torch.bincount(seq.doc, minlength=documents)
-        self.cache, self.scored = cache, scored or {}
+        self.counts = torch.bincount(seq.doc, minlength=documents)
+        self.seq, self.policy, self.cache, self.scored = seq, policy, cache, scored or {}
         self.scores: dict[int, Tensor] = {}
-        groups = [torch.arange(documents, device=counts.device)] if cache is not None else _alike(counts)
-        self.parts = [_Lines(seq, group, counts, policy) for group in groups]
+
+    @cached_property
+    def parts(self) -> list[_Lines]:
+        """Documents in groups; with a cache in one."""
+        every = torch.arange(len(self.counts), device=self.counts.device)
+        groups = [every] if self.cache is not None else _alike(self.counts)
+        return [_Lines(self.seq, group, self.counts, self.policy) for group in groups]
+
+    @cached_property
+    def _flat(self) -> Tensor:
+        """int64 [S]: where each token of the row stands in the lines of all parts."""
         places = torch.cat([part.places for part in self.parts])
-        real = places < seq.length
-        self._flat = torch.zeros_like(seq.doc)
-        self._flat[places[real]] = real.nonzero().squeeze(1)
+        real = places < self.seq.length
+        flat = torch.zeros_like(self.seq.doc)
+        flat[places[real]] = real.nonzero().squeeze(1)
+        return flat
+
+    @cached_property
+    def ordered(self) -> bool:
+        """Whether nothing but order decides who sees whom, in every document."""
+        kind = self.seq.kind[:1]
+        if self.cache is not None or self.seq.bias is not None or self.policy.sees(kind, kind) is not None:
+            return False
+        return bool((self.seq.branch <= 1).all())
+
+    @cached_property
+    def starts(self) -> tuple[Tensor, int]:
+        """int32 [documents + 1]: where each document begins in the row, and its end; and the longest one's tokens."""
+        return pad(self.counts.cumsum(0), (1, 0)).int(), int(self.counts.max())
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: float) -> Tensor:
         """[1, heads, S, d] each (keys and values may have fewer heads) to [1, S, heads, d]."""
+        row = [states[0].transpose(0, 1) for states in (query, key, value)]
+        if not dropout and layer not in self.scored and _unpadded(query) and self.ordered:
+            (q, k, v), (starts, longest) = map(_halved, row), self.starts
+            return of_row(q, k, v, starts, longest, scale).unsqueeze(0)
+        lines = [self._lines(states) for states in row]
         outs, scores = [], []
-        for part in self.parts:
-            q, k, v, seen = part.heads(query), part.heads(key), part.heads(value), part.seen
+        for part, *own in zip(self.parts, *lines, strict=True):
+            (q, k, v), seen = map(part.heads, own), part.seen
             if self.cache is not None:
                 seen = part.after(self.cache.seen.get(layer))
                 k, v = self.cache.add(layer, k, v, seen)
@@ -203,8 +236,42 @@ class Layout:
             outs.append(part.attention(q, k, v, seen, scale, dropout))
         if scores:
             self.scores[layer] = torch.cat(scores)[self._flat]
-        out = outs[0] if self.parts[0].full else torch.cat(outs)[self._flat]
+        out = outs[0] if self.parts[0].full else torch.cat(outs).index_select(0, self._flat)
         return out.unsqueeze(0)
+
+    def _lines(self, row: Tensor) -> list[Tensor]:
+        """[S, heads, d] to the lines of each part, zeros behind their ends. One copy for all parts, whose gradient is
+        one too: an index of each part's places would sort them, and add up what pads."""
+        if self.parts[0].full:
+            return [row]
+        sizes = [len(part.places) for part in self.parts]
+        return list(row.new_zeros(sum(sizes), *row.shape[1:]).index_copy(0, self._flat, row).split(sizes))
+
+
+def of_row(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, scale: float) -> Tensor:
+    """[S, heads, d] each, where documents begin at `starts` int32 [documents + 1], to the same: every token sees those
+    before it in its document. On a GPU in half precision alone.
+
+    PyTorch's own FlashAttention, by the operator below `torch.nn.attention.varlen`, whose arguments are those of 2.11
+    and of 2.13, where the function's own are not."""
+    out: Tensor
+    out, *_ = torch.ops.aten._flash_attention_forward(
+        query, key, value, starts, starts, longest, longest, 0.0, True, False, scale=scale
+    )
+    return out
+
+
+def _halved(states: Tensor) -> Tensor:
+    """As autocast does for attention of its own."""
+    wanted = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else states.dtype
+    return states.to(wanted)
+
+
+def _unpadded(query: Tensor) -> bool:
+    """Whether `of_row` takes such states here."""
+    half = torch.is_autocast_enabled("cuda") or query.dtype in (torch.bfloat16, torch.float16)
+    wide = query.shape[-1] > _WIDEST or query.shape[-1] % _ALIGNED
+    return query.is_cuda and half and not wide and torch.cuda.get_device_capability(query.device) >= _CAPABLE
 
 
 def _alike(counts: Tensor) -> list[Tensor]:

@@ -13,6 +13,7 @@ model/             the same as a checkpoint of transformers, where the trunk is 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -265,7 +266,20 @@ def _loader(plan: Plan, made: Made, splits: Sequence[Split]) -> Loader:
     settings = Settings(length=plan.tokens, seed=plan.seed, **({"shuffle": 0, "waiting": 1} if plan.in_order else {}))
     ranks, pin = Ranks.here(), device().type == "cuda"
     own = (ranks.rank, ranks.world)
-    return Loader(sources, made.tokens, settings, counting(made.model), threads=1, pin=pin, own=own)
+    return Loader(sources, made.tokens, settings, counting(made.model), threads=decoders(), pin=pin, own=own)
+
+
+_DECODERS, _BUSY = 16, 2
+"""Threads that decode at most, and those of a process that have other work: one launches, one packs."""
+
+
+def decoders() -> int:
+    """Threads that decode for a process. A CPU's one core trains; a GPU learns from 1,000 frames a second, more than a
+    core decodes, so there all of this process's cores but two do."""
+    if device().type == "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(_DECODERS, cores - _BUSY))
 
 
 def counting(model: VLM) -> Callable[[Document], int]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 import tiny_documents as tiny
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
 
 from reelmill.schemas.errors import BadInput
 from reelmill.training import ladder
-from reelmill.training.attention import ROWS, Cache
+from reelmill.training.attention import ROWS, Cache, Layout, of_row
 from reelmill.training.documents import packed
 from reelmill.training.hooks.drop import Drop, best
 from reelmill.training.trunk import Causal, body_of, run
@@ -194,3 +196,52 @@ def test_a_checkpointed_layer_runs_its_hooks_once(model: VLM) -> None:
 
 def test_causal_is_the_plain_policy() -> None:
     assert Causal().sees(torch.zeros(1), torch.zeros(1)) is None
+
+
+def _states(length: int, heads: int, shared: int, *, seed: int) -> list[Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return [torch.randn(1, n, length, 8, generator=draw, dtype=torch.float64) for n in (heads, shared, shared)]
+
+
+def test_what_the_unpadded_kernel_is_told_is_what_padded_documents_say(model: VLM) -> None:
+    """The kernel runs on a GPU alone; here each stretch that it would be told of goes through plain attention."""
+    row, documents = row_of(model, 1, 2, 3)
+    layout = Layout(row, Causal(), documents)
+    states = [s.requires_grad_() for s in _states(row.length, 4, 2, seed=0)]
+    padded = layout.attend(0, *states, 0.3, 0.0)
+    (starts, longest), outs = layout.starts, []
+    assert layout.ordered
+    assert (starts.dtype, int(starts[0]), int(starts[-1])) == (torch.int32, 0, row.length)
+    assert longest == int(starts.diff().max())
+    for start, end in pairwise(starts.tolist()):
+        own = [s[:, :, start:end] for s in states]
+        outs.append(scaled_dot_product_attention(*own, is_causal=True, scale=0.3, enable_gqa=True).transpose(1, 2))
+    torch.testing.assert_close(padded, torch.cat(outs, 1))
+    weight = torch.randn(padded.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    grads = [torch.autograd.grad((out * weight).sum(), states) for out in (padded, torch.cat(outs, 1))]
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_kernel_takes_fewer_heads_of_keys_and_gives_gradients() -> None:
+    """Its operator on tensors without numbers: shapes and arguments as this torch has them."""
+    q, k, v = (torch.empty(9, n, 64, device="meta", dtype=torch.bfloat16, requires_grad=True) for n in (6, 2, 2))
+    out = of_row(q, k, v, torch.zeros(3, dtype=torch.int32, device="meta"), 5, 0.125)
+    out.sum().backward()
+    assert out.shape == q.shape
+    assert k.grad is not None
+    assert k.grad.shape == k.shape
+
+
+def test_only_order_may_decide_where_documents_are_not_padded(model: VLM) -> None:
+    class Both(Causal):
+        def sees(self, query_kind: Tensor, key_kind: Tensor) -> Tensor:
+            return query_kind == key_kind
+
+    row, documents = row_of(model, 1)
+    forked, of_forked = row_of(model, 1, answers=(2, 3))
+    assert Layout(row, Causal(), documents).ordered
+    assert not Layout(row, Both(), documents).ordered
+    assert not Layout(row, Causal(), documents, Cache()).ordered
+    assert not Layout(replace(row, bias=torch.zeros(row.length)), Causal(), documents).ordered
+    assert not Layout(forked, Causal(), of_forked).ordered

@@ -26,33 +26,42 @@ PARTS = ("wait", "move", "forward", "backward", "update")
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds of wall time in each part, and CPU seconds in all. On a GPU every part waits for the device to finish, so
-    that time is charged where it is spent; `exact=False` leaves out the waiting and with it the breakdown."""
+    """Seconds in each part, and CPU seconds in all. A CPU's are wall time. A GPU's lie between marks in its stream:
+    nobody waits for it within a step, time is charged where the device spends it, and waiting for the loader counts
+    only while the device has nothing else to do."""
 
     device: torch.device
-    exact: bool = True
     spent_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     cpu_s: float = 0.0
+    _marks: list[tuple[str, Any, Any]] = field(default_factory=list)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Charges what happens inside to a part."""
-        start, cpu = time.perf_counter(), time.process_time()
+        start, cpu, begun = time.perf_counter(), time.process_time(), self._mark()
         try:
             yield
         finally:
-            if self.exact and self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.spent_s[name] += time.perf_counter() - start
+            if begun is None:
+                self.spent_s[name] += time.perf_counter() - start
+            else:
+                self._marks.append((name, begun, self._mark()))
             self.cpu_s += time.process_time() - cpu
 
-    @property
-    def all_s(self) -> float:
-        return sum(self.spent_s.values())
+    def _mark(self) -> Any:
+        if self.device.type != "cuda":
+            return None
+        mark = torch.cuda.Event(enable_timing=True)
+        mark.record(torch.cuda.current_stream(self.device))
+        return mark
 
-    def share(self, name: str) -> float:
-        """Of all time."""
-        return self.spent_s[name] / self.all_s if self.all_s else 0.0
+    def read(self) -> dict[str, float]:
+        """Seconds of each part so far; waits until a GPU has done what it was given."""
+        for name, begun, ended in self._marks:
+            ended.synchronize()
+            self.spent_s[name] += begun.elapsed_time(ended) / 1000
+        self._marks.clear()
+        return dict(self.spent_s)
 
 
 def weights(module: nn.Module, *, learning: bool | None = None) -> int:

@@ -211,7 +211,7 @@ class Fit:
         self._require_numbers(said["loss"], rate)
         self.step += 1
         tokens, work = int(counts["tokens"]), counts["operations"]
-        return Told(self.step, self.plan.steps, said, norm, rate, tokens, work, dict(clock.spent_s), clock.cpu_s)
+        return Told(self.step, self.plan.steps, said, norm, rate, tokens, work, clock.read(), clock.cpu_s)
 
     def _set_rates(self) -> float:
         """Every part's rate at this step; a part whose rate is 0 learns nothing and costs no gradients."""
@@ -244,8 +244,8 @@ class Fit:
         every = [p for group in self.optimiser.param_groups for p in group["params"]]
         self.ranks.add_gradients(every)
         learning = [p for p in every if p.grad is not None]
-        for parameter in learning:
-            local(parameter.grad).div_(weight)
+        if learning:
+            torch._foreach_div_([local(p.grad) for p in learning], weight)
         norm = self.ranks.clipped(learning, self.plan.rates.clip)
         if math.isfinite(float(norm)):
             self.optimiser.step()

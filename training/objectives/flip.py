@@ -58,7 +58,7 @@ class Flip:
         """Mean -log p of the frames behind each branch, float32 [branches of all documents]."""
         last, unit, doc = shown_last(pack, row)
         seen = frame_features(features)
-        mean = seen.new_zeros(len(_sums(pack, pack.weight)))
+        mean = pack.weight.new_zeros(len(_sums(pack, pack.weight)))
         if not len(unit):
             return mean
         starts = begins(last)
@@ -66,7 +66,7 @@ class Flip:
             raise ValueError("frames are foretold one by one, and the reducer joins them or leaves some out")
         read = model.read(last, len(unit))
         nll = foretold(read.h[read.rows(last.before[starts])], seen, features.sample, doc[last.doc[starts]], self.tau)
-        each = mean.new_zeros(len(unit)).index_add(0, last.doc[starts], nll)
+        each = nll.new_zeros(len(unit)).index_add(0, last.doc[starts], nll)
         return mean.index_copy(0, unit, each / torch.bincount(last.doc[starts]))
 
 

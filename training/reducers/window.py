@@ -28,7 +28,7 @@ class Window(Stage):
         """[n, rows * columns, C] to [n, rows / k * columns / k, C]."""
         rows, columns = self.shape(1, gridded(vis))[1]
         maps = as_maps(vis)
-        query = F.interpolate(maps, size=(rows, columns), mode="bilinear", antialias=True)
+        query = F.interpolate(maps.float(), size=(rows, columns), mode="bilinear", antialias=True).to(maps.dtype)
         cells = F.unfold(maps, self.k, stride=self.k).unflatten(1, (maps.shape[1], self.k**2))
         coarse = query.flatten(2).transpose(1, 2)
         read = self._read(coarse, cells.permute(0, 3, 2, 1))
