@@ -208,14 +208,16 @@ def test_what_the_unpadded_kernel_is_told_is_what_padded_documents_say(model: VL
     row, documents = row_of(model, 1, 2, 3)
     layout = Layout(row, Causal(), documents)
     states = [s.requires_grad_() for s in _states(row.length, 4, 2, seed=0)]
-    padded = layout.attend(0, *states, 0.3, 0.0)
+    query, key, value = states
+    padded = layout.attend(0, query, key, value, 0.3, 0.0)
     (starts, longest), outs = layout.starts, []
     assert layout.ordered
     assert (starts.dtype, int(starts[0]), int(starts[-1])) == (torch.int32, 0, row.length)
     assert longest == int(starts.diff().max())
     for start, end in pairwise(starts.tolist()):
-        own = [s[:, :, start:end] for s in states]
-        outs.append(scaled_dot_product_attention(*own, is_causal=True, scale=0.3, enable_gqa=True).transpose(1, 2))
+        q, k, v = (s[:, :, start:end] for s in states)
+        out = scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3, enable_gqa=True)
+        outs.append(out.transpose(1, 2))
     torch.testing.assert_close(padded, torch.cat(outs, 1))
     weight = torch.randn(padded.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     grads = [torch.autograd.grad((out * weight).sum(), states) for out in (padded, torch.cat(outs, 1))]

@@ -21,7 +21,7 @@ from reelmill.training.documents import packed
 
 FULL = os.environ.get("REELMILL_TRAINING") == "full"
 NAMES = [*variants.names()] if FULL else ["flipped_vqa", "llava_st"]
-SLOTS = {
+SLOTS: dict[str, list[tuple[str, tuple[float, ...]]]] = {
     "dist": [("time", (0.2, 0.5)), ("box", (0.1, 0.1, 0.4, 0.4))],
     "bins": [("time", (0.2,)), ("time", (0.4,)), ("x", (0.2,)), ("y", (0.3,))],
 }
