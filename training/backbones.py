@@ -260,7 +260,7 @@ def _sized(vision: Any, image_px: int | None) -> int:
 
     Raises BadInput for one that its cells do not tile.
     """
-    cell = vision.patch_size * vision.spatial_merge_size
+    cell = int(vision.patch_size * vision.spatial_merge_size)
     if image_px is None:
         return max(cell, _SIDE_PX // cell * cell)
     if image_px < cell or image_px % cell:

@@ -1,4 +1,4 @@
-"""The vision tower of Qwen2-VL (arXiv 2409.12191) and Qwen2.5-VL (arXiv 2502.13923), and what brings its cells to words.
+"""The vision tower of Qwen2-VL (arXiv 2409.12191) and Qwen2.5-VL (arXiv 2502.13923), and the way from it to words.
 
 A cell is 2 x 2 patches side by side, of one picture (shown twice) or of two frames of a film. The tower gives cells as
 they come out of its last layer; the merger, which makes a word's embedding of each, is the projector behind it. So a
@@ -63,7 +63,8 @@ class QwenTower(nn.Module):
     ) -> None:
         super().__init__()
         config = visual.config
-        self.patch, self.side, self.joins = config.patch_size, config.spatial_merge_size, config.temporal_patch_size
+        self.patch, self.side = int(config.patch_size), int(config.spatial_merge_size)
+        self.joins = int(config.temporal_patch_size)
         self.per_second = getattr(config, "tokens_per_second", None)
         self.image_px = image_px
         self.model: Any = copy(visual)  # the same modules; the merger stays where the checkpoint is written from

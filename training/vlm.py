@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from reelmill.training.attention import Cache
 from reelmill.training.documents import Pack
-from reelmill.training.mrope import Axes
 from reelmill.training.head import Classes, CrossEntropy, Said, cross_entropy, said
+from reelmill.training.mrope import Axes
 from reelmill.training.seams import Around, Codec, Hook, Policy, PreFusion
 from reelmill.training.splice import spliced
 from reelmill.training.trunk import Causal, body_of, run
