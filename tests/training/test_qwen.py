@@ -24,6 +24,7 @@ from reelmill.training.answering import answer
 from reelmill.training.assemble import Vocabulary, pretrained
 from reelmill.training.attention import Cache
 from reelmill.training.backbones import Backbone
+from reelmill.training.data.form import QWEN_VL
 from reelmill.training.data.tokenizer import loaded
 from reelmill.training.data.tokens import Tokens
 from reelmill.training.documents import IGNORED, Document, packed
@@ -62,7 +63,7 @@ class On:
 
     def __init__(self, place: str, name: str = "llava15", **settings: Any) -> None:
         self.base: Backbone = backbones.whole(place, SIDE)
-        form = backbones.QWEN_VL
+        form = QWEN_VL
         tokenizer = loaded(place, form)
         vocabulary = Vocabulary(len(tokenizer), tokenizer.convert_tokens_to_ids(form.visual))
         made: tuple[VLM, Variant] = pretrained(name, self.base, vocabulary, frames=FRAMES, settings=settings)
@@ -86,11 +87,13 @@ class On:
 
     def read(self, *documents: Document) -> Seq:
         with torch.no_grad():
-            return self.model(packed(list(documents)))
+            read: Seq = self.model(packed(list(documents)))
+        return read
 
     def row(self, document: Document, budget: int | None = None) -> Seq:
         with torch.no_grad():
-            return self.model.row(packed([document]), budget)
+            row: Seq = self.model.row(packed([document]), budget)
+        return row
 
     def logits(self, document: Document) -> Tensor:
         with torch.no_grad():
