@@ -442,6 +442,9 @@ def train(
     stages: Annotated[
         str, typer.Option(help="paper: its phases, on --model or --tower; one: all parts at once.")
     ] = "paper",
+    image_px: Annotated[
+        int | None, typer.Option("--image-px", min=1, help="Side of frames, on a --model that sees any size (Qwen-VL).")
+    ] = None,
     shared: Annotated[bool, typer.Option(help="All samples of a clip in one document: the video once.")] = True,
     in_order: Annotated[bool, typer.Option("--in-order", help="As published: stages of a curriculum in turn.")] = False,
     ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of averaged weights; 0: none.")] = 0.0,
@@ -478,6 +481,7 @@ def train(
         model=model,
         stages=stages,
         compile=compiled,
+        image_px=image_px,
     )
     plan = asked.plan(fitting.settings(sets or ()), shared=shared)
     if on == "local":

@@ -50,6 +50,7 @@ class Asked:
     model: str | None = None
     stages: str = "paper"
     compile: bool = False
+    image_px: int | None = None
 
     def data(self, *, shared: bool) -> tuple[Data, ...]:
         """Places and weights. Raises BadInput on a weight that is no positive number."""
@@ -82,6 +83,7 @@ class Asked:
             model=self.model,
             stages=self.stages,
             compile=self.compile,
+            image_px=self.image_px,
         )
 
 

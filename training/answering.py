@@ -15,7 +15,7 @@ from torch import Tensor
 from reelmill.training.attention import Cache
 from reelmill.training.documents import IGNORED, Document, packed
 from reelmill.training.head import Classes
-from reelmill.training.trunk import body_of
+from reelmill.training.trunk import body_of, following
 from reelmill.training.values import TEXT, Seq
 from reelmill.training.vlm import VLM
 
@@ -83,7 +83,7 @@ class State:
             h=read.h[at],
             doc=read.doc[at],
             branch=read.branch[at],
-            pos=model.policy.positions(row)[speaks] + 1,
+            pos=following(model.policy, row)[speaks],
             index=int(row.index[-1]) + 1,
             owner=read.doc[at].tolist(),
             answers=[Answer() for _ in whose],

@@ -12,6 +12,7 @@ from torch import nn
 from reelmill.training import ladder, variants
 from reelmill.training.backbones import Backbone
 from reelmill.training.codecs.text import Text
+from reelmill.training.qwen import QwenTower
 from reelmill.training.towers import HFTower
 from reelmill.training.variants.variant import On, Variant
 from reelmill.training.vlm import VLM
@@ -37,9 +38,13 @@ def writers(variant: Variant) -> dict[str, nn.Module]:
     return {"time": Text(1), "box": Text(0), **variant.codecs}
 
 
-def assembled(variant: Variant, tower: HFTower, lm: Any, vocabulary: Vocabulary) -> VLM:
+def assembled(variant: Variant, tower: HFTower | QwenTower, lm: Any, vocabulary: Vocabulary) -> VLM:
     """Tower and language model with all seams of a variant filled. Adapters are put into `lm` before."""
-    tower.want(variant.scores, variant.levels)
+    axes = None
+    if isinstance(tower, QwenTower):
+        axes = tower.axes
+    else:
+        tower.want(variant.scores, variant.levels)
     return VLM(
         variant.sees(tower) if variant.sees else tower,
         variant.reducer,
@@ -52,6 +57,7 @@ def assembled(variant: Variant, tower: HFTower, lm: Any, vocabulary: Vocabulary)
         policy=variant.policy,
         by_words=variant.sees_by_words,
         objective=variant.objective if isinstance(variant.objective, nn.Module) else None,
+        axes=axes,
     )
 
 
@@ -90,6 +96,7 @@ def pretrained(
     the words where some are new."""
     torch.manual_seed(seed)
     made: Variant = variants.named(name).build(base.on(frames), **(settings or {}))
+    base.require(made)
     variant = replace(made, reducer=base.reducer(made.reducer))
     lm = base.language(vocabulary.words)
     if variant.adapter is not None:

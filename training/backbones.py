@@ -2,6 +2,7 @@
 
     base = parts("siglip-folder", "smollm2-folder")     a variant brings the projector between them
     base = whole("llava-folder")                        the checkpoint's own projector is kept where a variant has none
+    base = whole("qwen-folder", image_px=448)           a tower that sees squares of any size
 
 Checkpoints are folders, or names that this machine's cache holds: nothing is downloaded. Weights are float32; on a GPU
 the loop computes in bfloat16.
@@ -11,18 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from reelmill.schemas.errors import BadInput, NotFound
-from reelmill.training.data.form import CHATML, LLAVA_1_5, PLAIN, Form
+from reelmill.training.data.form import CHATML, LLAVA_1_5, PLAIN, QWEN_VL, Form
+from reelmill.training.qwen import Merger, QwenTower
 from reelmill.training.reducers.combine import Apply, Project, Stage
 from reelmill.training.reducers.layouts import Film, Shuffled
-from reelmill.training.towers import ConvTower, HFTower
+from reelmill.training.towers import ConvTower, HFTower, groups_of
 from reelmill.training.trunk import body_of
-from reelmill.training.variants.variant import On
+from reelmill.training.variants.variant import On, Variant
 
 Three = tuple[float, float, float]
 
@@ -38,6 +41,8 @@ CONVOLUTIONAL = {"convnext": "ConvNextModel", "convnextv2": "ConvNextV2Model"}
 """Towers that may stand beside the first."""
 _LAYER = -2
 """LLaVA-1.5 (arXiv 2310.03744) takes the second last layer, whose patches still say where they are."""
+_SIDE_PX = 336
+"""Of squares that a tower of any size sees where nobody says it: 12 x 12 words of Qwen-VL, of LLaVA-1.5's pixels."""
 
 
 class Speaker(nn.Module):
@@ -62,15 +67,17 @@ class Speaker(nn.Module):
 @dataclass
 class Backbone:
     """What is pretrained. `model` is the checkpoint of the words or of the whole, `config` the language model's;
-    `own` the way from patches to words that a whole model brings, `projector` the part of it that has LLaVA's form."""
+    `own` the way from patches to words that a whole model brings, `lend` gives a projector of a variant what it holds;
+    `form` is how dialogues are written for it, None where the tokenizer tells."""
 
     words: str
-    tower: HFTower
+    tower: HFTower | QwenTower
     model: Any
     config: Any
     speaker: Callable[[Any], Any]
     own: Stage | None = None
-    projector: nn.Module | None = None
+    lend: Callable[[Project], None] | None = None
+    form: Form | None = None
     grown: bool = False
 
     @property
@@ -81,12 +88,24 @@ class Backbone:
     @property
     def image_px(self) -> int:
         """Side of the square that the tower sees."""
-        return int(self.tower.model.config.image_size)
+        return self.tower.image_px
 
     def on(self, frames: int) -> On:
         """What a variant is told of this trunk."""
         seen = self.tower.width, self.config.hidden_size, self.tower.grid
-        return On(*seen, frames, self.config, self.tower.depth, self.image_px)
+        shown = groups_of(self.tower, frames, film=True)
+        return On(*seen, shown, self.config, self.tower.depth, self.image_px)
+
+    def require(self, variant: Variant) -> None:
+        """Raises BadInput for a variant that reads of a tower what this one does not have."""
+        if isinstance(self.tower, QwenTower) and (variant.sees or variant.scores or variant.levels):
+            what = "layers inside the tower" if variant.scores or variant.levels else "its own way round the tower"
+            do = "choose one that reads the tower's last layer"
+            raise BadInput("a variant on Qwen-VL's tower", seen=f"it wants {what}", do=do)
+
+    def written(self, tokenizer: Any) -> Form:
+        """How dialogues are written for it."""
+        return self.form or form_of(tokenizer, whole=self.whole)
 
     def language(self, rows: int) -> Any:
         """The causal language model, with an embedding for each of `rows` words; it never loses any.
@@ -100,16 +119,16 @@ class Backbone:
 
     def reducer(self, made: Stage) -> Stage:
         """A variant's reducer on this trunk: the checkpoint's own where the variant reduces nothing, else the
-        variant's, whose projectors of the same form begin with the checkpoint's weights."""
+        variant's, whose projectors of the same widths begin with the checkpoint's weights."""
         if self.own is not None and type(made) is Project:
             return self.own
-        if self.projector is not None:
-            for project in (m for m in made.modules() if isinstance(m, Project)):
-                _take_over(project, self.projector)
+        if self.lend is not None:
+            for project in [m for m in made.modules() if isinstance(m, Project)]:
+                self.lend(project)
         return made
 
 
-def _take_over(project: Project, projector: Any) -> None:
+def _lend(projector: Any, project: Project) -> None:
     """Weights of LLaVA's two linear layers, where the shapes are the same."""
     first, _, last = project.layers
     pairs = ((first, projector.linear_1), (last, projector.linear_2))
@@ -215,36 +234,52 @@ def colours(place: str) -> tuple[Three, Three]:
 # ---- whole models ----------------------------------------------------------------------------------------------------
 
 
-def whole(place: str) -> Backbone:
+def whole(place: str, image_px: int | None = None) -> Backbone:
     """An image-text model taken apart: LLaVA-1.5, LLaVA-OneVision (as it sees videos), Idefics3 and SmolVLM (the whole
-    picture, no crops).
+    picture, no crops), Qwen2-VL and Qwen2.5-VL on squares of `image_px`.
 
-    Raises as `loaded`, and BadInput for others: positions of three axes, as Qwen-VL has them (M-RoPE), are not told
-    apart by a packed row.
+    Raises as `loaded`, and BadInput for others, or for a size that the tower does not see.
     """
     config = _configured(place)
-    if config.model_type not in _APART:
-        seen, do = f"model type {config.model_type!r}", f"choose one of {', '.join(_APART)}"
-        raise BadInput(f"image-text model {place}", seen=seen, do=do)
+    kind = config.model_type
+    if kind not in _APART:
+        seen = f"model type {kind!r}{_REFUSED.get(kind, '')}"
+        raise BadInput(f"image-text model {place}", seen=seen, do=f"choose one of {', '.join(_APART)}")
+    if image_px is not None and kind not in _ANY_SIZE:
+        seen = f"{kind}, whose tower sees squares of one size"
+        raise BadInput(f"frames of {image_px} pixels", seen=seen, do="leave the size out")
     from transformers import AutoModelForImageTextToText
 
     _require_words(place, config.get_text_config())
-    return _APART[config.model_type](
-        place, loaded(AutoModelForImageTextToText.from_pretrained, place, dtype=torch.float32)
-    )
+    apart = partial(_qwen, image_px=_sized(config.vision_config, image_px)) if kind in _ANY_SIZE else _APART[kind]
+    return apart(place, loaded(AutoModelForImageTextToText.from_pretrained, place, dtype=torch.float32))
+
+
+def _sized(vision: Any, image_px: int | None) -> int:
+    """Side of the squares that a tower of any size is to see: what is asked for, or the largest up to `_SIDE_PX`.
+
+    Raises BadInput for one that its cells do not tile.
+    """
+    cell = int(vision.patch_size * vision.spatial_merge_size)
+    if image_px is None:
+        return max(cell, _SIDE_PX // cell * cell)
+    if image_px < cell or image_px % cell:
+        do = f"give a multiple of {cell}"
+        raise BadInput(f"frames of {image_px} pixels", seen=f"a tower whose cells have {cell}", do=do)
+    return image_px
 
 
 def _llava(place: str, model: Any) -> Backbone:
     inner = model.model
     made = _base(place, model, _tower_of(place, model), Apply(inner.multi_modal_projector))
-    made.projector = _of_llava(inner.multi_modal_projector, model.config)
+    made.lend = _lender(inner.multi_modal_projector, model.config)
     return made
 
 
 def _onevision(place: str, model: Any) -> Backbone:
     inner = model.model
     made = _base(place, model, _tower_of(place, model), Film(inner.multi_modal_projector, inner.image_newline))
-    made.projector = _of_llava(inner.multi_modal_projector, model.config)
+    made.lend = _lender(inner.multi_modal_projector, model.config)
     return made
 
 
@@ -255,15 +290,29 @@ def _idefics(place: str, model: Any) -> Backbone:
     return _base(place, model, tower, Shuffled(inner.connector, model.config.scale_factor))
 
 
+def _qwen(place: str, model: Any, image_px: int = _SIDE_PX) -> Backbone:
+    visual = model.model.visual
+    merger = Merger(visual.merger, visual.config.spatial_merge_size**2)
+    made = _base(place, model, QwenTower(visual, image_px, *colours(place)), Apply(merger))
+    made.lend, made.form = merger.lend, QWEN_VL
+    return made
+
+
 _APART: dict[str, Callable[[str, Any], Backbone]] = {
     "llava": _llava,
     "llava_onevision": _onevision,
     "idefics3": _idefics,
     "smolvlm": _idefics,
+    "qwen2_vl": _qwen,
+    "qwen2_5_vl": _qwen,
 }
+_ANY_SIZE = {kind for kind, apart in _APART.items() if apart is _qwen}
+_DEEP = ", whose first layers are given visual features too (DeepStack)"
+_REFUSED = {"qwen3_vl": _DEEP, "qwen3_vl_moe": _DEEP}
+"""Why some others are not taken."""
 
 
-def _base(place: str, model: Any, tower: HFTower, own: Stage) -> Backbone:
+def _base(place: str, model: Any, tower: HFTower | QwenTower, own: Stage) -> Backbone:
     def speaker(model: Any) -> Speaker:
         inner = model.model
         return Speaker(getattr(inner, "language_model", None) or inner.text_model, model.lm_head)
@@ -284,10 +333,10 @@ def _tower_of(place: str, model: Any) -> HFTower:
     return HFTower(model.model.vision_tower, layer=layer, mean=mean_std[0], std=mean_std[1])
 
 
-def _of_llava(projector: Any, config: Any) -> nn.Module | None:
-    """The projector where it is two linear layers with biases and GELU between, as ours."""
+def _lender(projector: Any, config: Any) -> Callable[[Project], None] | None:
+    """What gives the projector's weights to ours, where it is two linear layers with biases and GELU between."""
     plain = config.projector_hidden_act == "gelu" and projector.linear_1.bias is not None
-    return projector if plain else None
+    return partial(_lend, projector) if plain else None
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------

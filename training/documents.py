@@ -40,7 +40,8 @@ class Document:
     silence where that should be said before token i comes. `branch` int64 [S], not falling. `frames` uint8
     [T, H, W, 3] as stored and resized, `at_s` [T] their times, `duration_s` 0 for a picture. `keys` names the samples,
     one a branch or one for all; `weight` multiplies the loss of every token. A cut picture's frames are its crops:
-    `crops` [T, 4] are their corners (x0, y0, x1, y1) in shares of the picture.
+    `crops` [T, 4] are their corners (x0, y0, x1, y1) in shares of the picture. `apart` says that frames are seen one by
+    one, as in a stream.
     """
 
     keys: tuple[str, ...]
@@ -53,6 +54,12 @@ class Document:
     duration_s: float
     weight: float = 1.0
     crops: np.ndarray | None = None
+    apart: bool = False
+
+    @property
+    def film(self) -> bool:
+        """Whether a tower may join frames that follow one another."""
+        return self.duration_s > 0 and not self.apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,8 @@ class Pack:
     `ids`, `labels`, `branch`, `doc` int64 [S] and `weight` float32 [S] before visual tokens enter; `doc` counts from 0.
     `pixels` uint8 [n, 3, H, W] are the frames of all documents, `sample` int64 [n] the document of each, not falling,
     `frame` int64 [n] its number in the document, `time_s` float32 [n]. `duration_s` float32 [documents]. `crop`
-    float32 [n, 4] says which part of a picture a frame shows, None where all are whole.
+    float32 [n, 4] says which part of a picture a frame shows, None where all are whole. `film` bool [documents]: frames
+    follow one another, and a tower may join them; False for pictures, and for frames that are seen one by one.
     """
 
     keys: tuple[tuple[str, ...], ...]
@@ -85,6 +93,7 @@ class Pack:
     frame: Tensor
     time_s: Tensor
     duration_s: Tensor
+    film: Tensor
     crop: Tensor | None = None
 
     @property
@@ -130,6 +139,7 @@ def packed(documents: list[Document]) -> Pack:
         frame=_row([np.arange(n) for n in shown]),
         time_s=torch.from_numpy(np.concatenate([d.at_s for d in documents]).astype(np.float32)),
         duration_s=torch.tensor([d.duration_s for d in documents], dtype=torch.float32),
+        film=torch.tensor([d.film for d in documents]),
         crop=_crops(documents),
     )
 

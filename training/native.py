@@ -21,6 +21,7 @@ from reelmill.schemas.errors import BadInput
 from reelmill.training.backbones import Backbone
 from reelmill.training.data.form import Form
 from reelmill.training.data.tokens import Tokens
+from reelmill.training.qwen import QwenTower
 from reelmill.training.reducers.combine import Project
 from reelmill.training.towers import HFTower
 from reelmill.training.trunk import Causal
@@ -67,7 +68,7 @@ def _beyond(model: VLM, base: Backbone | None, tokens: Tokens) -> str:
     found = {
         f"the reducer {type(model.reducer).__name__}": base is not None and not own,
         "crops of pictures": tokens.slicer is not None,
-        f"the tower {type(model.tower).__name__}": not isinstance(model.tower, HFTower),
+        f"the tower {type(model.tower).__name__}": not isinstance(model.tower, HFTower | QwenTower),
         "registers among the patches": "registers" in base.tower.model.config.model_type if base else False,
         "a fusion before the language model": model.prefusion is not None,
         "hooks between its layers": bool(model.hooks),

@@ -28,6 +28,8 @@ class Fused(nn.Module):
         config = deepcopy(lm)
         config.num_hidden_layers, config.vocab_size, config.pad_token_id = layers, 1, None
         config._attn_implementation = ROWS
+        if getattr(config, "layer_types", None) is not None:
+            config.layer_types = ["full_attention"] * layers  # a model of fewer layers has too short a list
         self.layers, self.project = layers, project
         self.body = AutoModel.from_config(config, attn_implementation=ROWS)
         self.body.norm, self.body.embed_tokens = nn.Identity(), nn.Identity()  # neither is ever asked

@@ -44,6 +44,7 @@ from reelmill.training.objectives.lm import LM, Nested, SampleBudget
 from reelmill.training.objectives.streaming import Streaming
 from reelmill.training.slicers.cut import tiles_of
 from reelmill.training.streaming import frame_by_frame
+from reelmill.training.towers import groups_of
 from reelmill.training.variants.variant import On, Variant
 from reelmill.training.vlm import VLM
 
@@ -171,7 +172,7 @@ def _made(plan: Plan, run: Path, splits: Sequence[Split]) -> Made:
 def _base(plan: Plan) -> Backbone | None:
     """What is pretrained of a run's model."""
     if plan.model is not None:
-        return backbones.whole(plan.model)
+        return backbones.whole(plan.model, plan.image_px)
     return None if plan.tower is None or plan.lm is None else backbones.parts(plan.tower, plan.lm)
 
 
@@ -245,7 +246,7 @@ def _tokenizer(
     place: str | Path | None = own if own.exists() else start
     if base is not None and place is None:
         place = base.words
-    form = backbones.form_of(held(place), whole=base.whole) if base is not None and place is not None else PLAIN
+    form = base.written(held(place)) if base is not None and place is not None else PLAIN
     texts = chain(between, (text for split in splits for text in texts_of(split, codecs)))
     if place is None:
         made = trained(texts, slots=slots, kind=plan.words, vocabulary=plan.vocabulary)
@@ -289,6 +290,7 @@ def counting(model: VLM) -> Callable[[Document], int]:
     def count(document: Document) -> int:
         tiles = tiles_of(None if document.crops is None else document.crops.tolist())
         marks = int((document.ids == model.visual_id).sum())
-        return len(document.ids) - marks + int(reducer.count(len(document.frames), tower.grid, tiles=tiles))
+        groups = groups_of(tower, len(document.frames), film=document.film)
+        return len(document.ids) - marks + int(reducer.count(groups, tower.grid, tiles=tiles))
 
     return count

@@ -130,7 +130,8 @@ class Policy(Protocol):
     """Positions, and who sees whom inside a document."""
 
     def positions(self, seq: Seq) -> Tensor:
-        """int64 [S]. `seq.pos` counts the tokens of each document, branches going on from where they begin.
+        """int64 [S], or [S, 3] where `seq.pos` is, which counts the tokens of each document, branches going on from
+        where they begin.
 
         A row of words alone, as in the steps of an answer, goes on from positions that this gave: they must stay.
         """

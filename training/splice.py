@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from reelmill.training.documents import IGNORED, Pack, Slots
+from reelmill.training.mrope import Axes
 from reelmill.training.values import TEXT, Seq, Vis
 
 
@@ -17,12 +18,12 @@ def flat(vis: Vis, documents: int) -> tuple[Tensor, Tensor, Tensor]:
     return vis.x[vis.mask], vis.frame[vis.mask], counts
 
 
-def spliced(pack: Pack, words: Tensor, vis: Vis | None, visual_id: int) -> Seq:
+def spliced(pack: Pack, words: Tensor, vis: Vis | None, visual_id: int, axes: Axes | None = None) -> Seq:
     """One row of words and visual tokens. `words` [S, D] embeds the ids of the pack, slots already in place.
 
     A document's mark stands for all of its media, or, where it has as many as frames, each for one frame; what is to be
-    said before a mark is then said before the first token of its frame. Raises ValueError where documents and visual
-    tokens do not belong together.
+    said before a mark is then said before the first token of its frame. Positions are counted, or have three `axes`.
+    Raises ValueError where documents and visual tokens do not belong together.
     """
     here = pack.ids == visual_id
     x, frame, counts = _visual(pack, words, vis)
@@ -37,6 +38,13 @@ def spliced(pack: Pack, words: Tensor, vis: Vis | None, visual_id: int) -> Seq:
     later = torch.arange(len(source), device=words.device) > starts[source]
     doc, branch = pack.doc[source], pack.branch[source]
     pos, before = placed(doc, branch)
+    after = None
+    if axes is not None:
+        steps = axes.steps(pack, here)
+        begun = counted(pack.doc, pack.branch, steps)
+        pos, after = begun[source].unsqueeze(1).expand(-1, 3), (begun + steps)[source]
+        if vis is not None:
+            pos = pos + torch.where(seen.unsqueeze(1), axes.offsets(pack, vis, here)[nth], 0)
     return Seq(
         h=h,
         pos=pos,
@@ -48,6 +56,7 @@ def spliced(pack: Pack, words: Tensor, vis: Vis | None, visual_id: int) -> Seq:
         index=torch.arange(len(source), device=words.device),
         before=before,
         slots={name: Slots(starts[s.at], s.values) for name, s in pack.slots.items()},
+        after=after,
     )
 
 
@@ -85,13 +94,26 @@ def placed(doc: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
     Every branch goes on from the end of branch 0: it begins at the same position and is said by the same token.
     """
     at = torch.arange(len(doc), device=doc.device)
-    new = torch.ones_like(doc, dtype=torch.bool)
-    new[1:] = (doc[1:] != doc[:-1]) | (branch[1:] != branch[:-1])
-    start = torch.where(new, at, 0).cummax(0).values
+    new = _begins(doc, branch)
     documents = int(doc.max()) + 1 if len(doc) else 0
     shared = torch.zeros(documents, dtype=torch.long, device=doc.device).index_add_(0, doc, (branch == 0).long())
     first = torch.full((documents,), len(doc), device=doc.device).scatter_reduce_(0, doc, at, "amin")
     forked = branch > 0
-    pos = at - start + torch.where(forked, shared[doc], 0)
     end = torch.where(shared > 0, first + shared - 1, -1)
-    return pos, torch.where(new, torch.where(forked, end[doc], -1), at - 1)
+    return counted(doc, branch, torch.ones_like(doc)), torch.where(new, torch.where(forked, end[doc], -1), at - 1)
+
+
+def counted(doc: Tensor, branch: Tensor, steps: Tensor) -> Tensor:
+    """int64 [S]: the sum of the `steps` [S] before each token, in branch 0 of its document and in its own branch."""
+    gone = steps.cumsum(0) - steps
+    begun = torch.where(_begins(doc, branch), gone, 0).cummax(0).values
+    documents = int(doc.max()) + 1 if len(doc) else 0
+    shared = torch.zeros(documents, dtype=steps.dtype, device=doc.device).index_add_(0, doc, steps * (branch == 0))
+    return gone - begun + torch.where(branch > 0, shared[doc], 0)
+
+
+def _begins(doc: Tensor, branch: Tensor) -> Tensor:
+    """bool [S]: the first token of every branch."""
+    new = torch.ones_like(doc, dtype=torch.bool)
+    new[1:] = (doc[1:] != doc[:-1]) | (branch[1:] != branch[:-1])
+    return new

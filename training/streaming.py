@@ -24,6 +24,7 @@ from reelmill.training.reducers.combine import Grid, groups
 from reelmill.training.reducers.select import changed
 from reelmill.training.seams import Around, Hook, StreamCache
 from reelmill.training.splice import spliced
+from reelmill.training.trunk import Causal, following
 from reelmill.training.values import Seq
 from reelmill.training.vlm import VLM
 
@@ -66,7 +67,7 @@ class Stream:
         frame_by_frame(model.reducer, model.hooks, tower.grid, by_words=model.by_words)
         self.model, self.duration_s, self.keep, self.budget = model, duration_s, keep, budget
         self.cache, self.frames, self.seen = Cache(), list[int](), 0
-        self._tokens, self._words, self._last = 0, 0, _NONE
+        self._tokens, self._next, self._words, self._last = 0, 0, 0, _NONE
         self._state: State | None = None
         if before:
             self.hear(before)
@@ -74,7 +75,7 @@ class Stream:
     def push(self, frames: np.ndarray, at_s: Sequence[float]) -> None:
         """Sees frames uint8 [n, H, W, 3], n at least 1, and their times in seconds; then some may be forgotten."""
         with torch.no_grad():
-            self._read(self._row(frames, at_s), self._tokens)
+            self._read(self._row(frames, at_s), self._next)
         new = range(self.seen, self.seen + len(frames))
         self.frames, self.seen, self._last = [*self.frames, *new], new.stop, frames[-1:]
         kept = set(self.frames if self.keep is None else self.keep.keeps(self.frames))
@@ -122,7 +123,7 @@ class Stream:
     ) -> Pack:
         of = np.array(ids, np.int64)
         labels, branches, times = np.full_like(of, IGNORED), np.full_like(of, branch), np.array(at_s, np.float64)
-        document = Document(("stream",), of, labels, branches, tuple(slots), frames, times, self.duration_s)
+        document = Document(("stream",), of, labels, branches, tuple(slots), frames, times, self.duration_s, apart=True)
         return packed([document]).to(next(self.model.parameters()).device)
 
     def _row(self, frames: np.ndarray, at_s: Sequence[float]) -> Seq:
@@ -135,19 +136,22 @@ class Stream:
         vis, words = self.model.see(pack, words, self.budget)
         if vis is not None and again:
             vis = groups(vis, torch.arange(again, vis.groups, device=vis.x.device))
-        return spliced(pack, words, vis, self.model.visual_id)
+        return spliced(pack, words, vis, self.model.visual_id, self.model.axes)
 
     def _read(self, row: Seq, position: int) -> None:
         """Adds branch 0 to the memory. Words go on from the last position that the policy gave."""
+        self._next += int(following(Causal(), row)[-1])
         row = self._placed(row, position)
         self._state = State.begun(self.model, row, 1, self.cache)
         self._tokens += row.length
-        self._words = int(self.model.policy.positions(row)[-1]) + 1
+        self._words = int(following(self.model.policy, row)[-1])
 
     def _placed(self, row: Seq, position: int) -> Seq:
         """A row that begins at a position, behind all that was read. Slots are in its states; none is learned from."""
         before = torch.full_like(row.before, -1)
-        return replace(row, pos=row.pos + position, index=row.index + self._tokens, before=before, slots={})
+        after = None if row.after is None else row.after + position
+        index = row.index + self._tokens
+        return replace(row, pos=row.pos + position, index=index, before=before, slots={}, after=after)
 
 
 def frame_by_frame(reducer: nn.Module, hooks: Sequence[Hook | Around], grid: Grid, *, by_words: bool) -> None:

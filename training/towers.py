@@ -171,6 +171,11 @@ class ConvTower(nn.Module):
         return frames_of(pack, maps.flatten(2).transpose(1, 2), self.grid)
 
 
+def groups_of(tower: Any, frames: int, *, film: bool) -> int:
+    """Groups of tokens that frames become: a tower may join so many (`joins`) that follow one another."""
+    return -(-frames // getattr(tower, "joins", 1)) if film else frames
+
+
 def _keep(kept: dict[str, Tensor], name: str, _module: nn.Module, _args: Any, output: Tensor) -> None:
     kept[name] = output.detach()
 

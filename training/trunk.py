@@ -34,6 +34,12 @@ class Causal:
         return None
 
 
+def following(policy: Policy, row: Seq) -> Tensor:
+    """int64 [S]: the position of a word right behind each token."""
+    positions = policy.positions(row)
+    return positions + 1 if row.after is None else row.after + (positions - row.pos)[:, 0]
+
+
 def body_of(lm: nn.Module) -> Any:
     """The layers of a causal language model.
 
@@ -64,14 +70,17 @@ class _Pass:
         self.scores: dict[int, Tensor] = {}
         self._scored: Mapping[int, str] = {layer: of for h in self.hooks for layer, of in h.scored.items()}
         self._waiting: list[tuple[Seq, Tensor, Tensor | None]] = []
+        self._axes = 3 if "mrope_section" in (getattr(body.config, "rope_parameters", None) or {}) else 1
         self._laid_out()
 
     def _laid_out(self) -> None:
         """Mask and rotations of the row as it is now."""
         self.layout = Layout(self.seq, self.policy, self.documents, self.cache, self._scored)
         self.layout.scores = self.scores
-        positions = self.policy.positions(self.seq).unsqueeze(0)
-        self.rotations = self.body.rotary_emb(self.seq.h.unsqueeze(0), position_ids=positions)
+        positions = self.policy.positions(self.seq)
+        if self._axes > 1:  # words may come with one number for all
+            positions = positions.view(self.seq.length, -1).expand(-1, self._axes).T
+        self.rotations = self.body.rotary_emb(self.seq.h.unsqueeze(0), position_ids=positions.unsqueeze(-2))
 
     def enter(
         self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -112,11 +112,13 @@ def picked(tokens: Tensor, index: Tensor) -> Tensor:
 class Seq:
     """One packed row of S tokens.
 
-    `h` [S, D]. `pos` int64 [S] the position that rotates it. `kind` int64 [S]: TEXT or the number of the frame. `doc`,
-    `branch` int64 [S] as in a document. `label` int64 [S] what stands at this place, IGNORED where nothing is learned
-    from it, `weight` float [S] of its loss. `index` int64 [S] the place in the row before any pruning, rising; `before`
-    int64 [S] the index of the state that says this token, -1 for the first of a document. `slots` are places where
-    numbers stand, counted in `index`. `bias` float [S] is added to the attention that other tokens pay to this one.
+    `h` [S, D]. `pos` int64 [S] the position that rotates it, or [S, 3] of three axes (training/mrope.py). `kind` int64
+    [S]: TEXT or the number of the frame. `doc`, `branch` int64 [S] as in a document. `label` int64 [S] what stands at
+    this place, IGNORED where nothing is learned from it, `weight` float [S] of its loss. `index` int64 [S] the place in
+    the row before any pruning, rising; `before` int64 [S] the index of the state that says this token, -1 for the first
+    of a document. `slots` are places where numbers stand, counted in `index`. `bias` float [S] is added to the
+    attention that other tokens pay to this one. `after` int64 [S] is the position of a word right behind, None where
+    that is one on.
     """
 
     h: Tensor
@@ -130,6 +132,7 @@ class Seq:
     before: Tensor
     slots: Mapping[str, Slots] = field(default_factory=dict)
     bias: Tensor | None = None
+    after: Tensor | None = None
 
     @property
     def length(self) -> int:

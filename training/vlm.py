@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from reelmill.training.attention import Cache
 from reelmill.training.documents import Pack
 from reelmill.training.head import Classes, CrossEntropy, Said, cross_entropy, said
+from reelmill.training.mrope import Axes
 from reelmill.training.seams import Around, Codec, Hook, Policy, PreFusion
 from reelmill.training.splice import spliced
 from reelmill.training.trunk import Causal, body_of, run
@@ -30,7 +31,7 @@ class VLM(nn.Module):
     `visual_id` is the id that stands for a document's media, or for each of its frames. `codecs` are by what they
     write ("time", "box"), `slot_ids` the id of each slot's name. `by_words` says that the prompt decides what is seen,
     in the reducer or in a hook: a video is then not shared between questions. `objective` has weights of its own, or is
-    None.
+    None. `axes` places tokens where positions have three.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class VLM(nn.Module):
         policy: Policy | None = None,
         by_words: bool = False,
         objective: nn.Module | None = None,
+        axes: Axes | None = None,
     ) -> None:
         super().__init__()
         body_of(lm)
@@ -55,6 +57,7 @@ class VLM(nn.Module):
         self.learned_hooks = nn.ModuleList([h for h in hooks if isinstance(h, nn.Module)])
         self.hooks, self.policy, self.visual_id = tuple(hooks), policy or Causal(), visual_id
         self.cross_entropy: CrossEntropy = cross_entropy
+        self.axes = axes
         self.slot_ids, self.by_words = dict(slot_ids or {}), by_words or prefusion is not None
 
     def codec(self, slot: str) -> Codec:
@@ -104,7 +107,7 @@ class VLM(nn.Module):
         """What the language model reads."""
         words = self.words(pack)
         vis, words = self.see(pack, words, budget)
-        return spliced(pack, words, vis, self.visual_id)
+        return spliced(pack, words, vis, self.visual_id, self.axes)
 
     def read(self, seq: Seq, documents: int, cache: Cache | None = None) -> Seq:
         """States of a row, behind the last norm."""

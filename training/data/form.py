@@ -18,7 +18,9 @@ from reelmill.schemas.sample import Role
 @dataclass(frozen=True, slots=True)
 class Form:
     """`end` closes an answer and is learned with it. `visual` is one token; `after_visual` is text. `marks` are the
-    tokens that must have an id of their own. `asked` is the part of `assistant` that closes the question before it."""
+    tokens that must have an id of their own. `asked` is the part of `assistant` that closes the question before it.
+    `before_visual` opens every medium, which `after_visual` then closes; `video` is what a chat template writes for a
+    video, where that is another mark."""
 
     user: str
     assistant: str
@@ -28,6 +30,8 @@ class Form:
     begin: str
     marks: tuple[str, ...]
     asked: str = ""
+    before_visual: str = ""
+    video: str = ""
 
     @property
     def opening(self) -> str:
@@ -36,7 +40,7 @@ class Form:
 
     def opened(self, medium: str) -> str:
         """The opening with other words for the medium, as for a picture in crops."""
-        return f"{self.begin}{self.user}{medium}{self.after_visual}"
+        return f"{self.begin}{self.user}{self.before_visual}{medium}{self.after_visual}"
 
     @property
     def reply(self) -> str:
@@ -52,23 +56,34 @@ class Form:
         of the first message, which is the user's; a prompt for an answer has no space at its end, which would be a
         token of its own."""
         said = {name: json.dumps(getattr(self, name)) for name in ("begin", "user", "assistant", "end")}
-        shown = json.dumps(self.visual), json.dumps(self.after_visual)
+        parts = _parts(self._media())
         ask = json.dumps(self.assistant.rstrip(" "))
         return (
             f"{{{{ {said['begin']} }}}}{{% for m in messages %}}"
-            f"{{% if m['role'] == 'user' %}}{{{{ {said['user']} }}}}{_parts(*shown)}"
-            f"{{% else %}}{{{{ {said['assistant']} }}}}{{% generation %}}{_parts(*shown)}{{{{ {said['end']} }}}}"
+            f"{{% if m['role'] == 'user' %}}{{{{ {said['user']} }}}}{parts}"
+            f"{{% else %}}{{{{ {said['assistant']} }}}}{{% generation %}}{parts}{{{{ {said['end']} }}}}"
             "{% endgeneration %}{% endif %}{% endfor %}"
             f"{{% if add_generation_prompt %}}{{{{ {ask} }}}}{{% endif %}}"
         )
 
+    def _media(self) -> str:
+        """The medium `p` of a message: its mark, and what stands behind it or behind the last of several."""
+        before, visual, video, after = (
+            f"{{{{ {json.dumps(said)} }}}}"
+            for said in (self.before_visual, self.visual, self.video or self.visual, self.after_visual)
+        )
+        if self.video:
+            visual = f"{{% if p['type'] == 'video' %}}{video}{{% else %}}{visual}{{% endif %}}"
+        if self.before_visual:
+            return f"{before}{visual}{after}"
+        return f"{visual}{{% if loop.last %}}{after}{{% endif %}}"
 
-def _parts(visual: str, after: str) -> str:
+
+def _parts(medium: str) -> str:
     """The content of a message: a string, or parts of which media come first, side by side as a video's frames."""
-    media = "{% for p in m['content'] if p['type'] in ('image', 'video') %}"
     return (
         "{% if m['content'] is string %}{{ m['content'] }}{% else %}"
-        f"{media}{{{{ {visual} }}}}{{% if loop.last %}}{{{{ {after} }}}}{{% endif %}}{{% endfor %}}"
+        f"{{% for p in m['content'] if p['type'] in ('image', 'video') %}}{medium}{{% endfor %}}"
         "{% for p in m['content'] if p['type'] == 'text' %}{{ p['text'] }}{% endfor %}{% endif %}"
     )
 
@@ -85,6 +100,16 @@ CHATML = Form(
     asked="<|im_end|>\n",
 )
 """For models that were tuned with ChatML (Qwen, SmolLM2, LLaVA-OneVision), without a system's sentence."""
+
+QWEN_VL = Form(
+    *("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>", "<|image_pad|>", "<|vision_end|>", ""),
+    marks=("<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"),
+    asked="<|im_end|>\n",
+    before_visual="<|vision_start|>",
+    video="<|video_pad|>",
+)
+"""For Qwen2-VL and Qwen2.5-VL, without a system's sentence. While it learns, a video has a picture's mark: neither is
+ever embedded, and its tokens are placed by their times."""
 
 
 def slot_mark(codec: str) -> str:

@@ -122,6 +122,7 @@ class Tokens:
             at_s=at_s,
             duration_s=medium.duration_s,
             crops=crops,
+            apart=isinstance(samples[0], PackedStream),
         )
 
     def _opening(self, sample: PackedSample) -> str:

@@ -47,7 +47,9 @@ def merged(seq: Seq, visual: Tensor, leads: Tensor) -> Seq:
     counts = torch.bincount(group, minlength=groups)
     zeros = seq.h.new_zeros(groups, seq.h.shape[1])
     mean = zeros.index_add(0, group, seq.h[visual]) / counts.unsqueeze(1).to(seq.h.dtype)
-    pos = torch.zeros_like(counts).index_add(0, group, seq.pos[visual]) // counts
+    axes = seq.pos.shape[1:]
+    total = seq.pos.new_zeros(groups, *axes).index_add(0, group, seq.pos[visual])
+    pos = total // counts.view(-1, *(1 for _ in axes))
     stays = torch.ones(seq.length, dtype=torch.bool, device=visual.device)
     stays[visual[~leads]] = False
     h, positions = seq.h.index_copy(0, visual[leads], mean), seq.pos.index_copy(0, visual[leads], pos)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from reelmill.training.documents import Pack
 from reelmill.training.slicers.cut import tiles_of
+from reelmill.training.towers import groups_of
 from reelmill.training.trunk import body_of
 from reelmill.training.vlm import VLM
 
@@ -80,7 +81,8 @@ def lengths(model: VLM, pack: Pack, budget: int | None = None) -> Tensor:
     frames = torch.bincount(pack.sample, minlength=pack.documents).tolist()
     tower, reducer = model.tower, model.reducer
     crops = [None] * pack.documents if pack.crop is None else [c.tolist() for c in pack.crop.cpu().split(frames)]
-    shown = [(n, tiles_of(crop)) for n, crop in zip(frames, crops, strict=True)]
+    counted = [groups_of(tower, n, film=film) for n, film in zip(frames, pack.film.tolist(), strict=True)]
+    shown = [(n, tiles_of(crop)) for n, crop in zip(counted, crops, strict=True)]
     seen = {(n, tiles): reducer.count(n, tower.grid, budget, tiles) if n else 0 for n, tiles in set(shown)}
     return words + torch.tensor([seen[of] for of in shown])
 

@@ -13,7 +13,7 @@ from reelmill.sinks.state.objects import store_trouble
 from reelmill.training.ladder import LADDER
 
 PLAN = "plan.json"
-_LATER = {"compile"}
+_LATER = {"compile", "image_px"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class Plan:
     has, `keep_every` steps between checkpoints. Pretrained weights come from `tower` and `lm`, or from one image-text
     model `model`, by folder or name (training/backbones.py); `size` and `vocabulary` then count nothing, and `stages`
     says whether parts learn as the paper's phases have it ("paper") or all of them from the first step ("one").
-    `compile` has torch.compile run the language model's layers and the head (loop/compiled.py).
+    `image_px` is the side of frames for a `model` whose tower sees any size, None for its own default. `compile` has
+    torch.compile run the language model's layers and the head (loop/compiled.py).
     """
 
     variant: str
@@ -86,6 +87,7 @@ class Plan:
     model: str | None = None
     stages: str = "paper"
     compile: bool = False
+    image_px: int | None = None
 
     def __post_init__(self) -> None:
         if self.size not in LADDER:
@@ -99,6 +101,9 @@ class Plan:
             given = [name for name in ("tower", "lm", "model") if getattr(self, name) is not None]
             do = "give a tower and words, or one whole model"
             raise BadInput("pretrained weights of two kinds, or of half a model", seen=", ".join(given), do=do)
+        if self.image_px is not None and self.model is None:
+            do = "name a whole model, or leave it out"
+            raise BadInput(f"frames of {self.image_px} pixels", seen="no model whose tower sees any size", do=do)
         if self.stages not in ("paper", "one"):
             raise BadInput(f"stages {self.stages!r}", seen="paper and one are known", do="choose one")
 

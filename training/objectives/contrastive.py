@@ -73,6 +73,7 @@ def apart(pack: Pack, number: Tensor) -> Pack:
         frame=pack.frame[:0],
         time_s=pack.time_s[:0],
         duration_s=pack.duration_s[whose],
+        film=pack.film[whose],
     )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reelmill.training.documents import IGNORED, Pack, Slots
+from reelmill.training.mrope import behind
 from reelmill.training.reducers.combine import Stage, valid
 from reelmill.training.splice import placed, spliced
 from reelmill.training.values import Loss, Seq, Vis
@@ -45,10 +46,10 @@ class Flip:
         words, full = model.words(pack), model.tower(pack) if len(pack.pixels) else None
         vis = None if full is None else model.reducer(full)
         tokens = _sums(pack, pack.weight * (pack.labels >= 0))
-        row = spliced(pack, words, vis, model.visual_id)
+        row = spliced(pack, words, vis, model.visual_id, model.axes)
         parts = {"answer": (said(model, pack, row) * tokens).sum()}
         other, order = turned(pack)
-        turned_row = spliced(other, words[order], vis, model.visual_id)
+        turned_row = spliced(other, words[order], vis, model.visual_id, model.axes)
         parts["question"] = self.question * (said(model, other, turned_row) * tokens).sum()
         if full is not None:
             parts["video"] = self.video * (self.frames(model, pack, row, self.features(full)) * tokens).sum()
@@ -135,6 +136,8 @@ def shown_last(pack: Pack, row: Seq) -> tuple[Seq, Tensor, Tensor]:
     own = torch.repeat_interleave(torch.arange(len(parts), device=source.device), lengths)
     shared = torch.zeros_like(own)
     pos, before = placed(own, shared)
+    if row.pos.dim() > 1:
+        pos = behind(row.pos[source], row.visual[source], own, pos)
     last = Seq(
         h=row.h[source],
         pos=pos,

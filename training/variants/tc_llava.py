@@ -22,7 +22,8 @@ class ByFrame:
         """Words behind a frame go on from its number; rows of words alone stay as they are."""
         numbers = seq.kind.clamp(min=0)
         apart = seq.doc * (int(numbers.max()) + 1)
-        return seq.pos + self.step * ((numbers + apart).cummax(0).values - apart)
+        later = self.step * ((numbers + apart).cummax(0).values - apart)
+        return seq.pos + (later if seq.pos.dim() == 1 else later.unsqueeze(1))
 
     def sees(self, query_kind: Tensor, key_kind: Tensor) -> Tensor | None:
         """Tokens of one frame."""
