@@ -99,19 +99,19 @@ class Arm:
     beside: Mapping[str, float] = field(default_factory=dict)
 
 
-_PICTURES = Arm("pictures", "pictures", 800, ("pictures",), row=1_500, beside={"two": 0.02})
+PICTURES = Arm("pictures", "pictures", 800, ("pictures",), row=1_500, beside={"two": 0.02})
 _PAIRS = Arm("dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rates=Rates(rate=3e-4, warmup=10))
 ARMS = (
-    _PICTURES,
+    PICTURES,
     Arm("one", "one", 1_000, ("one",), "pictures"),
     Arm("two", "two", 1_000, ("two", "pairs"), "one"),
     _PAIRS,
     replace(_PAIRS, name="dpo_blind", asked=("pairs",), blind=True),
-    replace(_PICTURES, name="pictures_bins", settings={"codec": "bins"}),
+    replace(PICTURES, name="pictures_bins", settings={"codec": "bins"}),
     Arm("bins", "one", 1_000, ("one",), "pictures_bins", settings={"codec": "bins"}),
-    replace(_PICTURES, name="pictures_text", settings={"codec": "text"}),
+    replace(PICTURES, name="pictures_text", settings={"codec": "text"}),
     Arm("text", "one", 1_000, ("one",), "pictures_text", settings={"codec": "text"}),
-    replace(_PICTURES, name="pictures_nested", settings={"nested": True}),
+    replace(PICTURES, name="pictures_nested", settings={"nested": True}),
     Arm("nested", "one", 600, ("one",), "pictures_nested", settings={"nested": True}, budgets=(1, 4, 16)),
 )
 BRIEF = 4
@@ -140,11 +140,15 @@ class Bench:
     def run(self, arm: Arm, seed: int) -> Path:
         return self.work / "runs" / f"{arm.name}-{seed}"
 
+    def start(self, arm: Arm, seed: int) -> Path:
+        """The run that an arm goes on from."""
+        return self.work / "runs" / f"{arm.start}-{seed}"
+
     def plan(self, arm: Arm, seed: int) -> Plan:
         return Plan(
             "small",
             tuple(
-                Data(str(self.folder(name, "learned")), weight, shared=not SETS[name].paired)
+                Data(str(self.folder(name, "learned")), weight, shared=arm.objective != "dpo")
                 for name, weight in {arm.of: 1.0, **arm.beside}.items()
             ),
             steps=BRIEF if self.brief else arm.steps,
@@ -154,7 +158,7 @@ class Bench:
             frames=FRAMES,
             rates=arm.rates,
             objective=arm.objective,
-            start=str(self.work / "runs" / f"{arm.start}-{seed}") if arm.start else None,
+            start=str(self.start(arm, seed)) if arm.start else None,
             keep_every=100,
         )
 
