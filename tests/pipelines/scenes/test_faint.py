@@ -21,9 +21,8 @@ from reelmill.pipelines.scenes.faint import (
     shrunk,
     told_small,
 )
-from reelmill.pipelines.scenes.micro import MicroClip
+from reelmill.pipelines.scenes.micro import MicroClip, MicroPreset
 from reelmill.pipelines.scenes.micro_samples import clip_digest, samples, stored
-from reelmill.pipelines.scenes.presets import EASY
 from reelmill.pipelines.scenes.truth import SceneTruth, truth
 from reelmill.schemas.event import EventKind
 from reelmill.schemas.sample import Sample
@@ -45,7 +44,7 @@ def small(said: SceneTruth, *, accepted: bool = False, **changed: Any) -> MicroC
 
 
 def asked(clip: MicroClip) -> list[Sample]:
-    return samples(clip, stored(clip), clip_digest(0, 0, EASY), 0, "faint@0", boxes=4) if clip.tubes else []
+    return samples(clip, stored(clip), clip_digest(0, 0, MicroPreset()), 0, "faint@0", boxes=4) if clip.tubes else []
 
 
 def test_a_thing_is_told_of_in_the_frames_that_show_it(exact: list[SceneTruth]) -> None:
