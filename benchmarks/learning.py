@@ -99,20 +99,20 @@ class Arm:
     row: int = 3_000
 
 
-_PICTURES = Arm("pictures", "pictures", 800, ("pictures",), row=1_500)
+PICTURES = Arm("pictures", "pictures", 800, ("pictures",), row=1_500)
 _PAIRS = Arm("dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rates=Rates(rate=3e-4, warmup=10))
 ARMS = (
-    _PICTURES,
+    PICTURES,
     Arm("one", "one", 1_000, ("one",), "pictures"),
-    Arm("pictures_two", "pictures_two", 600, ("pictures_two",), "pictures", row=1_500),
+    Arm("pictures_two", "pictures_two", 2_400, ("pictures_two",), "pictures", row=1_500),
     Arm("two", "two", 1_000, ("two", "pairs"), "pictures_two"),
     _PAIRS,
     replace(_PAIRS, name="dpo_blind", asked=("pairs",), blind=True),
-    replace(_PICTURES, name="pictures_bins", settings={"codec": "bins"}),
+    replace(PICTURES, name="pictures_bins", settings={"codec": "bins"}),
     Arm("bins", "one", 1_000, ("one",), "pictures_bins", settings={"codec": "bins"}),
-    replace(_PICTURES, name="pictures_text", settings={"codec": "text"}),
+    replace(PICTURES, name="pictures_text", settings={"codec": "text"}),
     Arm("text", "one", 1_000, ("one",), "pictures_text", settings={"codec": "text"}),
-    replace(_PICTURES, name="pictures_nested", settings={"nested": True}),
+    replace(PICTURES, name="pictures_nested", settings={"nested": True}),
     Arm("nested", "one", 600, ("one",), "pictures_nested", settings={"nested": True}, budgets=(1, 4, 16)),
 )
 BRIEF = 4
@@ -141,10 +141,14 @@ class Bench:
     def run(self, arm: Arm, seed: int) -> Path:
         return self.work / "runs" / f"{arm.name}-{seed}"
 
+    def start(self, arm: Arm, seed: int) -> Path:
+        """The run that an arm goes on from."""
+        return self.work / "runs" / f"{arm.start}-{seed}"
+
     def plan(self, arm: Arm, seed: int) -> Plan:
         return Plan(
             "small",
-            (Data(str(self.folder(arm.of, "learned")), shared=not SETS[arm.of].paired),),
+            (Data(str(self.folder(arm.of, "learned")), shared=arm.objective != "dpo"),),
             steps=BRIEF if self.brief else arm.steps,
             settings=dict(arm.settings),
             seed=seed,
@@ -152,7 +156,7 @@ class Bench:
             frames=FRAMES,
             rates=arm.rates,
             objective=arm.objective,
-            start=str(self.work / "runs" / f"{arm.start}-{seed}") if arm.start else None,
+            start=str(self.start(arm, seed)) if arm.start else None,
             keep_every=100,
         )
 

@@ -93,7 +93,7 @@ def _shot(
 
 def _backdrop(rng: random.Random, preset: Preset, before: Sequence[Shot]) -> Backdrop:
     for _ in range(_BACKDROP_TRIES):
-        backdrop = _some_backdrop(rng, preset, before[-1].backdrop if before else None)
+        backdrop = some_backdrop(rng, preset, before[-1].backdrop if before else None)
         if not before:
             return backdrop
         change = fairness.cut_luma(before[-1].backdrop, backdrop, preset.width_px, preset.height_px)
@@ -106,7 +106,7 @@ def _backdrop(rng: random.Random, preset: Preset, before: Sequence[Shot]) -> Bac
     )
 
 
-def _some_backdrop(rng: random.Random, preset: Preset, before: Backdrop | None) -> Backdrop:
+def some_backdrop(rng: random.Random, preset: Preset, before: Backdrop | None) -> Backdrop:
     kind, seed = rng.choice(preset.backdrops), rng.getrandbits(32)
     rgb = colours.shifted(rng.choice(colours.MUTED), *(rng.randint(-8, 8) for _ in range(3)))
     second = colours.shifted(rgb, rng.choice((-1, 1)) * rng.randint(14, 34))
@@ -203,9 +203,9 @@ def _path(rng: random.Random, preset: Preset, radius_px: int, edges_s: np.ndarra
 def _places(rng: random.Random, preset: Preset, reach: int, shot_s: float) -> list[tuple[float, float]]:
     """Where a thing goes, in order: more places in longer shots, so that no shot is a long wait for one event."""
     born, stays = rng.random() < 0.35, rng.random() < 0.3
-    places = [_inside(rng, preset, reach) for _ in range(rng.randint(0, 1 + int(shot_s / 2)) + born + stays)]
-    before = [] if born else [_outside(rng, preset, reach)]
-    after = [] if stays else [_outside(rng, preset, reach)]
+    places = [place_inside(rng, preset, reach) for _ in range(rng.randint(0, 1 + int(shot_s / 2)) + born + stays)]
+    before = [] if born else [place_outside(rng, preset, reach)]
+    after = [] if stays else [place_outside(rng, preset, reach)]
     return before + places + after
 
 
@@ -216,23 +216,23 @@ def _timed(
     way, now_s = [], float(edges_s[0])
     for i, leg_s in enumerate(legs_s):
         now_s += rests_s[i]
-        way.append(Waypoint(_nearest(edges_s, now_s), *places[i]))
+        way.append(Waypoint(nearest_edge(edges_s, now_s), *places[i]))
         now_s += leg_s
-        way.append(Waypoint(_nearest(edges_s, now_s), *places[i + 1]))
+        way.append(Waypoint(nearest_edge(edges_s, now_s), *places[i + 1]))
     return tuple(way)
 
 
-def _nearest(edges_s: np.ndarray, at_s: float) -> float:
+def nearest_edge(edges_s: np.ndarray, at_s: float) -> float:
     return float(edges_s[np.abs(edges_s - at_s).argmin()])
 
 
-def _inside(rng: random.Random, preset: Preset, reach: int) -> tuple[float, float]:
+def place_inside(rng: random.Random, preset: Preset, reach: int) -> tuple[float, float]:
     return rng.uniform(reach, preset.width_px - reach), rng.uniform(reach, preset.height_px - reach)
 
 
-def _outside(rng: random.Random, preset: Preset, reach: int) -> tuple[float, float]:
+def place_outside(rng: random.Random, preset: Preset, reach: int) -> tuple[float, float]:
     """A place just out of view behind one of the four borders; left and right twice as often."""
-    x, y = _inside(rng, preset, reach)
+    x, y = place_inside(rng, preset, reach)
     border = rng.choice(("left", "left", "right", "right", "top", "bottom"))
     return {
         "left": (-float(reach), y),

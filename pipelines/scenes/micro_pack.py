@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -21,10 +21,19 @@ from typing import Any
 
 from reelmill.pipelines.scenes.micro import MicroPreset, micro_clip
 from reelmill.pipelines.scenes.micro_pairs import REVISION, pairs
-from reelmill.pipelines.scenes.micro_samples import FAMILY, RENDERER, clip_digest, clip_key, samples, stored
+from reelmill.pipelines.scenes.micro_samples import (
+    FAMILY,
+    RENDERER,
+    MicroFrames,
+    clip_digest,
+    clip_key,
+    samples,
+    stored,
+)
 from reelmill.schemas import arrow
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.keys import canonical_json, file_digest
+from reelmill.schemas.sample import Sample
 from reelmill.sinks.publishing import energon
 from reelmill.sinks.publishing.packed import FORMAT, Media, PackedSample, document, packed_sample
 from reelmill.sinks.publishing.view import VAL_SHARE, split_of
@@ -64,6 +73,15 @@ class MicroSet:
         digests = [clip_digest(self.seed, i, self.preset) for i in range(self.clips)]
         return sorted((clip_key(digest), digest, i) for i, digest in enumerate(digests))
 
+    def samples(self, progress: Progress) -> Iterator[tuple[Sample, MicroFrames]]:
+        """Every sample with its clip's frames, by rising key."""
+        ask = partial(pairs, preset=self.preset) if self.paired else partial(samples, boxes=self.boxes)
+        for done, (_, digest, index) in enumerate(self.by_key(), 1):
+            clip = micro_clip(self.seed, index, self.preset)
+            frames = stored(clip)
+            yield from ((sample, frames) for sample in ask(clip, frames, digest, self.seed, self.label))
+            progress(done, self.clips)
+
 
 def write_micro(
     folder: Path,
@@ -85,21 +103,39 @@ def write_micro(
     A folder that holds the same set is left as it is; the same set has the same bytes. A clip is wholly in one split.
     Raises BadInput for no clips, or a folder that holds something else.
     """
-    wanted = MicroSet(clips, seed, preset or MicroPreset(), val_share, paired, boxes)
     if clips < 1:
         raise BadInput(f"{clips} micro clips", seen="fewer than 1", do="ask for 1 or more")
-    if (there := _there(folder, wanted)) is not None:
+    wanted = MicroSet(clips, seed, preset or MicroPreset(), val_share, paired, boxes)
+    asked = wanted.samples(progress)
+    return write_pack(folder, wanted.label, wanted.inputs(), asked, val_share=val_share, limits=limits)
+
+
+def write_pack(
+    folder: Path,
+    label: str,
+    inputs: str,
+    asked: Iterable[tuple[Sample, MicroFrames]],
+    *,
+    val_share: float,
+    limits: Limits = Limits(),
+) -> dict[str, int]:
+    """Write samples, by rising key, with their frames as the pack of dataset `label`; returns those of each split.
+
+    `inputs` is the hash of all that decides them: a folder that holds the same is left as it is, and nothing is drawn.
+    Raises BadInput for a folder that holds something else.
+    """
+    if (there := _there(folder, inputs)) is not None:
         return there
     aside = folder.with_name(folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
-    counts = _Writing(aside, wanted, limits).write(progress)
+    counts = _Writing(aside, label, val_share, limits).write(asked, inputs)
     if folder.exists():
         folder.rmdir()
     aside.rename(folder)
     return counts
 
 
-def _there(folder: Path, wanted: MicroSet) -> dict[str, int] | None:
+def _there(folder: Path, inputs: str) -> dict[str, int] | None:
     """What a folder holds already, None where it holds nothing."""
     if folder.is_file():
         raise BadInput(f"folder {str(folder)!r}", seen="a file", do="name an empty folder")
@@ -107,7 +143,7 @@ def _there(folder: Path, wanted: MicroSet) -> dict[str, int] | None:
         return None
     place = folder / MANIFEST
     said: dict[str, Any] = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
-    if said.get("inputs") != wanted.inputs():
+    if said.get("inputs") != inputs:
         seen = f"{said['dataset']} of other settings" if said else "other files"
         raise BadInput(f"folder {str(folder)!r}", seen=seen, do="name an empty folder")
     return dict(said["samples"])
@@ -116,36 +152,23 @@ def _there(folder: Path, wanted: MicroSet) -> dict[str, int] | None:
 class _Writing:
     """One set while it is written in `root`."""
 
-    def __init__(self, root: Path, wanted: MicroSet, limits: Limits) -> None:
-        self.root, self.wanted, self.limits = root, wanted, limits
+    def __init__(self, root: Path, label: str, val_share: float, limits: Limits) -> None:
+        self.root, self.label, self.val_share, self.limits = root, label, val_share, limits
         self.writers: dict[str, ShardWriter] = {}
         self.tables: dict[str, tuple[TableWriter[SampleRow], TableWriter[TurnRow]]] = {}
         self.counts: dict[str, int] = {}
 
-    def write(self, progress: Progress) -> dict[str, int]:
+    def write(self, asked: Iterable[tuple[Sample, MicroFrames]], inputs: str) -> dict[str, int]:
         self.root.mkdir(parents=True)
-        for done, (_, digest, index) in enumerate(self.wanted.by_key(), 1):
-            split = split_of(digest, self.wanted.val_share)
-            for sample, members in self._of_clip(digest, index):
-                self._add(split, sample, members)
-            progress(done, self.wanted.clips)
+        for sample, frames in asked:
+            packed = packed_sample(sample, self.label, Media.FRAMES, frames.shown)
+            pictures = [Member(str(f.member), jpeg) for f, jpeg in zip(packed.frames, frames.jpegs, strict=True)]
+            members = [Member("json", document(packed)), *pictures]
+            self._add(split_of(sample.media.digest, self.val_share), packed, members)
         shards = [shard for split in sorted(self.writers) for shard in self.writers[split].close()]
         files = [name for pair in self.tables.values() for table in pair for name in table.close()]
-        self._manifest(shards, [*files, *energon.write_meta(self.root, shards)])
+        self._manifest(shards, [*files, *energon.write_meta(self.root, shards)], inputs)
         return self.counts
-
-    def _of_clip(self, digest: str, index: int) -> Iterator[tuple[PackedSample, list[Member]]]:
-        clip = micro_clip(self.wanted.seed, index, self.wanted.preset)
-        frames = stored(clip)
-        ask = (
-            partial(pairs, preset=self.wanted.preset)
-            if self.wanted.paired
-            else partial(samples, boxes=self.wanted.boxes)
-        )
-        for sample in ask(clip, frames, digest, self.wanted.seed, self.wanted.label):
-            packed = packed_sample(sample, self.wanted.label, Media.FRAMES, frames.shown)
-            pictures = [Member(str(f.member), jpeg) for f, jpeg in zip(packed.frames, frames.jpegs, strict=True)]
-            yield packed, [Member("json", document(packed)), *pictures]
 
     def _add(self, split: str, sample: PackedSample, members: Sequence[Member]) -> None:
         if split not in self.writers:
@@ -158,7 +181,7 @@ class _Writing:
         turns.add(turn_rows(sample))
         self.counts[split] = self.counts.get(split, 0) + 1
 
-    def _manifest(self, shards: Sequence[Shard], names: Sequence[str]) -> None:
+    def _manifest(self, shards: Sequence[Shard], names: Sequence[str], inputs: str) -> None:
         """Last, in the form of sinks/pack.py; there is no catalog and no card."""
         names = [*names, *(f"{s.name}.idx" for s in shards)]
         files: list[dict[str, Any]] = [
@@ -167,10 +190,10 @@ class _Writing:
         files += [{"path": s.name, **{k: v for k, v in arrow.plain(s).items() if k != "name"}} for s in shards]
         said = {
             "format": FORMAT,
-            "dataset": self.wanted.label,
+            "dataset": self.label,
             "media": str(Media.FRAMES),
-            "inputs": self.wanted.inputs(),
-            "split": {"val_share": self.wanted.val_share},
+            "inputs": inputs,
+            "split": {"val_share": self.val_share},
             "libraries": {name: metadata.version(name) for name in ("pillow", "pyarrow")},
             "samples": self.counts,
             "files": sorted(files, key=lambda f: str(f["path"])),

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from PIL import Image
 
 from reelmill.pipelines.scenes.micro import MicroClip, MicroPreset
-from reelmill.pipelines.scenes.truth import METHOD
 from reelmill.schemas import arrow
 from reelmill.schemas.event import Event, EventKind
 from reelmill.schemas.keys import canonical_json, child_key, media_key, micros, seed_for
@@ -79,8 +78,8 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def samples(clip: MicroClip, frames: MicroFrames, digest: str, seed: int, dataset: str, boxes: int = 1) -> list[Sample]:
-    """All samples of a clip, by rising key. A sample depends on (seed, clip, task) alone. A thing's box is asked for in
-    as many as `boxes` frames that show it."""
+    """All samples of a clip with a tube or more, by rising key. A sample depends on (seed, clip, task) alone. A thing's
+    box is asked for in as many as `boxes` frames that show it. A label's method and confidence are those of tubes."""
     made = _Asked(clip, frames, digest, seed, dataset, boxes)
     return sorted(made.samples(), key=lambda s: s.key)
 
@@ -94,7 +93,8 @@ class _Asked:
         span = Span(0.0, clip.duration_s)
         self.media = MediaRef("", digest, Kind.VIDEO, width_px, height_px, clip.duration_s, span, LICENCE)
         self.frames = tuple(FrameRef(dataset, self.key, f.frame, f.at_s, f.sha256) for f in frames.shown)
-        self.link = Provenance(STEP, METHOD, RENDERER, "", "", seed, digest, "every frame", dataset)
+        self.method = clip.tubes[0].method
+        self.link = Provenance(STEP, self.method, RENDERER, "", "", seed, digest, "every frame", dataset)
         self.edges_s = (*clip.at_s, clip.duration_s)
 
     def samples(self) -> Iterator[Sample]:
@@ -176,8 +176,8 @@ class _Asked:
             frames=self.frames,
             turns=(question, answer),
             evidence=tuple(self._event_key(e) for e in events),
-            label_confidence=1.0,
-            method=f"{METHOD}:objects={len(self.clip.tubes)}",
+            label_confidence=min(t.confidence for t in self.clip.tubes),
+            method=f"{self.method}:objects={len(self.clip.tubes)}",
             provenance=(self.link,),
             verdict=ACCEPTED,
         )
