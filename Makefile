@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-training check-versions check-vllm-cpu docs bench chaos clean ffmpeg chromium compiler typing
+.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-training check-versions check-vllm-cpu docs bench bench-packing chaos clean ffmpeg chromium compiler typing
 
 ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
@@ -109,11 +109,15 @@ docs: setup ## run what README.md shows and follow every link in the pages
 bench: setup ## measure this machine, alone (BENCH=name for one); dated pages with plots in benchmarks/results
 	@for name in $(BENCH); do echo "== benchmarks/$$name.py"; $(QUIET_RUN) $(BIN)/python "benchmarks/$$name.py"; done
 
+bench-packing: setup ## packed rows against the batches of TRL and nanoVLM, on the same samples (TRL: 20 MB in .venv-trl)
+	@$(BIN)/python -m pip install -q $(PIP_FLAGS) --no-deps --upgrade --target $(VENV)-trl -r constraints/packing.txt
+	@$(QUIET_RUN) PYTHONPATH=$(VENV)-trl $(BIN)/python benchmarks/packed_rows.py --size $(or $(SIZE),S)
+
 chaos: setup compiler ## faults at every point, hundreds of kills, poison, a failing store: the same bytes must come out
 	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
 
 clean: ## remove what these commands made here: .venv, caches, builds (never ./demo)
-	rm -rf $(VENV) $(VENV)-exports $(VENV)-versions $(VENV)-vllm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-exports $(VENV)-trl $(VENV)-versions $(VENV)-vllm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(ROOMS) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how setup is done; the stamp is written last, so a killed setup is simply done again ---

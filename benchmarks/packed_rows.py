@@ -7,8 +7,8 @@ scratch, in turn in one process on one thread:
     padded            `BATCH` documents, as long as the longest of them
     padded, sorted    the same with documents of like lengths together
     TRL               the batches that TRL's own collator for vision and language makes of the texts and pictures
-    nanoVLM, padded   `BATCH` documents, each filled up to `SACK` tokens
-    nanoVLM, packed   sacks of `SACK` tokens; what stands in one is seen by all that comes after it
+    nanoVLM, padded   `BATCH` documents, each filled up to its `lm_max_length`
+    nanoVLM, packed   sacks of as many tokens; what stands in one is seen by all that comes after it
 
 All but the first go through transformers' own attention (sdpa) with the mask that their trainers give it. Real tokens
 are counted, visual ones too. Collation, tower and head are left out: they cost the same for all. Medians of `--rounds`.
@@ -33,6 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,10 @@ from reelmill.training.trunk import run
 from reelmill.training.values import TEXT, Seq
 
 ROW, BATCH = 4096, 8
-SACK, SACKS, SPARE, SACKS_A_BATCH = 1024, 8, 5, 2
-"""nanoVLM's: tokens of a sack (4,096 there), sacks that documents are gathered for, sacks beyond those, batch size."""
+SACKS, SPARE, SACKS_A_BATCH = 8, 5, 2
+"""nanoVLM's: sacks that documents are gathered for, sacks beyond those, and its batch size."""
 FRAMES = 12
-"""Of a clip at most: with the 64 visual tokens a frame of size S, the longest document is under `SACK`."""
+"""Of a clip at most: with the 64 visual tokens a frame of size S, documents are under 1,024 tokens."""
 CODECS = {"time": Text(1), "box": Text(1)}
 PACKED = "packed"
 
@@ -100,13 +101,9 @@ def tokens_for(packs: Sequence[Path], size: ladder.Size) -> Tokens:
 
 
 def samples_of(packs: Sequence[Path], tokens: Tokens, each_frame: int) -> list[Sample]:
-    """Every sample that fits into a sack with the token that closes it there."""
     splits = [opened(pack) for pack in packs]
     documents = [tokens.document([split.sample(n)]) for split in splits for n in range(len(split))]
-    made = [sampled(tokens, d.ids.tolist(), len(d.frames), each_frame) for d in documents]
-    kept = [sample for sample in made if len(sample) < SACK]
-    say(f"{len(made)} samples, {len(made) - len(kept)} of them longer than {SACK - 1} tokens and left out")
-    return kept
+    return [sampled(tokens, d.ids.tolist(), len(d.frames), each_frame) for d in documents]
 
 
 def sampled(tokens: Tokens, ids: list[int], frames: int, each_frame: int) -> Sample:
@@ -117,10 +114,15 @@ def sampled(tokens: Tokens, ids: list[int], frames: int, each_frame: int) -> Sam
     return Sample(torch.tensor(row), text.replace(mark, mark * frames), frames)
 
 
-def gathered(samples: Sequence[Sample], draw: random.Random) -> list[Sample]:
+def lm_max_length(samples: Sequence[Sample]) -> int:
+    """nanoVLM's, of these samples: the power of two over the longest of them."""
+    return 1 << max(map(len, samples)).bit_length()
+
+
+def gathered(samples: Sequence[Sample], sack: int, draw: random.Random) -> list[Sample]:
     """As many as nanoVLM gathers before it fills sacks, so that the last ones are not emptier than the others."""
     chosen, left = list[Sample](), 0
-    while sum(len(sample) + 1 for sample in chosen) < SACK * SACKS:
+    while sum(len(sample) + 1 for sample in chosen) < sack * SACKS:
         if not left:
             order, left = draw.sample(samples, len(samples)), len(samples)
         left -= 1
@@ -153,18 +155,18 @@ def longest(samples: Sequence[Sample]) -> list[Batch]:
     return [filled([whole(s) for s in each], max(map(len, each))) for each in some(samples, BATCH)]
 
 
-def fixed(samples: Sequence[Sample]) -> list[Batch]:
+def fixed(samples: Sequence[Sample], length: int) -> list[Batch]:
     """nanoVLM's collator alone."""
-    return [filled([whole(s) for s in each], SACK, left=True) for each in some(samples, BATCH)]
+    return [filled([whole(s) for s in each], length, left=True) for each in some(samples, BATCH)]
 
 
-def sacks(samples: Sequence[Sample]) -> list[Batch]:
+def sacks(samples: Sequence[Sample], length: int) -> list[Batch]:
     """nanoVLM's collator behind its data set. A token that is masked closes each document."""
-    room = -(-sum(len(s) + 1 for s in samples) // SACK) + SPARE
+    room = -(-sum(len(s) + 1 for s in samples) // length) + SPARE
     groups: list[list[Batch]] = [[] for _ in range(room)]
     load = [0] * room
     for sample in sorted(samples, key=len, reverse=True):
-        fits = [n for n, held in enumerate(load) if held + len(sample) + 1 <= SACK]
+        fits = [n for n, held in enumerate(load) if held + len(sample) + 1 <= length]
         if not fits:
             groups.append([])
             load.append(0)
@@ -172,7 +174,7 @@ def sacks(samples: Sequence[Sample]) -> list[Batch]:
         groups[lightest].append(filled([whole(sample)], len(sample) + 1))
         load[lightest] += len(sample) + 1
     rows = [(torch.cat([i[0] for i, _ in g]), torch.cat([m[0] for _, m in g])) for g in groups if g]
-    return [filled(each, SACK, left=True) for each in some(rows, SACKS_A_BATCH)]
+    return [filled(each, length, left=True) for each in some(rows, SACKS_A_BATCH)]
 
 
 def collator(tokens: Tokens, size: ladder.Size) -> Callable[[Sequence[Sample]], list[Batch]] | None:
@@ -254,30 +256,32 @@ def seconds(lm: nn.Module, losses: Iterator[Tensor]) -> float:
 @dataclass
 class Speeds:
     """Real tokens a CPU-second of each way, round by round; the share of all positions that are real tokens; lengths of
-    the documents."""
+    the documents, and nanoVLM's."""
 
     tokens: dict[str, list[float]]
     real: dict[str, float]
     lengths: list[int]
+    sack: int
 
 
 def measured(packs: Sequence[Path], size: ladder.Size, rounds: int) -> Speeds:
     tokens = tokens_for(packs, size)
     samples = samples_of(packs, tokens, (size.image // size.patch) ** 2)
+    sack = lm_max_length(samples)
     ours, theirs = (ladder.language(size, len(tokens.tokenizer)) for _ in range(2))
     theirs.model.set_attn_implementation("sdpa")
     ways: dict[str, Callable[[Sequence[Sample]], list[Batch]]] = {
         "padded": longest,
         "padded, sorted": lambda given: longest(sorted(given, key=len)),
-        "nanoVLM, padded": fixed,
-        "nanoVLM, packed": sacks,
+        "nanoVLM, padded": partial(fixed, length=sack),
+        "nanoVLM, packed": partial(sacks, length=sack),
     }
     trl = collator(tokens, size)
     if trl is not None:
         ways["TRL"] = trl
-    found = Speeds({}, {PACKED: 1.0}, [len(sample) for sample in samples])
+    found = Speeds({}, {PACKED: 1.0}, [len(sample) for sample in samples], sack)
     for number in range(rounds + 1):
-        chosen = gathered(samples, random.Random(number))
+        chosen = gathered(samples, sack, random.Random(number))
         count = sum(map(len, chosen))
         spent = {PACKED: seconds(ours, packed(ours, rows_of(chosen)))}
         for name, way in ways.items():
@@ -301,7 +305,7 @@ def report(name: str, rounds: int, packs: Sequence[Path]) -> None:
     page.note(f"Language model {name} from scratch, float32, one thread, forward and backward.")
     middle, most = statistics.median(found.lengths), max(found.lengths)
     page.note(f"{len(found.lengths)} documents of {middle:.0f} tokens (median), at most {most}; batches of {BATCH}.")
-    page.note(f"Packed rows of {ROW} tokens; nanoVLM's `lm_max_length` {SACK}, {SACKS_A_BATCH} sacks a batch.")
+    page.note(f"Packed rows of {ROW} tokens; nanoVLM's `lm_max_length` {found.sack}, {SACKS_A_BATCH} sacks a batch.")
     page.note("Each ratio is the median over rounds of packed over the other way in the same round.")
     if "TRL" not in found.tokens:
         page.note("TRL was not installed.")
