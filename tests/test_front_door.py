@@ -50,7 +50,10 @@ def test_make_alone_lists_every_target(root: Path, tmp_path: Path) -> None:
     assert listed.returncode == 0
     shown = {line.split()[1] for line in listed.stdout.splitlines() if line.startswith("  make ")}
     asked = {"help", "setup", "setup-demo", "demo", "demo-teacher", "test", "check", "check-vllm-cpu", "docs", "bench"}
-    assert asked | {"chaos", "check-exports", "check-training", "check-versions", "clean", "demo-train"} == shown
+    assert (
+        asked | {"bench-packing", "chaos", "check-exports", "check-training", "check-versions", "clean", "demo-train"}
+        == shown
+    )
 
 
 def test_without_a_new_python_setup_says_what_to_do_and_leaves_no_stamp(root: Path, tmp_path: Path) -> None:
