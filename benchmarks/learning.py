@@ -4,8 +4,10 @@ Arms, three seeds each, in this order:
 
     pictures          of one thing: where it is
     one               goes on from `pictures` with clips of one thing; `bins`, `text`: other codecs, from their own
-                      pictures; `nested`: with 1, 4, 16 tokens a frame
-    two               goes on from `one` with clips of one thing or two
+                      pictures
+    nested            goes on from `one` with 1, 4 and 16 tokens a frame
+    pictures_two      goes on from `pictures` with pictures of one thing or two: where the one asked for is
+    two               goes on from `pictures_two` with clips of one thing or two
     dpo               goes on from `two` with preference pairs; `dpo_blind` with the same pairs and grey frames
 
 Each run is a folder: what is in it is not done again, and a killed run goes on from its checkpoint. Thresholds were
@@ -112,8 +114,7 @@ ARMS = (
     Arm("bins", "one", 1_000, ("one",), "pictures_bins", settings={"codec": "bins"}),
     replace(PICTURES, name="pictures_text", settings={"codec": "text"}),
     Arm("text", "one", 1_000, ("one",), "pictures_text", settings={"codec": "text"}),
-    replace(PICTURES, name="pictures_nested", settings={"nested": True}),
-    Arm("nested", "one", 600, ("one",), "pictures_nested", settings={"nested": True}, budgets=(1, 4, 16)),
+    Arm("nested", "one", 600, ("one",), "one", settings={"nested": True}, budgets=(1, 4, 16)),
 )
 BRIEF = 4
 

@@ -51,7 +51,17 @@ def test_make_alone_lists_every_target(root: Path, tmp_path: Path) -> None:
     shown = {line.split()[1] for line in listed.stdout.splitlines() if line.startswith("  make ")}
     asked = {"help", "setup", "setup-demo", "demo", "demo-teacher", "test", "check", "check-vllm-cpu", "docs", "bench"}
     assert (
-        asked | {"bench-gpu", "chaos", "check-exports", "check-training", "check-versions", "clean", "demo-train"}
+        asked
+        | {
+            "bench-gpu",
+            "bench-packing",
+            "chaos",
+            "check-exports",
+            "check-training",
+            "check-versions",
+            "clean",
+            "demo-train",
+        }
         == shown
     )
 

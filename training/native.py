@@ -28,6 +28,7 @@ from reelmill.training.trunk import Causal
 from reelmill.training.variants.variant import Variant
 from reelmill.training.vlm import VLM
 
+_A_LEVEL_MORE = ("clip_vision_model", "siglip_vision_model")
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 
 
@@ -39,7 +40,7 @@ def write(model: VLM, variant: Variant, base: Backbone | None, tokens: Tokens, f
     held = _layout(model, variant, base, tokens)
     half = folder.with_name(f".{folder.name}")
     shutil.rmtree(half, ignore_errors=True)
-    held.save_pretrained(half)
+    held.save_pretrained(half, state_dict=_published(held))
     _write_words(held, base, model.tower, tokens, half)
     shutil.rmtree(folder, ignore_errors=True)
     half.rename(folder)
@@ -102,6 +103,20 @@ def _llava(model: VLM, tokens: Tokens) -> Any:
     made.model.multi_modal_projector.linear_1, made.model.multi_modal_projector.linear_2 = first, last
     made.generation_config = GenerationConfig()
     return made
+
+
+def _published(held: Any) -> dict[str, torch.Tensor]:
+    """Weights by the names of published checkpoints: transformers 5 left a level out of those of CLIP and SigLIP, and
+    reads both; vLLM 0.32 reads the older alone."""
+    tower = getattr(held.model, "vision_tower", None)
+    weights: dict[str, torch.Tensor] = held.state_dict()
+    if tower is None or tower.config.model_type not in _A_LEVEL_MORE or hasattr(tower, "vision_model"):
+        return weights
+    begin = "model.vision_tower."
+    return {
+        f"{begin}vision_model.{name.removeprefix(begin)}" if name.startswith(begin) else name: weight
+        for name, weight in weights.items()
+    }
 
 
 def _lead(tower: Any) -> int:
