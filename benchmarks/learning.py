@@ -6,8 +6,7 @@ Arms, three seeds each, in this order:
     one               goes on from `pictures` with clips of one thing; `bins`, `text`: other codecs, from their own
                       pictures
     nested            goes on from `one` with 1, 4 and 16 tokens a frame
-    pictures_two      goes on from `pictures` with pictures of one thing or two: where the one asked for is
-    two               goes on from `pictures_two` with clips of one thing or two
+    two               goes on from `one` with clips of one thing or two
     dpo               goes on from `two` with preference pairs; `dpo_blind` with the same pairs and grey frames
 
 Each run is a folder: what is in it is not done again, and a killed run goes on from its checkpoint. Thresholds were
@@ -78,7 +77,6 @@ SETS = {
     "one": Clips(12_000, 800, (1, 1)),
     "two": Clips(12_000, 500, (1, 2)),
     "pairs": Clips(6_000, 2_500, (1, 2), paired=True, lasts=(2, 10)),
-    "pictures_two": Clips(20_000, 1_500, (1, 2), frames=1, acts=("stay",)),
 }
 """What is asked comes to 1,500 questions or pairs a set, captions not counted."""
 
@@ -106,8 +104,7 @@ _PAIRS = Arm("dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rate
 ARMS = (
     PICTURES,
     Arm("one", "one", 1_000, ("one",), "pictures"),
-    Arm("pictures_two", "pictures_two", 2_400, ("pictures_two",), "pictures", row=1_500),
-    Arm("two", "two", 1_000, ("two", "pairs"), "pictures_two"),
+    Arm("two", "two", 1_000, ("two", "pairs"), "one"),
     _PAIRS,
     replace(_PAIRS, name="dpo_blind", asked=("pairs",), blind=True),
     replace(PICTURES, name="pictures_bins", settings={"codec": "bins"}),
