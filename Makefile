@@ -115,9 +115,9 @@ bench: setup ## measure this machine, alone (BENCH=name for one); dated pages wi
 bench-gpu: setup ## on a machine with a GPU: MFU, packing, prefill, accuracy against tokens, codecs; 9 minutes (GPU_FLAGS=--brief: tiny, on a CPU)
 	@$(QUIET_RUN) $(BIN)/python benchmarks/on_gpu.py $(GPU_FLAGS)
 
-bench-packing: setup ## packed rows against the batches of TRL and nanoVLM, on the same samples (TRL: 20 MB in .venv-trl)
+bench-packing: setup ## packed rows against the batches of TRL and nanoVLM (TRL: 20 MB in .venv-trl); PACKS="folders" for your own
 	@$(BIN)/python -m pip install -q $(PIP_FLAGS) --no-deps --upgrade --target $(VENV)-trl -r constraints/packing.txt
-	@$(QUIET_RUN) PYTHONPATH=$(VENV)-trl $(BIN)/python benchmarks/packed_rows.py --size $(or $(SIZE),S)
+	@$(QUIET_RUN) PYTHONPATH=$(VENV)-trl $(BIN)/python benchmarks/packed_rows.py --size $(or $(SIZE),S) $(if $(PACKS),--packs $(PACKS))
 
 chaos: setup compiler ## faults at every point, hundreds of kills, poison, a failing store: the same bytes must come out
 	@REELMILL_CHAOS=full $(QUIET_RUN) $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)

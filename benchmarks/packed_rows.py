@@ -88,7 +88,7 @@ def rendered(folder: Path) -> list[Path]:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     names, store = ("internvid_tg", "ocr_rich"), folder / "store"
-    reelmill("scenes", folder / "media", "--count", "4", "--seed", "11")
+    reelmill("scenes", folder / "media", "--count", "8", "--seed", "11")
     for name in names:
         reelmill("run", name, "--media", folder / "media", "--store", store, "--name", "x")
         reelmill("pack", f"{name}-x", "--store", store, "--media", "frames")

@@ -48,6 +48,8 @@ def write(model: VLM, variant: Variant, base: Backbone | None, tokens: Tokens, f
 
 def _layout(model: VLM, variant: Variant, base: Backbone | None, tokens: Tokens) -> Any:
     """The transformers model of the same modules."""
+    from transformers import PreTrainedConfig
+
     more = _beyond(model, base, tokens)
     if base is None or more:
         seen = more or "a trunk from scratch, whose first norm and frame differences have no layout"
@@ -57,6 +59,9 @@ def _layout(model: VLM, variant: Variant, base: Backbone | None, tokens: Tokens)
         variant.adapter.merge(model.lm)
     held = base.model if base.whole else _llava(model, tokens)
     held.config.image_token_id = tokens.visual_id
+    for config in (held.config, *vars(held.config).values()):
+        if isinstance(config, PreTrainedConfig):
+            config.name_or_path = ""  # where this machine had the parts
     held.generation_config.eos_token_id = tokens.tokenizer.convert_tokens_to_ids(tokens.form.end)
     held.generation_config.pad_token_id = tokens.tokenizer.pad_token_id
     return held

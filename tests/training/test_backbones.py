@@ -120,6 +120,7 @@ def test_what_is_written_is_loaded_with_equal_logits(layout: str, tmp_path: Path
         said = forward(theirs(tmp_path / "made"), *on.asked(document))
     torch.testing.assert_close(ours, said, atol=1e-4, rtol=1e-4)
     assert held(tmp_path / "made").chat_template == on.tokens.form.chat_template()
+    assert not [p for p in (tmp_path / "made").glob("*.json") if str(tmp_path) in p.read_text()]
 
 
 def moved(model: VLM) -> None:
