@@ -137,13 +137,15 @@ def seen_in(work: Path, part: str, count: int) -> list[Seen]:
 def asked_of(
     seen: Callable[[], Sequence[Seen]], name: str, boxes: int, label: str
 ) -> Iterator[tuple[Sample, MicroFrames]]:
-    """When and where, by rising key. Captions and orders are not asked."""
+    """When and where, by rising key. Captions and orders are not asked. Of two tubes that are named alike the first is
+    asked about: the question would be the same."""
     for one in sorted(seen(), key=lambda s: clip_key(s.digest)):
         clip = one.told(name)
         if clip.tubes:
             frames = stored(clip)
             made = samples(clip, frames, one.digest, 0, label, boxes)
-            yield from ((s, frames) for s in made if s.task.startswith(("when", "where")))
+            once = {s.key: s for s in reversed(made) if s.task.startswith(("when", "where"))}
+            yield from ((once[key], frames) for key in sorted(once))
 
 
 def _seen(store: Store, slug: str, localised: bool) -> Iterator[Seen]:
