@@ -305,10 +305,12 @@ def spent_s(run: Path) -> float:
 
 def curves(bench: Bench) -> Any:
     """Training loss over CPU-seconds, a line a run."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5))
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
     for run in sorted((bench.work / "runs").iterdir()):
         spent, losses, at = list[float](), list[float](), 0.0
         said = steps_of(run)
@@ -319,7 +321,7 @@ def curves(bench: Bench) -> Any:
                 losses.append(fmean(one["loss"] for one in said[number - 20 : number]))
         axes.plot(spent, losses, label=run.name)
     axes.set(xlabel="CPU-seconds", ylabel="training loss, mean of 20 steps")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
