@@ -19,7 +19,7 @@ TORCH_CPU_INDEX ?=
 EXTRA_INDEX = $(if $(TORCH_CPU_INDEX),--extra-index-url $(TORCH_CPU_INDEX))
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
-# Processes of `make test`; each takes whole files. 0: pytest alone. With 2 it took half the time, and one worker died.
+# Processes of `make test`; each takes whole files. 0: pytest alone. Of 2, one died on a starved machine.
 WORKERS ?= 0
 # Of `make demo-train`.
 STEPS ?= 800
