@@ -10,7 +10,7 @@ ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/cpu.txt
-BENCH ?= light_work start_up embedded_work ocr writing tables ledger flat_memory decode_backends goodput captioner localisers human_events blind families training_data packed_rows accepted_labels
+BENCH ?= light_work start_up embedded_work ocr writing tables ledger flat_memory decode_backends goodput captioner localisers human_events blind families training_data packed_rows
 # The first Python that is new enough; 3.11 first, since that is where the pins were tried.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)

@@ -429,6 +429,9 @@ def train(
     frames: Annotated[int, typer.Option(min=1, help="Frames of a clip that are shown.")] = 16,
     accumulate: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 1,
     rate: Annotated[float, typer.Option(help="Learning rate; of the part that learns fastest, on --model.")] = 2e-3,
+    optimizer: Annotated[
+        str, typer.Option(help="muon, adamw, or auto: Muon from scratch, AdamW on pretrained weights.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Weights, order and draws.")] = 0,
     objective: Annotated[str, typer.Option(help="variant (its own), or dpo on pairs.")] = "variant",
     start: Annotated[Path | None, typer.Option(metavar="RUN", help="Begin with the weights of this run.")] = None,
@@ -482,6 +485,7 @@ def train(
         stages=stages,
         compile=compiled,
         image_px=image_px,
+        optimizer=optimizer,
     )
     plan = asked.plan(fitting.settings(sets or ()), shared=shared)
     if on == "local":

@@ -51,6 +51,7 @@ class Asked:
     stages: str = "paper"
     compile: bool = False
     image_px: int | None = None
+    optimizer: str = "auto"
 
     def data(self, *, shared: bool) -> tuple[Data, ...]:
         """Places and weights. Raises BadInput on a weight that is no positive number."""
@@ -84,6 +85,7 @@ class Asked:
             stages=self.stages,
             compile=self.compile,
             image_px=self.image_px,
+            optimizer=self.optimizer,
         )
 
 

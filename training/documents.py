@@ -41,7 +41,7 @@ class Document:
     [T, H, W, 3] as stored and resized, `at_s` [T] their times, `duration_s` 0 for a picture. `keys` names the samples,
     one a branch or one for all; `weight` multiplies the loss of every token. A cut picture's frames are its crops:
     `crops` [T, 4] are their corners (x0, y0, x1, y1) in shares of the picture. `apart` says that frames are seen one by
-    one, as in a stream.
+    one, as in a stream; `pair` that branch 1 is preferred to branch 2.
     """
 
     keys: tuple[str, ...]
@@ -55,6 +55,7 @@ class Document:
     weight: float = 1.0
     crops: np.ndarray | None = None
     apart: bool = False
+    pair: bool = False
 
     @property
     def film(self) -> bool:
@@ -78,7 +79,8 @@ class Pack:
     `pixels` uint8 [n, 3, H, W] are the frames of all documents, `sample` int64 [n] the document of each, not falling,
     `frame` int64 [n] its number in the document, `time_s` float32 [n]. `duration_s` float32 [documents]. `crop`
     float32 [n, 4] says which part of a picture a frame shows, None where all are whole. `film` bool [documents]: frames
-    follow one another, and a tower may join them; False for pictures, and for frames that are seen one by one.
+    follow one another, and a tower may join them; False for pictures, and for frames that are seen one by one. `pair`
+    bool [documents]: branch 1 is preferred to branch 2.
     """
 
     keys: tuple[tuple[str, ...], ...]
@@ -94,6 +96,7 @@ class Pack:
     time_s: Tensor
     duration_s: Tensor
     film: Tensor
+    pair: Tensor
     crop: Tensor | None = None
 
     @property
@@ -140,6 +143,7 @@ def packed(documents: list[Document]) -> Pack:
         time_s=torch.from_numpy(np.concatenate([d.at_s for d in documents]).astype(np.float32)),
         duration_s=torch.tensor([d.duration_s for d in documents], dtype=torch.float32),
         film=torch.tensor([d.film for d in documents]),
+        pair=torch.tensor([d.pair for d in documents]),
         crop=_crops(documents),
     )
 

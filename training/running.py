@@ -24,7 +24,7 @@ import torch
 
 from reelmill.schemas.errors import BadInput
 from reelmill.schemas.points import reach
-from reelmill.sinks.publishing.packed import PackedStream
+from reelmill.sinks.publishing.packed import PackedPreference, PackedStream
 from reelmill.training import backbones, ladder, native, variants
 from reelmill.training.assemble import Vocabulary, from_scratch, pretrained, writers
 from reelmill.training.backbones import Backbone
@@ -98,6 +98,7 @@ def checked(plan: Plan, store: Path | None = None) -> list[Split]:
     splits = [opened(data.place, "train", store) for data in plan.data]
     if trunk is not None and lean is not None:
         _require_frames_alone(plan, lean, trunk, splits)
+    _require_pairs(plan, splits)
     return splits
 
 
@@ -212,6 +213,13 @@ def _require_own_videos(plan: Plan, variant: Variant) -> None:
     if shared := [data.place for data in plan.data if data.shared]:
         seen = f"several questions about one video share a row in {', '.join(shared)}"
         raise BadInput(what, seen=seen, do="give each its own: --no-shared, or shared = false in a flow")
+
+
+def _require_pairs(plan: Plan, splits: Sequence[Split]) -> None:
+    """Raises BadInput where nothing is preferred to anything. Other data beside pairs is replayed."""
+    if plan.objective == "dpo" and not any(isinstance(split.sample(0), PackedPreference) for split in splits):
+        seen = ", ".join(f"{split.sample(0).family} in {split.label}" for split in splits)
+        raise BadInput("objective dpo wants pairs", seen=seen, do="name a dataset of pairs, such as dpo_perturb")
 
 
 def _require_frames_alone(plan: Plan, variant: Variant, trunk: On, splits: Sequence[Split]) -> None:

@@ -147,13 +147,18 @@ class VLM(nn.Module):
         """Names of all slots."""
         return [name for codec in self.codecs.values() for name in getattr(codec, "names", ())]
 
-    def said(self, seq: Seq, *, numbers: bool = True) -> Said:
-        """-log p of every learned token; with `numbers`, what a codec makes of its numbers is added."""
+    def said(self, seq: Seq) -> Said:
+        """-log p of every learned token, with what codecs make of its numbers added."""
+        return self.numbered(seq, self.worded(seq))
+
+    def worded(self, seq: Seq) -> Said:
+        """-log p of every learned token alone."""
         classes = self.classes()
         soft = {n: self.codec(n).target(n, s.values) for n, s in seq.slots.items() if n in classes.start}
-        found = said(seq, classes, soft, self.cross_entropy)
-        if not numbers:
-            return found
+        return said(seq, classes, soft, self.cross_entropy)
+
+    def numbered(self, seq: Seq, found: Said) -> Said:
+        """What `worded` found, with what codecs make of the numbers added."""
         nll = found.nll
         for name, slots in seq.slots.items():
             rows = seq.rows(slots.at)

@@ -123,6 +123,7 @@ class Tokens:
             duration_s=medium.duration_s,
             crops=crops,
             apart=isinstance(samples[0], PackedStream),
+            pair=isinstance(samples[0], PackedPreference),
         )
 
     def _opening(self, sample: PackedSample) -> str:

@@ -187,7 +187,7 @@ class ModelFollower:
         logs, right = np.full(len(pack.ids), np.nan), np.zeros(len(pack.ids), bool)
         at = row.document.labels >= 0
         with torch.no_grad():
-            found = self.model.said(self.model(pack, self.budget), numbers=False)
+            found = self.model.worded(self.model(pack, self.budget))
             best = self._likeliest(found.states)
         logs[at] = -found.nll.double().cpu().numpy()
         right[at] = best.cpu().numpy() == row.document.labels[at]

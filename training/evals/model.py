@@ -142,8 +142,10 @@ class ModelPreferrer:
         found: list[LogProbs] = []
         for start in range(0, len(pairs), self.together):
             documents = [self._document(pair) for pair in pairs[start : start + self.together]]
+            pack = packed(documents).to(next(self.model.parameters()).device)
             with torch.no_grad():
-                logs, counts = sides(self.model, packed(documents).to(next(self.model.parameters()).device))
+                seq = self.model(pack)
+                logs, counts = sides(seq, self.model.worded(seq), pack)
             for (chosen, rejected), (m, n) in zip(logs.tolist(), counts.tolist(), strict=True):
                 found.append(LogProbs(chosen, int(m), rejected, int(n)))
         return found

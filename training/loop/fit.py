@@ -26,6 +26,7 @@ from reelmill.training.documents import Pack
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.clock import Clock, lengths, operations
 from reelmill.training.loop.compiled import compiled
+from reelmill.training.loop.optimizer import optimizer
 from reelmill.training.loop.plan import Plan, Rates
 from reelmill.training.loop.ranks import Ranks, like, local, sharded, whole
 from reelmill.training.loop.stages import Stages
@@ -100,9 +101,9 @@ class Fit:
             sharded(self.model, self.device, self.ranks.world)
         self.groups = groups(self.model, self.plan.rates, self.stages)
         one = self.ranks.world == 1  # sharded weights and whole ones do not go through one fused call
-        how: dict[str, Any] = {"fused": self.device.type == "cuda"} if one else {"foreach": False}
+        how = {"fused": self.device.type == "cuda"} if one else {"foreach": False}
         rates = self.plan.rates
-        self.optimiser = torch.optim.AdamW(self.groups, lr=rates.rate, betas=rates.betas, weight_decay=0.0, **how)
+        self.optimizer = optimizer(self.plan.optimizer, self.groups, self.model, rates, **how)
         self.average = _Average(self.model, self.plan.ema) if self.plan.ema else None
 
     def resume(self) -> bool:
@@ -113,8 +114,8 @@ class Fit:
         last = found[-1]
         last.weights_into(self.model)
         rest = last.rest()
-        self.optimiser.load_state_dict(rest["optimiser"])
-        for parameter, state in self.optimiser.state.items():
+        self.optimizer.load_state_dict(rest["optimiser"])
+        for parameter, state in self.optimizer.state.items():
             state.update({name: like(value, parameter) for name, value in state.items()})
         if self.average is not None:
             held = self.average.held
@@ -138,7 +139,7 @@ class Fit:
         """A checkpoint of this step, whole, by the first process."""
         weights = whole(dict(self.model.state_dict()))
         rest = {
-            "optimiser": whole(self.optimiser.state_dict()),
+            "optimiser": whole(self.optimizer.state_dict()),
             "average": whole(self.average.held) if self.average else {},
             "objective": getattr(self.objective, "state", None),
             "generators": checkpoint.generators(),
@@ -217,7 +218,7 @@ class Fit:
         """Every part's rate at this step; a part whose rate is 0 learns nothing and costs no gradients."""
         stage, done, steps = self.stages.at(self.step, self.plan.steps)
         rate = self.plan.rates.at(done, steps)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             share = self.stages.factor(stage, group["name"].partition(",")[0])
             group["lr"] = rate * group["factor"] * share
             for parameter in group["params"]:
@@ -241,15 +242,15 @@ class Fit:
         return loss, sum(int(r.sum()) for r in rows), sum(operations(self.model, pack, r) for r in rows)
 
     def _update(self, weight: Tensor) -> float:
-        every = [p for group in self.optimiser.param_groups for p in group["params"]]
+        every = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.ranks.add_gradients(every)
         learning = [p for p in every if p.grad is not None]
         if learning:
             torch._foreach_div_([local(p.grad) for p in learning], weight)
         norm = self.ranks.clipped(learning, self.plan.rates.clip)
         if math.isfinite(float(norm)):
-            self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.add(self.model)
         return float(norm)

@@ -13,7 +13,9 @@ from reelmill.sinks.state.objects import store_trouble
 from reelmill.training.ladder import LADDER
 
 PLAN = "plan.json"
-_LATER = {"compile", "image_px"}
+_LATER: dict[str, Any] = {"compile": False, "image_px": None, "optimizer": "adamw"}
+"""What came later than runs that stand, and what those have."""
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,8 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """AdamW's settings. The rate rises over `warmup` steps, stays to the share `constant` of all, and falls in a line
-    to the share `last` of itself. `parts` are factors of single parts ("tower", "reducer", "lm", "codecs", ...); 0
+    """The rate rises over `warmup` steps, stays to the share `constant` of all, and falls in a line to the share `last`
+    of itself. `betas` are AdamW's. `parts` are factors of single parts ("tower", "reducer", "lm", "codecs", ...); 0
     freezes.
     """
 
@@ -60,7 +62,8 @@ class Plan:
     model `model`, by folder or name (training/backbones.py); `size` and `vocabulary` then count nothing, and `stages`
     says whether parts learn as the paper's phases have it ("paper") or all of them from the first step ("one").
     `image_px` is the side of frames for a `model` whose tower sees any size, None for its own default. `compile` has
-    torch.compile run the language model's layers and the head (loop/compiled.py).
+    torch.compile run the language model's layers and the head (loop/compiled.py). `optimizer` is one of OPTIMIZERS
+    (loop/optimizer.py); "auto" becomes "muon" from scratch and "adamw" on pretrained weights, which were made with it.
     """
 
     variant: str
@@ -88,6 +91,7 @@ class Plan:
     stages: str = "paper"
     compile: bool = False
     image_px: int | None = None
+    optimizer: str = "auto"
 
     def __post_init__(self) -> None:
         if self.size not in LADDER:
@@ -106,6 +110,11 @@ class Plan:
             raise BadInput(f"frames of {self.image_px} pixels", seen="no model whose tower sees any size", do=do)
         if self.stages not in ("paper", "one"):
             raise BadInput(f"stages {self.stages!r}", seen="paper and one are known", do="choose one")
+        if self.optimizer == "auto":
+            object.__setattr__(self, "optimizer", "adamw" if self.pretrained else "muon")
+        if self.optimizer not in OPTIMIZERS:
+            seen = f"{' and '.join(OPTIMIZERS)} are known"
+            raise BadInput(f"optimizer {self.optimizer!r}", seen=seen, do="choose one")
 
     @property
     def pretrained(self) -> bool:
@@ -113,21 +122,19 @@ class Plan:
         return self.tower is not None or self.model is not None
 
     def said(self) -> dict[str, Any]:
-        """As JSON. What came later than runs that stand is left out at its default: they go on."""
+        """As JSON. What came later than runs that stand is left out where it is as they have it: they go on."""
         said = asdict(self)
-        return {name: value for name, value in said.items() if value or name not in _LATER}
+        return {name: value for name, value in said.items() if name not in _LATER or value != _LATER[name]}
 
     def write(self, folder: Path) -> None:
         """Into a run's folder. Raises BadInput where another plan is there already."""
         text = json.dumps(self.said(), indent=1, sort_keys=True) + "\n"
         path = folder / PLAN
         if path.exists():
-            held = _said(path)
-            asked = json.loads(text)
-            names = asked.keys() | (held.keys() & _LATER)
-            changed = sorted(k for k in names if held.get(k) != asked.get(k))
+            held, asked = _LATER | _said(path), _LATER | json.loads(text)
+            changed = sorted(k for k in asked if held.get(k) != asked[k])
             if changed:
-                told = "; ".join(f"{k} {held.get(k)} there, {asked.get(k)} here" for k in changed)
+                told = "; ".join(f"{k} {held.get(k)} there, {asked[k]} here" for k in changed)
                 raise BadInput(f"run {folder} has another plan", seen=told, do="name a new folder with --run")
             return
         with store_trouble(f"run {folder}"):
@@ -152,6 +159,7 @@ def planned(folder: Path) -> Plan:
         said = _said(folder / PLAN)
     except FileNotFoundError as error:
         raise NotFound(f"run {folder}", seen=f"no {PLAN} in it", do="name the folder of a run") from error
+    said = _LATER | said
     said["data"] = tuple(Data(**d) for d in said["data"])
     rates = said.pop("rates")
     return Plan(**said, rates=Rates(**rates | {"betas": tuple(rates["betas"])}))

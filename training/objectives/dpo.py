@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reelmill.training.documents import Pack
-from reelmill.training.values import Loss
+from reelmill.training.head import Said
+from reelmill.training.values import Loss, Seq
 from reelmill.training.vlm import VLM
 
 CHOSEN, REJECTED = 1, 2
@@ -21,8 +22,10 @@ class DPO:
     """-log sigmoid(beta * (chosen's gain over the reference - rejected's)). `reference` is the model before the first
     step, frozen.
 
-    `normalised` divides each side's log-probability by its tokens, so that a longer side has no larger say. `sft` adds
-    that share of the chosen side's cross-entropy, which keeps what the model could say before.
+    A document that is no pair is replayed: the mean of its tokens' cross-entropy counts as much as a pair's loss, so
+    that what the model could do before is kept (the mix is that of the datasets). `normalised` divides each side's
+    log-probability by its tokens, so that a longer side has no larger say. `sft` adds that share of the chosen side's
+    cross-entropy.
     """
 
     reference: VLM
@@ -34,29 +37,52 @@ class DPO:
         self.reference.eval().requires_grad_(False)
 
     def __call__(self, model: VLM, pack: Pack) -> Loss:
-        """A sum over pairs. Raises ValueError for a document that is no pair."""
-        ours, tokens = sides(model, pack)
+        """A sum over documents. The parts are sums too, those of pairs divided by the share that pairs have of all, so
+        that each is told as a mean of its own."""
+        seq = model(pack)
+        found = model.worded(seq)
+        ours, tokens = sides(seq, found, pack)
         with torch.no_grad():
-            theirs, _ = sides(self.reference, pack)
+            before = self.reference(pack)
+            theirs, _ = sides(before, self.reference.worded(before), pack)
         gain = ours - theirs
         if self.normalised:
             gain = gain / tokens
         margin = self.beta * (gain[:, 0] - gain[:, 1])
-        loss = -F.logsigmoid(margin) - self.sft * ours[:, 0] / tokens[:, 0]
-        parts = {"dpo": loss.sum(), "accuracy": (margin > 0).float().sum(), "margin": margin.sum()}
-        return Loss(loss.sum(), loss.new_tensor(float(len(loss))), parts)
+        loss = (-F.logsigmoid(margin) - self.sft * ours[:, 0] / tokens[:, 0]).sum()
+        again = replayed(seq, model.numbered(seq, found), pack).sum() if not pack.pair.all() else loss.new_zeros(())
+        return Loss(loss + again, loss.new_tensor(float(pack.documents)), self._parts(pack, loss, margin, again))
+
+    def _parts(self, pack: Pack, loss: Tensor, margin: Tensor, again: Tensor) -> dict[str, Tensor]:
+        share = pack.documents / max(1, len(margin))
+        of_pairs = {"dpo": loss, "accuracy": (margin > 0).float().sum(), "margin": margin.sum()}
+        parts = {name: value * share for name, value in of_pairs.items()}
+        rest = pack.documents - len(margin)
+        return parts | ({"replay": again * (pack.documents / rest)} if rest else {})
 
 
-def sides(model: VLM, pack: Pack) -> tuple[Tensor, Tensor]:
-    """Log-probability of both sides of every pair and their tokens, float32 [documents, 2] each."""
-    seq = model(pack)
-    found = model.said(seq, numbers=False)
+def sides(seq: Seq, found: Said, pack: Pack) -> tuple[Tensor, Tensor]:
+    """Log-probability of both sides of every pair and their tokens, float32 [pairs, 2] each.
+
+    Raises ValueError where a side of a pair has no answer.
+    """
+    number = pack.pair.cumsum(0) - 1
     doc, branch = seq.doc[found.at], seq.branch[found.at]
-    forked = branch >= CHOSEN
-    at = doc[forked] * 2 + branch[forked] - CHOSEN
-    if int(pack.branch.max()) != REJECTED or len(at.unique()) != 2 * pack.documents:
-        raise ValueError("every document must be a pair: branches 1 (chosen) and 2 (rejected), both with an answer")
-    zeros = found.nll.new_zeros(2 * pack.documents)
+    forked = (branch >= CHOSEN) & pack.pair[doc]
+    at = number[doc[forked]] * 2 + branch[forked] - CHOSEN
+    count = 2 * int(pack.pair.sum())
+    if len(at.unique()) != count:
+        raise ValueError("every pair has branches 1 (chosen) and 2 (rejected), both with an answer")
+    zeros = found.nll.new_zeros(count)
     logs = zeros.index_add(0, at, -found.nll[forked])
     counts = zeros.index_add(0, at, torch.ones_like(found.nll[forked]))
     return logs.view(-1, 2), counts.view(-1, 2)
+
+
+def replayed(seq: Seq, found: Said, pack: Pack) -> Tensor:
+    """Mean cross-entropy of the learned tokens of every document that is no pair, float32 [documents - pairs]."""
+    doc = seq.doc[found.at]
+    weight = seq.weight[found.at]
+    zeros = found.nll.new_zeros(pack.documents)
+    total = zeros.index_add(0, doc, found.nll * weight)
+    return (total / zeros.index_add(0, doc, weight).clamp(min=1e-6))[~pack.pair]

@@ -177,7 +177,7 @@ def at_once(one: ModelFollower, stream: PackedStream) -> list[float]:
     """By the states of one pass: before a token of silence, and before the first of a reply."""
     model: VLM = one.model
     pack = packed([document(one.split, one.tokens, stream)])
-    found = model.said(model(pack), numbers=False)
+    found = model.worded(model(pack))
     logits = found.states @ model.classes().weight.T
     logits[:, model.visual_id] = -torch.inf
     best = logits.log_softmax(-1).max(-1).values

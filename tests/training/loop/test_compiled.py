@@ -83,5 +83,5 @@ def test_a_run_of_before_is_the_same_plan(tmp_path: Path) -> None:
     """Its plan.json does not know the word."""
     Plan("mqt", (Data("x"),)).write(tmp_path)
     assert "compile" not in (tmp_path / "plan.json").read_text()
-    with pytest.raises(BadInput, match="compile None there, True here"):
+    with pytest.raises(BadInput, match="compile False there, True here"):
         Plan("mqt", (Data("x"),), compile=True).write(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from reelmill.schemas.errors import BadInput, Corrupt, NotFound
 from reelmill.training import ladder
 from reelmill.training.assemble import from_scratch
-from reelmill.training.documents import Pack, packed
+from reelmill.training.documents import Document, Pack, packed
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.fit import LOG, Fit, Told, frozen_copy, groups
 from reelmill.training.loop.plan import Data, Plan, Rates, planned
@@ -254,17 +254,22 @@ def test_a_frozen_part_learns_nothing(tmp_path: Path) -> None:
     assert {g["name"]: g["factor"] for g in groups(run.model, run.plan.rates, run.stages)}["lm"] == 0.1
 
 
-@dataclass
-class Pairs(Drawn):
-    answers: tuple[int, ...] = field(default=(3, 4))
+def pair(seed: int, *answers: int) -> Document:
+    return replace(tiny.document(seed, answers=answers), pair=True)
+
+
+def sides_of(model: VLM, pack: Pack) -> tuple[torch.Tensor, torch.Tensor]:
+    seq = model(pack)
+    return sides(seq, model.worded(seq), pack)
 
 
 def test_a_pair_in_one_document_is_two_apart() -> None:
+    """With a dialogue between the pairs."""
     model = ladder.trunk(ladder.XS, tiny.WORDS).eval()
-    pair = tiny.document(4, answers=(3, 5))
+    first = pair(4, 3, 5)
     with torch.no_grad():
-        logs, counts = sides(model, packed([pair, tiny.document(5, answers=(2, 2))]))
-        apart = [-model.said(model(packed([tiny.branch_alone(pair, b)]))).nll.sum() for b in (1, 2)]
+        logs, counts = sides_of(model, packed([first, tiny.document(7, answers=(4, 1)), pair(5, 2, 2)]))
+        apart = [-model.said(model(packed([tiny.branch_alone(first, b)]))).nll.sum() for b in (1, 2)]
     torch.testing.assert_close(logs[0], torch.stack(apart), atol=1e-5, rtol=1e-5)
     assert counts.tolist() == [[3.0, 5.0], [2.0, 2.0]]
 
@@ -272,9 +277,9 @@ def test_a_pair_in_one_document_is_two_apart() -> None:
 def test_preferring_starts_at_one_bit_and_learns(tmp_path: Path) -> None:
     model, _ = from_scratch("llava15", ladder.XS, tiny.VOCABULARY, frames=4)
     model.eval()
-    objective, pack = DPO(frozen_copy(model), beta=0.5), packed([tiny.document(6, answers=(3, 3))])
+    objective, pack = DPO(frozen_copy(model), beta=0.5), packed([pair(6, 3, 3)])
     start = objective(model, pack)
-    assert float(start.total) == pytest.approx(0.6931, abs=1e-4)
+    assert start.total.item() == pytest.approx(0.6931, abs=1e-4)
     made = Plan("llava15", (Data("x"),), steps=8, rates=Rates(rate=1e-3, warmup=1))
     made.write(tmp_path)
     told: list[Told] = []
@@ -287,10 +292,29 @@ def test_preferring_starts_at_one_bit_and_learns(tmp_path: Path) -> None:
 class _Same(Drawn):
     def __iter__(self) -> Iterator[Pack]:
         while True:
-            yield packed([tiny.document(6, answers=(3, 3))])
+            yield packed([pair(6, 3, 3)])
 
 
-def test_what_is_no_pair_is_refused() -> None:
+def test_what_is_no_pair_is_replayed_and_counts_as_one() -> None:
+    """A dialogue beside a pair adds the mean cross-entropy of its tokens, numbers too, and nothing else changes."""
+    model = ladder.trunk(ladder.XS, tiny.WORDS).eval()
+    objective = DPO(frozen_copy(model))
+    dialogue, preferred = tiny.document(8, answers=(2, 6)), pair(9, 3, 4)
+    alone = objective(model, packed([preferred]))
+    both = objective(model, packed([dialogue, preferred]))
+    learned = of_row(model, model(packed([dialogue])))
+    assert learned.parts["lm"] != 0
+    torch.testing.assert_close(both.total, alone.total + learned.total / learned.weight)
+    assert (float(alone.weight), float(both.weight)) == (1.0, 2.0)
+    told = {name: (value / both.weight).item() for name, value in both.parts.items()}
+    assert told["replay"] == pytest.approx(float(learned.total / learned.weight), rel=1e-5)
+    assert told["dpo"] == pytest.approx(float(alone.total), rel=1e-5)
+    assert "replay" not in alone.parts
+    both.total.backward()
+    assert any(float(p.grad.abs().sum()) for p in model.lm.parameters() if p.grad is not None)
+
+
+def test_a_pair_without_an_answer_is_refused() -> None:
     model = ladder.trunk(ladder.XS, tiny.WORDS)
-    with pytest.raises(ValueError, match="must be a pair"):
-        sides(model, packed([tiny.document(0, answers=(3,))]))
+    with pytest.raises(ValueError, match="both with an answer"):
+        sides_of(model, packed([pair(0, 3)]))
