@@ -7,8 +7,9 @@ Arms, three seeds each, in this order:
                       pictures
     nested            goes on from `one` with 1, 4 and 16 tokens a frame
     two               goes on from `one` with clips of one thing or two
-    dpo               goes on from `two` with preference pairs and as many clips of `two`; `dpo_blind` with the same
-                      and grey frames
+    dpo               goes on from `two` with preference pairs, and questions of `two` in a third of the documents;
+                      `dpo_blind` with the same and grey frames
+    pictures_adamw    as `pictures`, with AdamW in place of Muon
 
 Each run is a folder: what is in it is not done again, and a killed run goes on from its checkpoint. Thresholds were
 fixed before the reported runs: docs/decisions/0046-learning-on-a-cpu.md.
@@ -85,7 +86,8 @@ SETS = {
 @dataclass(frozen=True, slots=True)
 class Arm:
     """A model of variant `small`: what it learns from and for how many steps, and the arm that it goes on from. `asked`
-    are the sets that it is asked about; `budgets` tokens a frame that it is asked with."""
+    are the sets that it is asked about; `budgets` tokens a frame that it is asked with. Of `replayed` it sees half
+    as many documents beside."""
 
     name: str
     of: str
@@ -98,16 +100,21 @@ class Arm:
     rates: Rates = field(default_factory=Rates)
     blind: bool = False
     row: int = 3_000
+    replayed: str = ""
+    optimizer: str = "auto"
 
 
 PICTURES = Arm("pictures", "pictures", 1_000, ("pictures",), row=1_500)
-_PAIRS = Arm("dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rates=Rates(rate=3e-4, warmup=10))
+_PAIRS = Arm(
+    "dpo", "pairs", 150, ("pairs", "two"), "two", objective="dpo", rates=Rates(rate=3e-4, warmup=10), replayed="two"
+)
 ARMS = (
     PICTURES,
     Arm("one", "one", 500, ("one",), "pictures"),
     Arm("two", "two", 1_500, ("two", "pairs"), "one"),
     _PAIRS,
     replace(_PAIRS, name="dpo_blind", asked=("pairs",), blind=True),
+    replace(PICTURES, name="pictures_adamw", optimizer="adamw"),
     replace(PICTURES, name="pictures_bins", settings={"codec": "bins"}),
     Arm("bins", "one", 500, ("one",), "pictures_bins", settings={"codec": "bins"}),
     replace(PICTURES, name="pictures_text", settings={"codec": "text"}),
@@ -147,7 +154,7 @@ class Bench:
     def plan(self, arm: Arm, seed: int) -> Plan:
         return Plan(
             "small",
-            (Data(str(self.folder(arm.of, "learned")), shared=arm.objective != "dpo"),),
+            self.data(arm),
             steps=BRIEF if self.brief else arm.steps,
             settings=dict(arm.settings),
             seed=seed,
@@ -156,8 +163,14 @@ class Bench:
             rates=arm.rates,
             objective=arm.objective,
             start=str(self.start(arm, seed)) if arm.start else None,
+            optimizer=arm.optimizer,
             keep_every=100,
         )
+
+    def data(self, arm: Arm) -> tuple[Data, ...]:
+        """What an arm learns from; a pair stays a document of its own."""
+        of = (Data(str(self.folder(arm.of, "learned")), shared=True),)
+        return of + ((Data(str(self.folder(arm.replayed, "learned")), 0.5, shared=True),) if arm.replayed else ())
 
     def train(self, arm: Arm, seed: int) -> None:
         """A run to its last step, with CPU-seconds of every step in `cpu.jsonl`."""

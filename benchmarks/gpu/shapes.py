@@ -50,40 +50,45 @@ _QUALITY, _COARSE, _GRAIN = 85, 16, 6.0
 _WORDS = 600
 
 
-def smol() -> Any:
-    """SmolLM2-360M (its config.json)."""
-    return LlamaForCausalLM(
-        LlamaConfig(
-            hidden_size=960,
-            intermediate_size=2560,
-            num_hidden_layers=32,
-            num_attention_heads=15,
-            num_key_value_heads=5,
-            vocab_size=49_152,
-            tie_word_embeddings=True,
-        )
-    )
-
-
-def qwen() -> Any:
-    """Qwen2.5-0.5B (its config.json)."""
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            hidden_size=896,
-            intermediate_size=4864,
-            num_hidden_layers=24,
-            num_attention_heads=14,
-            num_key_value_heads=2,
-            vocab_size=151_936,
-            tie_word_embeddings=True,
-        )
-    )
-
-
-def tiny() -> Any:
-    """Two layers, for a CPU."""
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4}
-    return LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=1024, tie_word_embeddings=True))
+_LANGUAGES: dict[str, tuple[Any, Any, dict[str, int]]] = {
+    "smol": (
+        LlamaConfig,
+        LlamaForCausalLM,
+        {
+            "hidden_size": 960,
+            "intermediate_size": 2560,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 15,
+            "num_key_value_heads": 5,
+            "vocab_size": 49_152,
+        },
+    ),
+    "qwen": (
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        {
+            "hidden_size": 896,
+            "intermediate_size": 4864,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 14,
+            "num_key_value_heads": 2,
+            "vocab_size": 151_936,
+        },
+    ),
+    "tiny": (
+        LlamaConfig,
+        LlamaForCausalLM,
+        {
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": 1024,
+        },
+    ),
+}
+"""Configuration, model and sizes: SmolLM2-360M and Qwen2.5-0.5B (their config.json), and one for a CPU."""
 
 
 def tower(*, brief: bool) -> HFTower:
@@ -106,8 +111,9 @@ def vlm(name: str, visual_id: int, *, brief: bool, seed: int = 0) -> VLM:
 
 
 def language(name: str, *, brief: bool) -> Any:
-    """A language model alone."""
-    return tiny() if brief else {"smol": smol, "qwen": qwen}[name]()
+    """A language model alone, with drawn weights; a tiny one with `brief`."""
+    config, model, sizes = _LANGUAGES["tiny" if brief else name]
+    return model(config(**sizes, tie_word_embeddings=True))
 
 
 # ---- samples ---------------------------------------------------------------------------------------------------------

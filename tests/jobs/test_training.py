@@ -62,6 +62,8 @@ BAD = {
     "setting of another kind": (("train", "pllava", "MICRO", "--set", "side=wide"), "give other values"),
     "setting without a value": (("train", "pllava", "MICRO", "--set", "side"), "no NAME=VALUE"),
     "unknown objective": (("train", "pllava", "MICRO", "--objective", "ppo"), "variant and dpo are known"),
+    "nothing preferred": (("train", "pllava", "MICRO", "--objective", "dpo"), "dpo wants pairs; seen: micro in"),
+    "unknown optimizer": (("train", "pllava", "MICRO", "--optimizer", "lion"), "adamw and muon are known"),
     "start of nothing": (("train", "pllava", "MICRO", "--start", "nowhere"), "a checkpoint of nowhere"),
     "rate of nothing": (("train", "pllava", "MICRO", "--rate", "nan"), "--rate nan"),
     "run in a file": (("train", "pllava", "MICRO", "--run", "words.txt/run"), "words.txt/run"),

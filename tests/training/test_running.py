@@ -165,6 +165,19 @@ def test_questions_that_would_share_a_video_are_refused_before_anything_is_writt
     assert not (tmp_path / "run").exists()
 
 
+def test_dialogues_beside_pairs_are_replayed(pack: Path, tmp_path: Path) -> None:
+    """Each pair is a document of its own, though questions share theirs; the log tells both losses."""
+    write_micro(tmp_path / "pairs", 60, val_share=0.0, paired=True)
+    begun(plan(pack), tmp_path / "start", silent).go()
+    data = (Data(str(tmp_path / "pairs"), shared=True), Data(str(pack), 0.5, shared=True))
+    made = plan(pack, data=data, objective="dpo", start=str(tmp_path / "start"), tokens=2_500)
+    told: list[Told] = []
+    begun(made, tmp_path / "run", told.append).go()
+    assert told[0].losses["dpo"] == pytest.approx(0.6931, abs=1e-3)
+    for t in told:
+        assert t.losses["dpo"] < t.losses["loss"] < t.losses["replay"]
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has met the words of pictures alone."""
