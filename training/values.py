@@ -169,9 +169,10 @@ class Loss:
     """A loss before it is divided: `total` over tokens (or pairs), `weight` how many they weigh, both scalars.
 
     A step that accumulates packs divides the sum of totals by the sum of weights, so that it equals one big batch.
-    `parts` are sums for the display, divided by the same weight.
+    `parts` are sums for the display, divided by the same weight; those in `counts` by what stands there.
     """
 
     total: Tensor
     weight: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+    counts: Mapping[str, Tensor] = field(default_factory=dict)

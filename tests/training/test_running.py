@@ -170,7 +170,7 @@ def test_dialogues_beside_pairs_are_replayed(pack: Path, tmp_path: Path) -> None
     write_micro(tmp_path / "pairs", 60, val_share=0.0, paired=True)
     begun(plan(pack), tmp_path / "start", silent).go()
     data = (Data(str(tmp_path / "pairs"), shared=True), Data(str(pack), 0.5, shared=True))
-    made = plan(pack, data=data, objective="dpo", start=str(tmp_path / "start"), tokens=2_500)
+    made = plan(pack, data=data, objective="dpo", start=str(tmp_path / "start"), accumulate=4)
     told: list[Told] = []
     begun(made, tmp_path / "run", told.append).go()
     assert told[0].losses["dpo"] == pytest.approx(0.6931, abs=1e-3)

@@ -11,7 +11,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -205,13 +205,14 @@ class Fit:
         with clock.part("update"):
             weight = self.ranks.summed(torch.stack([loss.weight for loss, *_ in losses]).sum())
             norm = self._update(weight)
-            mine = _mean([{"loss": loss.total, **loss.parts} for loss, *_ in losses], weight)
-            counted = {"tokens": sum(t for _, t, _ in losses), "operations": sum(w for *_, w in losses)}
-            found = self.ranks.gathered((mine, counted))
-            said, counts = _added([m for m, _ in found]), _added([c for _, c in found])
+            mine = _added([{"loss": loss.total, **loss.parts} for loss, *_ in losses])
+            by = _added([loss.counts for loss, *_ in losses])
+            counted = _added([{"tokens": t, "operations": w} for _, t, w in losses])
+            sums, counts, done = map(_added, zip(*self.ranks.gathered((mine, by, counted)), strict=True))
+            said = {name: value / (counts.get(name, float(weight)) or 1.0) for name, value in sums.items()}
         self._require_numbers(said["loss"], rate)
         self.step += 1
-        tokens, work = int(counts["tokens"]), counts["operations"]
+        tokens, work = int(done["tokens"]), done["operations"]
         return Told(self.step, self.plan.steps, said, norm, rate, tokens, work, clock.read(), clock.cpu_s)
 
     def _set_rates(self) -> float:
@@ -262,15 +263,12 @@ class Fit:
             raise BadInput(f"the loss of step {self.step + 1}", seen=seen, do="lower the rate, in a new folder")
 
 
-def _mean(sums: list[dict[str, Tensor]], weight: Tensor) -> dict[str, float]:
-    """Sums of several rows, divided by their weight. A part that a row lacks counts 0 there."""
-    names = dict.fromkeys(name for part in sums for name in part)
-    return {n: float(sum(part[n].detach() for part in sums if n in part) / weight) for n in names}
-
-
-def _added(parts: list[dict[str, float]]) -> dict[str, float]:
-    """Sums by name over all processes."""
-    return {name: sum(part.get(name, 0) for part in parts) for name in dict.fromkeys(n for p in parts for n in p)}
+def _added(parts: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Sums by name, of several rows or processes. What one of them lacks counts 0 there."""
+    parts = list(parts)
+    return {
+        name: sum(float(part.get(name, 0)) for part in parts) for name in dict.fromkeys(n for p in parts for n in p)
+    }
 
 
 def groups(model: VLM, rates: Rates, stages: Stages) -> list[dict[str, Any]]:

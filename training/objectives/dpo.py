@@ -37,8 +37,7 @@ class DPO:
         self.reference.eval().requires_grad_(False)
 
     def __call__(self, model: VLM, pack: Pack) -> Loss:
-        """A sum over documents. The parts are sums too, those of pairs divided by the share that pairs have of all, so
-        that each is told as a mean of its own."""
+        """A sum over documents; what is told of pairs is a mean of pairs, and of the others one of the others."""
         seq = model(pack)
         found = model.worded(seq)
         ours, tokens = sides(seq, found, pack)
@@ -50,15 +49,13 @@ class DPO:
             gain = gain / tokens
         margin = self.beta * (gain[:, 0] - gain[:, 1])
         loss = (-F.logsigmoid(margin) - self.sft * ours[:, 0] / tokens[:, 0]).sum()
-        again = replayed(seq, model.numbered(seq, found), pack).sum() if not pack.pair.all() else loss.new_zeros(())
-        return Loss(loss + again, loss.new_tensor(float(pack.documents)), self._parts(pack, loss, margin, again))
-
-    def _parts(self, pack: Pack, loss: Tensor, margin: Tensor, again: Tensor) -> dict[str, Tensor]:
-        share = pack.documents / max(1, len(margin))
-        of_pairs = {"dpo": loss, "accuracy": (margin > 0).float().sum(), "margin": margin.sum()}
-        parts = {name: value * share for name, value in of_pairs.items()}
-        rest = pack.documents - len(margin)
-        return parts | ({"replay": again * (pack.documents / rest)} if rest else {})
+        pairs, every = (loss.new_tensor(float(n)) for n in (len(margin), pack.documents))
+        parts = {"dpo": loss, "accuracy": (margin > 0).float().sum(), "margin": margin.sum()}
+        counts = dict.fromkeys(parts, pairs)
+        if pack.pair.all():
+            return Loss(loss, every, parts, counts)
+        again = replayed(seq, model.numbered(seq, found), pack).sum()
+        return Loss(loss + again, every, parts | {"replay": again}, counts | {"replay": every - pairs})
 
 
 def sides(seq: Seq, found: Said, pack: Pack) -> tuple[Tensor, Tensor]:
