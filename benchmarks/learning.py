@@ -6,7 +6,7 @@ Arms, three seeds each, in this order:
     one               goes on from `pictures` with clips of one thing; `bins`, `text`: other codecs, from their own
                       pictures
     nested            goes on from `one` with 1, 4 and 16 tokens a frame
-    two               goes on from `one` with clips of one thing or two
+    two               goes on from `one` with clips of two things
     dpo               goes on from `two` with preference pairs, and questions of `two` in a third of the documents;
                       `dpo_blind` with the same and grey frames
     pictures_adamw    as `pictures`, with AdamW in place of Muon
@@ -62,7 +62,8 @@ SEEDS = (0, 1, 2)
 @dataclass(frozen=True, slots=True)
 class Clips:
     """A set of micro clips: how many are learned from and asked about, with other seeds. Of those that are learned from
-    each thing's box is asked for at up to `boxes` frames. `lasts`: the least and most frames of what happens."""
+    each thing's box is asked for at up to `boxes` frames, and `things` are in them; in those asked about, one up to as
+    many. `lasts`: the least and most frames of what happens."""
 
     learned: int
     asked: int
@@ -77,7 +78,7 @@ class Clips:
 SETS = {
     "pictures": Clips(20_000, 1_000, (1, 2), frames=1, acts=("stay",)),
     "one": Clips(12_000, 800, (1, 1)),
-    "two": Clips(12_000, 500, (1, 2)),
+    "two": Clips(12_000, 500, (2, 2), boxes=1),
     "pairs": Clips(6_000, 2_500, (1, 2), paired=True, lasts=(2, 10)),
 }
 """What is asked comes to 1,500 questions or pairs a set, captions not counted."""
@@ -136,8 +137,9 @@ class Bench:
         clips, seed = SETS[name], 2 * list(SETS).index(name) + (part == "asked")
         count = getattr(clips, part) // (400 if self.brief else 1)
         place = self.work / "sets" / f"{name}-{part}"
-        preset = MicroPreset(objects=clips.things, acts=clips.acts, frames=clips.frames, span_frames=clips.lasts)
         asked = part == "asked"
+        things = (1, clips.things[1]) if asked else clips.things
+        preset = MicroPreset(objects=things, acts=clips.acts, frames=clips.frames, span_frames=clips.lasts)
         boxes = 1 if asked else clips.boxes
         write_micro(
             place, max(20, count), seed=seed, preset=preset, val_share=float(asked), paired=clips.paired, boxes=boxes
