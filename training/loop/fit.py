@@ -265,10 +265,11 @@ class Fit:
 
 def _added(parts: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Sums by name, of several rows or processes. What one of them lacks counts 0 there."""
-    parts = list(parts)
-    return {
-        name: sum(float(part.get(name, 0)) for part in parts) for name in dict.fromkeys(n for p in parts for n in p)
-    }
+    found: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            found[name] = found.get(name, 0.0) + float(value.detach() if isinstance(value, Tensor) else value)
+    return found
 
 
 def groups(model: VLM, rates: Rates, stages: Stages) -> list[dict[str, Any]]:
