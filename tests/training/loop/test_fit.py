@@ -307,8 +307,8 @@ def test_what_is_no_pair_is_replayed_and_counts_as_one() -> None:
     torch.testing.assert_close(both.total, alone.total + learned.total / learned.weight)
     assert (float(alone.weight), float(both.weight)) == (1.0, 2.0)
     told = {name: (value / both.counts[name]).item() for name, value in both.parts.items()}
-    assert told["replay"] == pytest.approx(float(learned.total / learned.weight), rel=1e-5)
-    assert told["dpo"] == pytest.approx(float(alone.total), rel=1e-5)
+    assert told["replay"] == pytest.approx((learned.total / learned.weight).item(), rel=1e-5)
+    assert told["dpo"] == pytest.approx(alone.total.item(), rel=1e-5)
     assert "replay" not in alone.parts
     both.total.backward()
     assert any(float(p.grad.abs().sum()) for p in model.lm.parameters() if p.grad is not None)
