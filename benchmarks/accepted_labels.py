@@ -9,7 +9,7 @@ many steps, with rows as long, and are asked about other scenes of the same kind
     accepted   what the pipeline accepted
 
 Each run is a folder: what is in it is not done again, and a killed run goes on from its checkpoint. What was decided
-before the reported run, and why these scenes: docs/decisions/0046-learning-on-a-cpu.md.
+before the reported run, and why these scenes: docs/decisions/0048-accepted-labels.md.
 
     python benchmarks/accepted_labels.py --work ../accepted                         everything, then the page
     python benchmarks/accepted_labels.py --work ../accepted --pictures ../learning/runs
@@ -257,7 +257,7 @@ def page_of(bench: Bench) -> Result:
         f"{len(seen)} faint scenes of {FRAMES} stored frames were localised by `events`; {STEPS} steps of rows of"
         f" {ARMS[0].row} tokens after `pictures`, variant `small`, size XS; seeds {seeds}. Asked about other scenes"
         " with true labels. Intervals are by clip, for these seeds. Decided before:"
-        " docs/decisions/0046-learning-on-a-cpu.md."
+        " docs/decisions/0048-accepted-labels.md."
     )
     labels = list(label_rows(seen))
     page.note("Labels against the truth; `named`: the thing is called as it is in the truth.")
