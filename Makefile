@@ -22,7 +22,7 @@ PYTEST_FLAGS ?=
 # Processes of `make test`; each takes whole files. 0: pytest alone. Of 2, one died on a starved machine.
 WORKERS ?= 0
 # Of `make demo-train`.
-STEPS ?= 800
+STEPS ?= 500
 # One thread per numeric library: answers must not depend on the core count, and workers are many.
 QUIET_RUN := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 \
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
@@ -49,7 +49,7 @@ demo-teacher: setup-demo ## captions through a real HTTP server that fails one t
 		$(BIN)/reelmill status --store demo-teacher/store; $(BIN)/reelmill cache stats --store demo-teacher/store; \
 		$(BIN)/reelmill look captioned-demo --store demo-teacher/store'
 
-demo-train: setup ## a model learns on a CPU: tiny clips, before and after against the floors, in ./demo-train; 6 CPU minutes (STEPS=n)
+demo-train: setup ## a model learns on a CPU: tiny clips, before and after against the floors, in ./demo-train; 5 CPU minutes (STEPS=n)
 	@echo "demo-train: on tiny clips beside the demo's shards, which are too few: some 300 samples of 13 files, none held out"
 	@$(QUIET_RUN) bash -c 'set -euo pipefail; mkdir -p demo-train; cd demo-train; \
 		reelmill() { echo "+ reelmill $$*"; "$(abspath $(BIN))/reelmill" "$$@"; }; \

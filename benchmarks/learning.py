@@ -7,7 +7,7 @@ Arms, three seeds each, in this order:
                       pictures
     nested            goes on from `one` with 1, 4 and 16 tokens a frame
     two               goes on from `one` with clips of two things
-    dpo               goes on from `two` with preference pairs, and questions of `two` in a third of the documents;
+    dpo               goes on from `two` with preference pairs, and questions of `two` in a quarter of the documents;
                       `dpo_blind` with the same and grey frames
     pictures_adamw    as `pictures`, with AdamW in place of Muon
 
@@ -87,8 +87,8 @@ SETS = {
 @dataclass(frozen=True, slots=True)
 class Arm:
     """A model of variant `small`: what it learns from and for how many steps, and the arm that it goes on from. `asked`
-    are the sets that it is asked about; `budgets` tokens a frame that it is asked with. Of `replayed` it sees half
-    as many documents beside."""
+    are the sets that it is asked about; `budgets` tokens a frame that it is asked with. Of `replayed` it sees
+    half as many clips beside."""
 
     name: str
     of: str

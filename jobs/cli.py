@@ -25,6 +25,7 @@ Begin with `reelmill demo`, or `reelmill list` and `reelmill run RECIPE --media 
 _BUDGET_HELP = "Share of rows that may fail by our fault; over it, once 200 are worked on, the run ends with code 3."
 _STUCK_HELP = """End a run in which nothing moves for so many seconds with code 1, and save where it stood; 0: never. A
 decode child within its own limit counts as moving."""
+_OPTIMIZER_HELP = "muon, adamw, or auto: Muon from scratch, AdamW on pretrained weights."
 _PEAK_HELP = "The machine's peak in dense bfloat16, for MFU; 0: that of a known GPU, else GFLOP/s are told."
 _COMPARE_HELP = """The second run less the first, row by row, with paired 95 % intervals drawn by source file.
 
@@ -429,9 +430,7 @@ def train(
     frames: Annotated[int, typer.Option(min=1, help="Frames of a clip that are shown.")] = 16,
     accumulate: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 1,
     rate: Annotated[float, typer.Option(help="Learning rate; of the part that learns fastest, on --model.")] = 2e-3,
-    optimizer: Annotated[
-        str, typer.Option(help="muon, adamw, or auto: Muon from scratch, AdamW on pretrained weights.")
-    ] = "auto",
+    optimizer: Annotated[str, typer.Option(help=_OPTIMIZER_HELP)] = "auto",
     seed: Annotated[int, typer.Option(help="Weights, order and draws.")] = 0,
     objective: Annotated[str, typer.Option(help="variant (its own), or dpo on pairs.")] = "variant",
     start: Annotated[Path | None, typer.Option(metavar="RUN", help="Begin with the weights of this run.")] = None,

@@ -49,7 +49,7 @@ KINDS: Mapping[str, _Known] = {
         "shared": (bool,),
         "peak": (float, int),
         **dict.fromkeys(("steps", "tokens", "frames", "accumulate", "seed", "keep_every"), (int,)),
-        **dict.fromkeys(("size", "objective"), (str,)),
+        **dict.fromkeys(("size", "objective", "optimizer"), (str,)),
         **dict.fromkeys(("ema", "beta"), (float,)),
     },
     "eval": {"run": (str,), "data": (str,), "split": (str,), "limit": (int,), "budget": (int,), "silence": (float,)},

@@ -35,7 +35,8 @@ def write_report(run: Path) -> Path:
     """Writes the page into the run's folder; returns its path. Raises NotFound where there is no run, Corrupt on a log
     that cannot be read."""
     plan, log, times = planned(run), _lines(run / LOG), _lines(run / TIMES)
-    pictures = [(head, data) for head, data in (("Losses", losses(log)), ("Time", seconds(times))) if data]
+    drawn = (("Losses", losses(log)), ("Time", seconds(times)))
+    pictures = [(head, png(canvas)) for head, canvas in drawn if canvas is not None]
     report = Report.load(run) if (run / FILE).is_file() else None
     rows = [figure_cells(f) for f in report.figures()] if report else []
     if report:
@@ -74,28 +75,29 @@ def _facts(plan: Plan, log: Sequence[Line], times: Sequence[Line]) -> list[tuple
     ]
 
 
-def losses(log: Sequence[Line]) -> bytes | None:
-    """A PNG of all losses, the gradient's norm and the rate over steps; None without a step."""
+def losses(log: Sequence[Line]) -> Any:
+    """A picture of all losses, the gradient's norm and the rate over steps; None without a step."""
     if not log:
         return None
     canvas = figure_of((8.0, 6.0))
     upper, middle, lower = canvas.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
     steps = _column(log, "step")
-    for name in (n for n in log[-1] if n not in _NOT_LOSSES):
+    for name in dict.fromkeys(n for line in log for n in line if n not in _NOT_LOSSES):
         values = _column(log, name)
-        (drawn,) = upper.plot(steps, values, linewidth=0.6, alpha=0.35)
-        upper.plot(_means(steps), _means(values), color=drawn.get_color(), label=name)
+        told = ~np.isnan(values)  # not every step tells of every part
+        (drawn,) = upper.plot(steps[told], values[told], linewidth=0.6, alpha=0.35)
+        upper.plot(_means(steps[told]), _means(values[told]), color=drawn.get_color(), label=name)
     upper.legend(frameon=False, fontsize=8)
     for axis, name in ((middle, "norm"), (lower, "rate")):
         axis.plot(steps, _column(log, name), linewidth=0.8, color="#3b6ea5")
         axis.set_ylabel(name)
     upper.set_ylabel("loss a token")
     lower.set_xlabel("step")
-    return png(canvas)
+    return canvas
 
 
-def seconds(times: Sequence[Line]) -> bytes | None:
-    """A PNG of where a step's seconds go, part upon part; None without a step."""
+def seconds(times: Sequence[Line]) -> Any:
+    """A picture of where a step's seconds go, part upon part; None without a step."""
     if not times:
         return None
     canvas = figure_of((8.0, 2.6))
@@ -106,7 +108,7 @@ def seconds(times: Sequence[Line]) -> bytes | None:
     axis.set_xlabel("step")
     axis.set_ylabel("seconds a step")
     axis.margins(x=0)
-    return png(canvas)
+    return canvas
 
 
 def _column(lines: Sequence[Line], name: str) -> Any:

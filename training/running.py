@@ -77,7 +77,7 @@ def begun(
         made = _made(plan, run, splits)
     objective: Any = made.variant.objective
     if plan.objective == "dpo":
-        objective = DPO(frozen_copy(made.model), plan.beta)
+        objective = DPO(frozen_copy(made.model).to(device()), plan.beta)
     stages = Stages.of(made.variant.phases) if plan.pretrained and plan.stages == "paper" else Stages()
     packs = _loader(plan, made, splits)
     fit = Fit(plan, made.model, objective, packs, run, tell, made.variant.schedule, device(), stages=stages)

@@ -37,6 +37,7 @@ settings = { side = 1 }
 [train.small]
 variant = "pllava"
 data = { signs = 2, mixed = 1 }
+optimizer = "adamw"
 steps = 4
 tokens = 200
 frames = 1

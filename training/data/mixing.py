@@ -1,7 +1,8 @@
 """Several datasets by weight: whose turn it is follows from how often each had its turn, and from no chance at all.
 
 The next turn goes to the least (turns + 1/2) / weight, Webster's method of apportionment (1832), so that shares hold
-over any stretch and not only in the long run. A weight counts documents, not tokens.
+over any stretch and not only in the long run. A weight counts units, not tokens: samples, or
+clips where their samples share a video.
 
 >>> mix = Mix([3.0, 1.0])
 >>> [mix.turn() for _ in range(8)]

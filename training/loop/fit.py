@@ -209,7 +209,7 @@ class Fit:
             by = _added([loss.counts for loss, *_ in losses])
             counted = _added([{"tokens": t, "operations": w} for _, t, w in losses])
             sums, counts, done = map(_added, zip(*self.ranks.gathered((mine, by, counted)), strict=True))
-            said = {name: value / (counts.get(name, float(weight)) or 1.0) for name, value in sums.items()}
+            said = _means(sums, counts, weight)
         self._require_numbers(said["loss"], rate)
         self.step += 1
         tokens, work = int(done["tokens"]), done["operations"]
@@ -270,6 +270,13 @@ def _added(parts: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         for name, value in part.items():
             found[name] = found.get(name, 0.0) + float(value.detach() if isinstance(value, Tensor) else value)
     return found
+
+
+def _means(sums: Mapping[str, float], counts: Mapping[str, float], weight: Tensor) -> dict[str, float]:
+    """Each sum by its own count, or by the weight of all: no number where nothing was learned. What was not counted in
+    this step is not told."""
+    every = float(weight) or math.nan
+    return {name: value / counts.get(name, every) for name, value in sums.items() if counts.get(name, 1.0)}
 
 
 def groups(model: VLM, rates: Rates, stages: Stages) -> list[dict[str, Any]]:

@@ -135,7 +135,8 @@ class Plan:
             changed = sorted(k for k in asked if held.get(k) != asked[k])
             if changed:
                 told = "; ".join(f"{k} {held.get(k)} there, {asked[k]} here" for k in changed)
-                raise BadInput(f"run {folder} has another plan", seen=told, do="name a new folder with --run")
+                same = f"say --optimizer {held['optimizer']}, or " if changed == ["optimizer"] else ""
+                raise BadInput(f"run {folder} has another plan", seen=told, do=f"{same}name a new folder with --run")
             return
         with store_trouble(f"run {folder}"):
             folder.mkdir(parents=True, exist_ok=True)

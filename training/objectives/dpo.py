@@ -41,10 +41,7 @@ class DPO:
         seq = model(pack)
         found = model.worded(seq)
         ours, tokens = sides(seq, found, pack)
-        with torch.no_grad():
-            before = self.reference(pack)
-            theirs, _ = sides(before, self.reference.worded(before), pack)
-        gain = ours - theirs
+        gain = ours - self._before(pack)
         if self.normalised:
             gain = gain / tokens
         margin = self.beta * (gain[:, 0] - gain[:, 1])
@@ -56,6 +53,14 @@ class DPO:
             return Loss(loss, every, parts, counts)
         again = replayed(seq, model.numbered(seq, found), pack).sum()
         return Loss(loss + again, every, parts | {"replay": again}, counts | {"replay": every - pairs})
+
+    def _before(self, pack: Pack) -> Tensor:
+        """The reference's log-probabilities, [pairs, 2]."""
+        if not pack.pair.any():
+            return torch.zeros((0, 2), device=pack.ids.device)
+        with torch.no_grad():
+            seq = self.reference(pack)
+            return sides(seq, self.reference.worded(seq), pack)[0]
 
 
 def sides(seq: Seq, found: Said, pack: Pack) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,9 +14,9 @@ import tiny_documents as tiny
 import torch
 
 from reelmill.schemas.errors import BadInput, Corrupt, NotFound
-from reelmill.training import ladder
+from reelmill.training import curves, ladder
 from reelmill.training.assemble import from_scratch
-from reelmill.training.documents import Document, Pack, packed
+from reelmill.training.documents import IGNORED, Document, Pack, packed
 from reelmill.training.loop import checkpoint
 from reelmill.training.loop.fit import LOG, Fit, Told, frozen_copy, groups
 from reelmill.training.loop.plan import Data, Plan, Rates, planned
@@ -163,6 +164,21 @@ def test_a_loss_that_is_no_number_is_one_line_and_overwrites_nothing(tmp_path: P
     assert [c.step for c in checkpoint.steps(tmp_path)] == [2]
 
 
+def test_a_step_that_learns_nothing_is_one_line(tmp_path: Path) -> None:
+    """As when every answer of a dataset is left out."""
+
+    @dataclass
+    class Mute(Drawn):
+        def __iter__(self) -> Iterator[Pack]:
+            for pack in super().__iter__():
+                yield replace(pack, labels=torch.full_like(pack.labels, IGNORED))
+
+    run = fit(tmp_path)
+    run.packs, run.objective = Mute(), LM()
+    with pytest.raises(BadInput, match="the loss of step 1; seen: nan"):
+        run.go()
+
+
 def test_no_memory_is_one_line(tmp_path: Path) -> None:
     def full(model: VLM, pack: Pack) -> Loss:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -297,13 +313,15 @@ class _Same(Drawn):
 
 def test_what_is_no_pair_is_replayed_and_counts_as_one() -> None:
     """A dialogue beside a pair adds the mean cross-entropy of its tokens, numbers too, and nothing else changes."""
-    model = ladder.trunk(ladder.XS, tiny.WORDS).eval()
-    objective = DPO(frozen_copy(model))
-    dialogue, preferred = tiny.document(8, answers=(2, 6)), pair(9, 3, 4)
+    model, _ = from_scratch("distime", ladder.XS, tiny.VOCABULARY, frames=4)
+    objective = DPO(frozen_copy(model.eval()))
+    dialogue, preferred = tiny.document(8, answers=(2, 6), slots=[("time", (0.2, 0.5))]), pair(9, 3, 4)
     alone = objective(model, packed([preferred]))
     both = objective(model, packed([dialogue, preferred]))
     learned = of_row(model, model(packed([dialogue])))
-    assert learned.parts["lm"] != 0
+    with torch.no_grad():
+        words = model.worded(model(packed([dialogue]))).nll.sum()
+    assert learned.total - words > 0.1
     torch.testing.assert_close(both.total, alone.total + learned.total / learned.weight)
     assert (float(alone.weight), float(both.weight)) == (1.0, 2.0)
     told = {name: (value / both.counts[name]).item() for name, value in both.parts.items()}
@@ -312,6 +330,31 @@ def test_what_is_no_pair_is_replayed_and_counts_as_one() -> None:
     assert "replay" not in alone.parts
     both.total.backward()
     assert any(float(p.grad.abs().sum()) for p in model.lm.parameters() if p.grad is not None)
+
+
+def test_a_step_without_pairs_tells_nothing_of_them(tmp_path: Path) -> None:
+    """The curves take a part from the steps that tell it."""
+
+    @dataclass
+    class Turns(Drawn):
+        def __iter__(self) -> Iterator[Pack]:
+            for number in itertools.count():
+                yield packed([pair(number, 3, 4) if number % 2 else tiny.document(number)])
+
+    made = Plan("llava15", (Data("x"),), steps=4, rates=Rates(warmup=1))
+    made.write(tmp_path)
+    model, _ = from_scratch("llava15", ladder.XS, tiny.VOCABULARY, frames=4)
+    told: list[Told] = []
+    Fit(made, model, DPO(frozen_copy(model)), Turns(), tmp_path, tell=told.append).go()
+    assert [sorted(t.losses) for t in told] == [["loss", "replay"], ["accuracy", "dpo", "loss", "margin"]] * 2
+    values, _ = [line for line in drawn(tmp_path) if len(line) == 2 and line[0] == told[0].losses["replay"]]
+    assert values.tolist() == [told[0].losses["replay"], told[2].losses["replay"]]
+
+
+def drawn(run: Path) -> list[Any]:
+    """Every line of the losses' picture, its numbers."""
+    canvas = curves.losses([json.loads(line) for line in (run / LOG).read_text().splitlines()])
+    return [line.get_ydata() for line in canvas.axes[0].get_lines()]
 
 
 def test_a_pair_without_an_answer_is_refused() -> None:

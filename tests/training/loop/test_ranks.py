@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_documents as tiny
@@ -58,6 +59,7 @@ def apart(together: Path, said: str, alone: VLM) -> dict[str, float]:
     start, two = (from_scratch(said.partition("@")[0], ladder.XS, tiny.VOCABULARY, frames=4)[0] for _ in range(2))
     checkpoint.newest(together / said).weights_into(two)
     every = {n: (two.state_dict()[n], value, start.state_dict()[n]) for n, value in alone.state_dict().items()}
+    assert all(torch.equal(a, c) for a, b, c in every.values() if torch.equal(b, c))
     return {
         n: float((a - b).norm() / (b - c).norm())
         for n, (a, b, c) in every.items()
@@ -85,18 +87,30 @@ def test_muon_takes_sharded_matrices_whole(together: Path, tmp_path: Path) -> No
     assert max(apart(together, MUON, alone.model).values()) < 0.3
 
 
-def test_one_process_goes_on_where_two_stopped(together: Path, tmp_path: Path) -> None:
-    """Optimiser and averages too: they are whole in a checkpoint, and the place in the data counts all rows."""
-    shutil.copytree(together / "llava15" / "checkpoints" / "step-000002", tmp_path / "checkpoints" / "step-000002")
-    (tmp_path / LOG).write_text("".join((together / "llava15" / LOG).read_text().splitlines(keepends=True)[:2]))
-    again = two_ranks.fit(tmp_path, "llava15")
+@pytest.mark.parametrize(("said", "near"), [("llava15", 1e-5), (MUON, 2e-3)])
+def test_one_process_goes_on_where_two_stopped(together: Path, tmp_path: Path, said: str, near: float) -> None:
+    """Optimizers and averages too: they are whole in a checkpoint, and the place in the data counts all rows."""
+    shutil.copytree(together / said / "checkpoints" / "step-000002", tmp_path / "checkpoints" / "step-000002")
+    (tmp_path / LOG).write_text("".join((together / said / LOG).read_text().splitlines(keepends=True)[:2]))
+    again = two_ranks.fit(tmp_path, said)
     assert again.resume()
     again.go()
-    for one, two in zip(lines(tmp_path), lines(together / "llava15"), strict=True):
-        assert one == pytest.approx(two, rel=1e-5)
-    averages = [checkpoint.newest(run).rest()["average"] for run in (tmp_path, together / "llava15")]
-    for name, value in averages[0].items():
-        torch.testing.assert_close(averages[1][name], value, rtol=1e-4, atol=1e-4)
+    for one, two in zip(lines(tmp_path), lines(together / said), strict=True):
+        assert one == pytest.approx(two, rel=near)
+    one, two = (checkpoint.newest(run).rest() for run in (tmp_path, together / said))
+    assert off(one["average"], two["average"]) < 10 * near
+    if said == MUON:
+        assert off(*(buffers(rest["optimiser"]["muon"]) for rest in (one, two))) < 10 * near
+
+
+def off(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
+    """How far tensors are from others, as a share of their size; the worst."""
+    return max(float((some[n] - value).norm() / value.norm().clamp(min=1e-3)) for n, value in others.items())
+
+
+def buffers(optimizer: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Muon's averaged gradients."""
+    return {str(n): state["momentum_buffer"] for n, state in optimizer["state"].items()}
 
 
 def test_rows_that_do_not_come_out_even_are_one_line() -> None:
