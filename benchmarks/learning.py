@@ -320,26 +320,37 @@ def spent_s(run: Path) -> float:
 
 
 def curves(bench: Bench) -> Any:
-    """Training loss over CPU-seconds, a line a run."""
-    from matplotlib import colormaps
+    """Training loss over CPU-seconds, a colour an arm and a line a seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
-    for run in sorted((bench.work / "runs").iterdir()):
-        spent, losses, at = list[float](), list[float](), 0.0
-        said = steps_of(run)
-        for number, line in enumerate(said, 1):
-            at += line["cpu_s"]
-            if number % 20 == 0:
-                spent.append(at)
-                losses.append(fmean(one["loss"] for one in said[number - 20 : number]))
-        axes.plot(spent, losses, label=run.name)
-    axes.set(xlabel="CPU-seconds", ylabel="training loss, mean of 20 steps")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    runs = sorted((bench.work / "runs").iterdir())
+    colours = {arm: f"C{n}" for n, arm in enumerate(sorted({run.name.rpartition("-")[0] for run in runs}))}
+    told: set[str] = set()
+    for run in runs:
+        arm, _, seed = run.name.rpartition("-")
+        label = "_" if arm in told else arm
+        told.add(arm)
+        axes.plot(*smoothed(steps_of(run)), label=label, color=colours[arm], linestyle=LINES[int(seed)], linewidth=1.2)
+    axes.set(xlabel="CPU-seconds", ylabel="training loss, mean of 20 steps", yscale="log")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title="a line a seed")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+LINES = ("-", "--", ":")
+
+
+def smoothed(said: Sequence[Mapping[str, float]]) -> tuple[list[float], list[float]]:
+    """CPU-seconds so far at every 20th step, and the mean loss of these 20."""
+    spent, losses, at = list[float](), list[float](), 0.0
+    for number, line in enumerate(said, 1):
+        at += line["cpu_s"]
+        if number % 20 == 0:
+            spent.append(at)
+            losses.append(fmean(one["loss"] for one in said[number - 20 : number]))
+    return spent, losses
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import pytest
 from reelmill.jobs import flows
 from reelmill.schemas.errors import BadInput, NotFound
 from reelmill.sinks.publishing.view import split_of
+from reelmill.training.loop.plan import planned
 
 Told = tuple[int, str, str]
 Cli = Callable[..., Told]
@@ -125,6 +126,7 @@ def test_a_flow_from_pictures_to_scores_and_again(told: Cli, tmp_path: Path) -> 
     small = next((tmp_path / "runs").glob("f-small-*"))
     exam = next((tmp_path / "runs").glob("f-after-*/held-out-*/evaluation.json"))
     assert json.loads(exam.read_text())["facts"]["steps"] == "3"
+    assert (planned(small).optimizer, planned(exam.parents[1]).optimizer) == ("adamw", "muon")
     weights = sorted(small.glob("checkpoints/step-*/model.safetensors"))
     assert [p.parent.name for p in weights] == ["step-000003", "step-000004"]
     before = {p: p.read_bytes() for p in (tmp_path / "runs").rglob("*") if p.is_file()}
