@@ -9,10 +9,13 @@ come from the same writers as every pack's, and what reads shards cannot tell th
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -122,17 +125,45 @@ def write_pack(
     """Write samples, by rising key, with their frames as the pack of dataset `label`; returns those of each split.
 
     `inputs` is the hash of all that decides them: a folder that holds the same is left as it is, and nothing is drawn.
-    Raises BadInput for a folder that holds something else.
+    Of several that write one folder the first does, the others wait for it. Raises BadInput for a folder that holds
+    something else.
     """
     if (there := _there(folder, inputs)) is not None:
         return there
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    counts = _Writing(aside, label, val_share, limits).write(asked, inputs)
-    if folder.exists():
+    with _one_by_one(folder):
+        if (there := _there(folder, inputs)) is not None:
+            return there
+        aside = folder.with_name(folder.name + ".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        counts = _Writing(aside, label, val_share, limits).write(asked, inputs)
         folder.rmdir()
-    aside.rename(folder)
-    return counts
+        aside.rename(folder)
+        return counts
+
+
+@contextmanager
+def _one_by_one(folder: Path) -> Iterator[None]:
+    """An empty folder for one writer at a time, gone again where it wrote nothing. The lock is on the folder itself and
+    ends with its process, however that ends."""
+    held = _locked(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not empty: it was written
+            folder.rmdir()
+        os.close(held)
+
+
+def _locked(folder: Path) -> int:
+    """An open folder that is this process's: made where it is not there, and still there when its turn came."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held), folder.stat()):
+                return held
+        os.close(held)
 
 
 def _there(folder: Path, inputs: str) -> dict[str, int] | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -224,3 +227,32 @@ def test_a_picture_asks_where_a_thing_is_and_nothing_else(tmp_path: Path) -> Non
     samples = [split.sample(n) for n in range(len(split))]
     assert [s.task for s in samples] == ["where_still"] * 5
     assert {len(s.frames) for s in samples} == {1}
+
+
+def test_of_several_that_write_one_folder_one_does(tmp_path: Path) -> None:
+    """Each waits for the one before; where that one fails, the next writes."""
+    begun, place = list[int](), tmp_path / "pack"
+    ready = threading.Barrier(4)
+
+    def write(number: int) -> dict[str, int] | str:
+        def told(done: int, total: int) -> None:
+            if done == 1:
+                begun.append(number)
+                time.sleep(0.2)
+                if len(begun) == 1:
+                    raise OSError("the first one fails")
+
+        ready.wait()
+        try:
+            return write_micro(place, 6, seed=3, progress=told)
+        except OSError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(pool.map(write, range(4)))
+    counts = [e for e in ended if not isinstance(e, str)]
+    assert len(begun) == 2
+    assert len(counts) == 3
+    assert len({json.dumps(c) for c in counts}) == 1
+    assert len(opened(place)) == counts[0]["train"]
+    assert [p.name for p in tmp_path.iterdir()] == ["pack"]
