@@ -19,8 +19,8 @@ TORCH_CPU_INDEX ?=
 EXTRA_INDEX = $(if $(TORCH_CPU_INDEX),--extra-index-url $(TORCH_CPU_INDEX))
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
-# Processes of `make test`; each takes whole files. 0: pytest alone. Of 2, one died on a starved machine.
-WORKERS ?= 0
+# Processes of `make test`; each takes whole files. 0: pytest alone.
+WORKERS ?= 2
 # Of `make demo-train`.
 STEPS ?= 500
 # One thread per numeric library: answers must not depend on the core count, and workers are many.
@@ -61,7 +61,7 @@ demo-train: setup ## a model learns on a CPU: tiny clips, before and after again
 		reelmill eval after clips --limit 600 --brief; \
 		reelmill compare before after --brief'
 
-test: setup chromium ## the whole test suite (PYTEST_FLAGS="-k name" for a part, WORKERS=2 for two processes)
+test: setup chromium ## the whole test suite (PYTEST_FLAGS="-k name" for a part, WORKERS=0 for one process)
 	@$(QUIET_RUN) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 check: setup ## ruff, format, mypy --strict, import contracts, style floor
