@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -238,7 +237,6 @@ def test_of_several_that_write_one_folder_one_does(tmp_path: Path) -> None:
         def told(done: int, total: int) -> None:
             if done == 1:
                 begun.append(number)
-                time.sleep(0.2)
                 if len(begun) == 1:
                     raise OSError("the first one fails")
 
