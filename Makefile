@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-training check-versions check-vllm-cpu docs bench bench-gpu bench-packing chaos clean ffmpeg chromium compiler typing
+.PHONY: help setup setup-demo demo demo-teacher demo-train test check check-exports check-training check-versions check-vllm-cpu docs bench bench-gpu bench-packing chaos clean ffmpeg chromium tesseract compiler typing
 
 ROOMS := schemas annotators sinks pipelines training jobs
 VENV := .venv
@@ -61,7 +61,7 @@ demo-train: setup ## a model learns on a CPU: tiny clips, before and after again
 		reelmill eval after clips --limit 600 --brief; \
 		reelmill compare before after --brief'
 
-test: setup chromium ## the whole test suite (PYTEST_FLAGS="-k name" for a part, WORKERS=0 for one process)
+test: setup chromium tesseract ## the whole test suite (PYTEST_FLAGS="-k name" for a part, WORKERS=0 for one process)
 	@$(QUIET_RUN) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 check: setup ## ruff, format, mypy --strict, import contracts, style floor
@@ -157,18 +157,21 @@ ffmpeg:
 	else echo "setup: ffmpeg and ffprobe are needed on PATH and are not there; install them" \
 		"(Debian: sudo apt-get install ffmpeg; macOS: brew install ffmpeg) and run this again" >&2; exit 2; fi
 
-chromium:
-	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; fi; \
-	if $(AS_ROOT); then echo "test: apt-get install chromium"; \
+# optional: a program that some tests need, by apt where it is there; without it they skip and say so
+define optional
+	@if command -v $(1) >/dev/null; then exit 0; fi; \
+	if $(AS_ROOT); then echo "$@: apt-get install $(2)"; \
 		{ apt-get -o DPkg::Lock::Timeout=200 update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=200 install -y -qq --no-install-recommends chromium </dev/null >/dev/null; } || \
-		echo "test: chromium could not be installed; the gallery's browser test will skip and say so"; \
-	else echo "test: no chromium on PATH; the gallery's browser test will skip and say so"; fi
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=200 install -y -qq --no-install-recommends $(2) </dev/null >/dev/null; } || \
+		echo "$@: it could not be installed; $(3)"; \
+	else echo "$@: not on PATH; $(3)"; fi
+endef
+
+chromium:
+	$(call optional,chromium chromium-browser google-chrome,chromium,the gallery's browser test will skip and say so)
+
+tesseract:
+	$(call optional,tesseract,tesseract-ocr,tests of a second reader of text will skip and say so)
 
 compiler:
-	@if command -v cc >/dev/null; then exit 0; fi; \
-	if $(AS_ROOT); then echo "chaos: apt-get install gcc"; \
-		{ apt-get -o DPkg::Lock::Timeout=200 update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=200 install -y -qq --no-install-recommends gcc libc6-dev </dev/null >/dev/null; } || \
-		echo "chaos: gcc could not be installed; no kill will be made under a wrong clock, and the test says so"; \
-	else echo "chaos: no C compiler on PATH; no kill will be made under a wrong clock, and the test says so"; fi
+	$(call optional,cc,gcc libc6-dev,no kill will be made under a wrong clock and the test says so)
