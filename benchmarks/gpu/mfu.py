@@ -134,17 +134,8 @@ def one(bench: Bench, run: tuple[str, bool, bool], folder: Path, tokens: Tokens,
     warm = 2 if bench.brief else WARM
     parts = {"tower": 0.0} if frozen else {}
     rates = Rates(rate=1e-4, warmup=steps, parts=parts)
-    data, never = (Data("bench"),), 10_000
-    plan = Plan(
-        "llava15",
-        data,
-        steps=steps,
-        tokens=row,
-        rates=rates,
-        compile=compile_,
-        keep_every=never,
-        optimizer="adamw",  # as such models are tuned
-    )
+    how: dict[str, Any] = {"compile": compile_, "optimizer": "adamw"}  # as such models are tuned
+    plan = Plan("llava15", (Data("bench"),), steps=steps, tokens=row, rates=rates, keep_every=10_000, **how)
     packs, towers = loading(folder, tokens, row, model), TowerTime(bench)
     told: list[tuple[float, Told]] = []
     run_folder = bench.work / f"{name}-{frozen}-{compile_}"
