@@ -289,7 +289,7 @@ def page_of(bench: Bench) -> Result:
     page = Result("learning", "Learning on a CPU from micro clips")
     page.note(
         f"Size XS from scratch, variant `small`, {FRAMES} frames, one thread, Muon but where AdamW is named. Floors"
-        f" learn from {FLOOR_FROM} samples. CPU-seconds are those of an arm alone, without the one that it goes on from."
+        f" learn from {FLOOR_FROM} samples. CPU-seconds are those of an arm alone, without the one it goes on from."
         " Thresholds and what was not run: docs/decisions/0046-learning-on-a-cpu.md."
     )
     table: list[tuple[object, ...]] = []
