@@ -97,10 +97,10 @@ def test_one_process_goes_on_where_two_stopped(together: Path, tmp_path: Path, s
     again.go()
     for one, two in zip(lines(tmp_path), lines(together / said), strict=True):
         assert one == pytest.approx(two, rel=near)
-    one, two = (checkpoint.newest(run).rest() for run in (tmp_path, together / said))
-    assert off(one["average"], two["average"]) < 10 * near
+    mine, theirs = (checkpoint.newest(run).rest() for run in (tmp_path, together / said))
+    assert off(mine["average"], theirs["average"]) < 10 * near
     if said == MUON:
-        assert off(*(buffers(rest["optimiser"]["muon"]) for rest in (one, two))) < 10 * near
+        assert off(*(buffers(rest["optimiser"]["muon"]) for rest in (mine, theirs))) < 10 * near
 
 
 def off(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
